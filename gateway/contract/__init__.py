@@ -1,0 +1,1 @@
+"""What gateway and trainer must agree on: spectra, networks, bundles, messages, topics. Standard library, numpy and pydantic only."""

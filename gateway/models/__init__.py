@@ -1,0 +1,1 @@
+"""The bundles and graph templates that ship with the gateway."""

@@ -1,0 +1,1 @@
+"""What keeps the daemon observable: logs, page, health."""

@@ -1,0 +1,15 @@
+"""What every test may ask for: the research data, where there is any."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def research_data() -> Path:
+    """Return the folder of real faces, clips and triggers; skip the test where the machine has none."""
+    folder = os.environ.get("SPECTRAGATE_TEST_DATA", "")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("needs the research data: set SPECTRAGATE_TEST_DATA to its folder")
+    return Path(folder)

@@ -1,0 +1,1 @@
+"""The trainer: makes, judges and exports the detector's weights."""
