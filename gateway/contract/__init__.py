@@ -1,1 +1,4 @@
-"""What gateway and trainer must agree on: spectra, networks, bundles, messages, topics. Standard library, numpy and pydantic only."""
+"""What gateway and trainer must agree on: spectra, geometry, networks, calibration, bundles, messages, topics.
+
+Standard library, numpy and pydantic only.
+"""

@@ -23,7 +23,7 @@ RESIZE_FILTER = "triangle"
 
 @lru_cache(maxsize=512)
 def _weights(source_px: int, target_px: int) -> NDArray[np.float32]:
-    """Return the (target, source) weights of the triangle filter, its support widened by the reduction; rows sum to 1."""
+    """Return the (target, source) weights of the triangle filter, widened by the reduction; rows sum to 1."""
     scale = source_px / target_px
     centre_T = (np.arange(target_px) + 0.5) * scale
     source_S = np.arange(source_px) + 0.5

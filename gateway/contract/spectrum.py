@@ -20,7 +20,7 @@ def dct_matrix(side_px: int) -> NDArray[np.float32]:
     frequency_U = np.arange(side_px, dtype=np.float64)[:, None]
     matrix_UY = np.sqrt(2.0 / side_px) * np.cos(np.pi / side_px * position_Y * frequency_U)
     matrix_UY[0] = np.sqrt(1.0 / side_px)
-    result = matrix_UY.astype(np.float32)
+    result: NDArray[np.float32] = np.asarray(matrix_UY, dtype=np.float32)
     result.flags.writeable = False
     return result
 
@@ -37,4 +37,5 @@ def spectrum(pixels_NYXC: NDArray[np.uint8]) -> NDArray[np.float32]:
         raise ValueError(f"pixels must have shape (N, S, S, C), not {pixels_NYXC.shape}")
     matrix_UY = dct_matrix(pixels_NYXC.shape[1])
     planes_NCYX = pixels_NYXC.transpose(0, 3, 1, 2).astype(np.float32)
-    return (matrix_UY @ planes_NCYX @ matrix_UY.T).transpose(0, 2, 3, 1)
+    coefficients_NCUV: NDArray[np.float32] = np.asarray(matrix_UY @ planes_NCYX @ matrix_UY.T, dtype=np.float32)
+    return coefficients_NCUV.transpose(0, 2, 3, 1)
