@@ -1,0 +1,62 @@
+"""Settings that the configuration embeds and that lower parts take: one model per subject."""
+
+import hashlib
+import platform
+import re
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+
+from gateway.contract.topics import check_prefix
+
+MACHINE_ID = Path("/etc/machine-id")
+
+
+def default_client_id(machine_id: Path = MACHINE_ID) -> str:
+    """Return the product's name and a hash of the machine's id: 23 characters, what every MQTT 3.1.1 broker takes."""
+    try:
+        identity = machine_id.read_text(encoding="ascii", errors="replace").strip()
+    except OSError:
+        identity = platform.node()
+    return "spectragate-" + hashlib.sha256(b"spectragate:" + identity.encode()).hexdigest()[:11]
+
+
+def _check_host(host: str) -> str:
+    if not host or re.search(r"[\s/@\[\]]", host):
+        raise ValueError("a host is a name or an address alone, without mqtt://, user, brackets or port")
+    return host
+
+
+def _protocol_as_text(protocol: object) -> object:
+    # YAML reads `protocol: 5` as a number.
+    return "5" if protocol == 5 and not isinstance(protocol, bool) else protocol
+
+
+class BrokerSettings(BaseModel):
+    """How the MQTT broker is reached. TLS is on when `tls_ca_certs` is given."""
+
+    # Errors must not repeat what was given: it may be the password.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    host: Annotated[str, AfterValidator(_check_host)] = "localhost"
+    port: int = Field(default=1883, ge=1, le=65_535)
+    protocol: Annotated[Literal["auto", "5", "3.1.1"], BeforeValidator(_protocol_as_text)] = "auto"
+    topic_prefix: Annotated[str, AfterValidator(check_prefix)] = "spectragate"
+    client_id: str = Field(default_factory=default_client_id, pattern=r"^[A-Za-z0-9_.-]+$", max_length=64)
+    user: str | None = Field(default=None, min_length=1)
+    password: SecretStr | None = None
+    tls_ca_certs: Path | None = None
+    tls_certfile: Path | None = None
+    tls_keyfile: Path | None = None
+    keepalive_s: int = Field(default=20, ge=1, le=3600)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.password is not None and self.user is None:
+            raise ValueError("a password needs a user")
+        if (self.tls_certfile is None) != (self.tls_keyfile is None):
+            raise ValueError("tls_certfile and tls_keyfile belong together: give both or none")
+        if self.tls_certfile is not None and self.tls_ca_certs is None:
+            raise ValueError("a client certificate needs tls_ca_certs: the certificate of the broker's authority")
+        return self
