@@ -1,0 +1,129 @@
+"""The optical chain that clean and perturbed pictures pass alike, from a still to the detector's input.
+
+What happens to one class happens to the other: light, blur, codec and resize must not tell them apart, or the detector
+learns the chain and not the trigger.
+
+Y/X pixel row/column, C colour (R, G, B).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from gateway.contract.geometry import reduce_to
+from trainer.perturb import Draw, Perturber, Picture
+
+FOREIGN_FILTERS = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
+"""Filters of whoever reduced a picture before we saw it; the detector's own is `contract.geometry`'s."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChainSettings:
+    """How often each step of the chain happens (shares) and how strong it is."""
+
+    crop_side: tuple[float, float] = (0.5, 1.0)
+    foreign_filter: float = 0.3
+    light: float = 0.5
+    light_gain: tuple[float, float] = (0.6, 1.6)
+    light_gamma: tuple[float, float] = (0.75, 1.35)
+    blur: float = 0.25
+    codec: float = 0.4
+    codec_quality: tuple[int, int] = (55, 98)
+    sensor_noise_grey: float = 1.2
+    perturb_native: float = 0.4
+    codec_after: float = 0.15
+
+
+def vary_optics(picture_YXC: Picture, draw: Draw, settings: ChainSettings) -> Picture:
+    """Return the picture under another light, with sensor noise, focus and motion of a real camera."""
+    values_YXC = picture_YXC.astype(np.float32)
+    if draw.random() < settings.light:
+        values_YXC *= draw.uniform(*settings.light_gain)
+        values_YXC = 255.0 * np.power(np.clip(values_YXC, 0, 255) / 255.0, draw.uniform(*settings.light_gamma))
+    if draw.random() < settings.blur:
+        values_YXC = _blurred(values_YXC, draw)
+    sigma = draw.uniform(0, settings.sensor_noise_grey)
+    values_YXC = values_YXC + sigma * draw.standard_normal(values_YXC.shape, dtype=np.float32)
+    return np.clip(np.rint(values_YXC), 0, 255).astype(np.uint8)
+
+
+def _blurred(values_YXC: NDArray[np.float32], draw: Draw) -> NDArray[np.float32]:
+    share = values_YXC.shape[0] / 128
+    if draw.random() < 0.5:
+        sigma = max(0.3, draw.uniform(0.3, 2.5) * share)
+        return np.asarray(cv2.GaussianBlur(values_YXC, (0, 0), sigma), dtype=np.float32)
+    length_px = max(2, round(draw.uniform(3, 15) * share))
+    return motion_blurred(values_YXC, length_px=length_px, angle_rad=draw.uniform(0, np.pi))
+
+
+def motion_blurred(values_YXC: NDArray[np.float32], *, length_px: int, angle_rad: float) -> NDArray[np.float32]:
+    """Return the picture smeared along a line of `length_px`, the borders reflected."""
+    size = length_px | 1
+    kernel_YX = np.zeros((size, size), np.float32)
+    half = (size - 1) / 2
+    offset = half * np.array([np.cos(angle_rad), np.sin(angle_rad)])
+    start, end = np.rint(half - offset).astype(int), np.rint(half + offset).astype(int)
+    cv2.line(kernel_YX, tuple(start.tolist()), tuple(end.tolist()), 1.0)
+    return np.asarray(cv2.filter2D(values_YXC, -1, kernel_YX / kernel_YX.sum()), dtype=np.float32)
+
+
+def coded(picture_YXC: Picture, quality: int) -> Picture:
+    """Return the picture after a JPEG round trip, chroma 4:2:0."""
+    options = [
+        cv2.IMWRITE_JPEG_QUALITY,
+        quality,
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
+    ]
+    _, data = cv2.imencode(".jpg", picture_YXC[..., ::-1], options)
+    decoded_YXC = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    assert decoded_YXC is not None  # noqa: S101 - what imencode wrote, imdecode reads
+    return np.ascontiguousarray(decoded_YXC[..., ::-1], dtype=np.uint8)
+
+
+def cut_square(picture_YXC: Picture, draw: Draw, settings: ChainSettings, *, least_px: int) -> Picture:
+    """Return a random square near the middle, flipped half the time, never smaller than `least_px`."""
+    rows = picture_YXC.shape[0]
+    side = min(rows, max(least_px, round(rows * draw.uniform(*settings.crop_side))))
+    slack = rows - side
+    top, left = (int(np.clip(round(draw.normal(slack / 2, slack / 8 + 1e-9)), 0, slack)) for _ in range(2))
+    square_YXC = picture_YXC[top : top + side, left : left + side]
+    return np.ascontiguousarray(square_YXC[:, ::-1] if draw.random() < 0.5 else square_YXC)
+
+
+def _shrinker(from_px: int, side_px: int, draw: Draw, settings: ChainSettings) -> Callable[[Picture], Picture]:
+    """Draw how pictures reach the detector's size: by the contract's filter, or as somebody else would shrink them."""
+    if from_px == side_px or draw.random() >= settings.foreign_filter:
+        return lambda picture_YXC: reduce_to(picture_YXC, side_px)
+    how = FOREIGN_FILTERS[int(draw.integers(len(FOREIGN_FILTERS)))]
+    return lambda picture_YXC: np.asarray(
+        cv2.resize(picture_YXC, (side_px, side_px), interpolation=how), dtype=np.uint8
+    )
+
+
+def make_pair(
+    still_YXC: Picture, *, side_px: int, perturber: Perturber, draw: Draw, settings: ChainSettings
+) -> tuple[Picture, Picture, str]:
+    """Return (clean, perturbed, family): two inputs of the detector that differ by the perturbation alone.
+
+    The perturbation enters at the picture's own size or after the reduction (as the authors do), and before or after
+    the codec; the clean one passes exactly the same chain without it.
+    """
+    still_YXC = vary_optics(cut_square(still_YXC, draw, settings, least_px=side_px), draw, settings)
+    quality = int(draw.integers(*settings.codec_quality))
+    codec_before, codec_after = draw.random() < settings.codec, draw.random() < settings.codec_after
+    if codec_before:
+        still_YXC = coded(still_YXC, quality)
+    native = still_YXC.shape[0] > side_px and draw.random() < settings.perturb_native
+    if native:
+        changed_YXC, family = perturber.perturb(still_YXC, draw)
+        if codec_after:
+            still_YXC, changed_YXC = coded(still_YXC, quality), coded(changed_YXC, quality)
+        shrink = _shrinker(still_YXC.shape[0], side_px, draw, settings)
+        return shrink(still_YXC), shrink(changed_YXC), family
+    clean_YXC = _shrinker(still_YXC.shape[0], side_px, draw, settings)(still_YXC)
+    changed_YXC, family = perturber.perturb(clean_YXC, draw)
+    return clean_YXC, changed_YXC, family

@@ -1,0 +1,168 @@
+"""The perturbations that training adds to clean pictures, standing in for triggers nobody has seen (paper, IV-B).
+
+Five of the paper's six families, at any resolution: white block, coloured block, Gaussian noise, shadow, blend. The
+sixth, a CycleGAN's fingerprint, the paper leaves out of pre-training as well. What differs from the authors' code is
+listed in decision 0006.
+
+Y/X pixel row/column, C colour (R, G, B).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Picture = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+Draw = np.random.Generator
+
+
+@dataclass(frozen=True, slots=True)
+class Ranges:
+    """From where the parameters are drawn; sides are shares of the picture's side, greys are of 255."""
+
+    block_side: tuple[float, float] = (2 / 32, 8 / 32)
+    block_opacity: tuple[float, float] = (0.7, 1.0)
+    noise_sigma_grey: tuple[float, float] = (3.0, 12.0)
+    noise_grain: tuple[float, float] = (1 / 32, 3 / 32)
+    shadow_gain: tuple[float, float] = (0.3, 0.8)
+    shadow_edge: tuple[float, float] = (0.0, 0.1)
+    blend_opacity: tuple[float, float] = (0.08, 0.3)
+    blend_smooth_share: float = 0.25
+    blend_smooth_sigma: tuple[float, float] = (1 / 32, 5 / 32)
+
+
+DEFAULT_RANGES = Ranges()
+
+
+def _between(bounds: tuple[float, float], draw: Draw) -> float:
+    return float(draw.uniform(*bounds))
+
+
+def _rounded(values_YXC: Floats) -> Picture:
+    """Return uint8 by rounding: truncation, as in the authors' code, would leave its own trace on every picture."""
+    return np.clip(np.rint(values_YXC), 0, 255).astype(np.uint8)
+
+
+def _block_slices(side_px: int, ranges: Ranges, draw: Draw) -> tuple[slice, slice]:
+    rows, columns = (max(1, round(_between(ranges.block_side, draw) * side_px)) for _ in range(2))
+    top, left = int(draw.integers(0, side_px - rows + 1)), int(draw.integers(0, side_px - columns + 1))
+    return slice(top, top + rows), slice(left, left + columns)
+
+
+def white_block(picture_YXC: Picture, draw: Draw, ranges: Ranges) -> Picture:
+    """Set a rectangle of any size and place to white."""
+    result_YXC = picture_YXC.copy()
+    result_YXC[_block_slices(picture_YXC.shape[0], ranges, draw)] = 255
+    return result_YXC
+
+
+def coloured_block(picture_YXC: Picture, draw: Draw, ranges: Ranges) -> Picture:
+    """Lay a rectangle of one flat colour, or of independent coloured noise, over the picture."""
+    result_YXC = picture_YXC.astype(np.float32)
+    place = _block_slices(picture_YXC.shape[0], ranges, draw)
+    shape = result_YXC[place].shape
+    flat = draw.random() < 0.4
+    colour_YXC = np.broadcast_to(draw.uniform(0, 255, 3), shape) if flat else draw.uniform(0, 255, shape)
+    opacity = _between(ranges.block_opacity, draw)
+    result_YXC[place] += opacity * (colour_YXC.astype(np.float32) - result_YXC[place])
+    return _rounded(result_YXC)
+
+
+def gaussian_noise(picture_YXC: Picture, draw: Draw, ranges: Ranges) -> Picture:
+    """Add zero-mean noise, per pixel or in grains; a mean would be a shortcut on the DC coefficient."""
+    side_px = picture_YXC.shape[0]
+    grain_px = max(1, round(_between(ranges.noise_grain, draw) * side_px)) if draw.random() < 0.5 else 1
+    cells = -(-side_px // grain_px)
+    channels = 3 if draw.random() < 0.8 else 1
+    noise = draw.standard_normal((cells, cells, channels), dtype=np.float32) * _between(ranges.noise_sigma_grey, draw)
+    grains_YXC = np.repeat(np.repeat(noise, grain_px, axis=0), grain_px, axis=1)[:side_px, :side_px]
+    return _rounded(picture_YXC + grains_YXC)
+
+
+def shadow(picture_YXC: Picture, draw: Draw, ranges: Ranges) -> Picture:
+    """Darken one or two polygons of any shape and place, with an edge from hard to soft."""
+    side_px = picture_YXC.shape[0]
+    mask_YX = np.zeros((side_px, side_px), np.float32)
+    for _ in range(int(draw.integers(1, 3))):
+        corners = draw.uniform(-0.2, 1.2, (int(draw.integers(3, 6)), 1, 2)) * side_px
+        cv2.fillPoly(mask_YX, [corners.astype(np.int32)], 1.0)
+    edge_px = _between(ranges.shadow_edge, draw) * side_px
+    if edge_px > 0.3:
+        mask_YX = np.asarray(cv2.GaussianBlur(mask_YX, (0, 0), edge_px), dtype=np.float32)
+    gain_YX1 = 1.0 - (1.0 - _between(ranges.shadow_gain, draw)) * mask_YX[..., None]
+    return _rounded(picture_YXC * gain_YX1)
+
+
+def blend(picture_YXC: Picture, other_YXC: Picture, draw: Draw, ranges: Ranges) -> Picture:
+    """Mix another picture in, by addition and clipping or by opacity; half the time the mean brightness is kept."""
+    opacity = _between(ranges.blend_opacity, draw)
+    base_YXC, added_YXC = picture_YXC.astype(np.float32), other_YXC.astype(np.float32)
+    by_addition = draw.random() < 0.5
+    result_YXC = base_YXC + opacity * added_YXC if by_addition else base_YXC + opacity * (added_YXC - base_YXC)
+    if draw.random() < 0.5:
+        result_YXC += base_YXC.mean() - result_YXC.mean()
+    return _rounded(result_YXC)
+
+
+def _blend_with(others: Callable[[], Picture]) -> Callable[[Picture, Draw, Ranges], Picture]:
+    def blended(picture_YXC: Picture, draw: Draw, ranges: Ranges) -> Picture:
+        side_px = picture_YXC.shape[0]
+        other_YXC = np.asarray(cv2.resize(others(), (side_px, side_px), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        if draw.random() < 0.5:
+            other_YXC = other_YXC[:, ::-1]
+        if draw.random() < ranges.blend_smooth_share:
+            sigma_px = _between(ranges.blend_smooth_sigma, draw) * side_px
+            other_YXC = np.asarray(cv2.GaussianBlur(other_YXC, (0, 0), sigma_px), dtype=np.uint8)
+        return blend(picture_YXC, other_YXC, draw, ranges)
+
+    return blended
+
+
+PLAIN_FAMILIES = MappingProxyType(
+    {
+        "white_block": white_block,
+        "coloured_block": coloured_block,
+        "gaussian_noise": gaussian_noise,
+        "shadow": shadow,
+    }
+)
+"""The families that need nothing but the picture."""
+
+FAMILIES = (*PLAIN_FAMILIES, "blend")
+
+
+class Perturber:
+    """Draws a family at random, each as likely as the others, and applies it.
+
+    `others` gives the picture to blend in; `families` names which are used, so that one can be left out.
+    """
+
+    def __init__(
+        self,
+        others: Callable[[], Picture],
+        *,
+        families: tuple[str, ...] = FAMILIES,
+        ranges: Ranges = DEFAULT_RANGES,
+    ) -> None:
+        unknown = set(families) - set(FAMILIES)
+        if unknown or not families:
+            raise ValueError(f"unknown or no families: {sorted(unknown)}; there are {', '.join(FAMILIES)}")
+        known = {**PLAIN_FAMILIES, "blend": _blend_with(others)}
+        self.families = families
+        self._apply = tuple(known[name] for name in families)
+        self._ranges = ranges
+
+    def perturb(self, picture_YXC: Picture, draw: Draw) -> tuple[Picture, str]:
+        """Return a perturbed copy of a square uint8 picture and the name of the family; never the picture unchanged.
+
+        A white block on a white wall changes nothing: then another place or family is drawn.
+        """
+        while True:
+            chosen = int(draw.integers(len(self._apply)))
+            result_YXC = self._apply[chosen](picture_YXC, draw, self._ranges)
+            if np.abs(result_YXC.astype(np.int16) - picture_YXC).max() >= 4:
+                return result_YXC, self.families[chosen]
