@@ -8,24 +8,25 @@ Whether an `end_time` lies after its `start_time` is not checked: a camera's clo
 import hashlib
 import json
 from datetime import UTC, datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypedDict
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
-    SerializerFunctionWrapHandler,
     TypeAdapter,
     ValidationError,
-    model_serializer,
+    WithJsonSchema,
     model_validator,
 )
 
-from gateway.contract.topics import MAX_NAME_LENGTH, NAME_PATTERN, check_camera_name
+from gateway.contract.topics import MAX_NAME_LENGTH, NAME_PATTERN, RESERVED_WORDS, check_camera_name
 
 MAX_MESSAGE_BYTES = 32_768
 MAX_CAMERAS = 64
+CLOUDEVENTS_TYPE = "application/cloudevents+json; charset=utf-8"  # of alerts and verdicts
+JSON_TYPE = "application/json"  # of status and statistics
 _MAX_INTEGER = 2**53 - 1  # the last integer every JSON reader keeps exactly
 
 
@@ -34,7 +35,11 @@ class MessageError(ValueError):
 
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=MAX_NAME_LENGTH)]
-CameraName = Annotated[Name, AfterValidator(check_camera_name)]
+CameraName = Annotated[
+    Name,
+    AfterValidator(check_camera_name),
+    Field(json_schema_extra={"not": {"enum": sorted(RESERVED_WORDS)}}),
+]
 EpochSeconds = Annotated[float, Field(ge=0.0, le=253_402_300_799.0)]  # up to the year 9999, the last RFC 3339 has
 Count = Annotated[int, Field(ge=0, le=_MAX_INTEGER)]
 Positive = Annotated[int, Field(ge=1, le=_MAX_INTEGER)]
@@ -50,7 +55,12 @@ class _Model(BaseModel):
     """Frozen, exact types, no unknown keys, no NaN and no infinity."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, ser_json_inf_nan="constants"
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        ser_json_inf_nan="constants",  # so that to_bytes meets them, and refuses
+        json_schema_serialization_defaults_required=True,  # every field is written, so the schema promises it
     )
 
 
@@ -61,7 +71,12 @@ def _check_corners(box: tuple[float, float, float, float]) -> tuple[float, float
     return box
 
 
-Box = Annotated[tuple[float, float, float, float], AfterValidator(_check_corners)]
+Box = Annotated[
+    tuple[float, float, float, float],
+    AfterValidator(_check_corners),
+    # In words that JSON Schema draft 07, which AsyncAPI speaks, has as well.
+    WithJsonSchema({"type": "array", "items": {"type": "number"}, "minItems": 4, "maxItems": 4}),
+]
 
 
 class ModelIdentity(_Model):
@@ -105,8 +120,15 @@ class Evidence(_Model):
     top_bands: tuple[Band, ...] | None = Field(default=None, max_length=16)
 
 
+def _latency_may_be_absent(schema: dict[str, Any]) -> None:
+    schema["required"].remove("latency_ms")
+    del schema["properties"]["latency_ms"]["default"]
+
+
 class AlertData(_Model):
     """What is known of a triggered track at this moment."""
+
+    model_config = ConfigDict(json_schema_extra=_latency_may_be_absent)
 
     alert_id: Name = Field(description="the same over new, update and end of one track")
     seq: Count = Field(description="counts the alert messages of this box; a gap means a lost message")
@@ -142,13 +164,6 @@ class AlertData(_Model):
         if self.replay and self.latency_ms is not None:
             raise ValueError("a replay has no latency: its output must not depend on the machine")
         return self
-
-    @model_serializer(mode="wrap")
-    def _leave_out_latency(self, default: SerializerFunctionWrapHandler) -> dict[str, object]:
-        fields: dict[str, object] = default(self)
-        if fields["latency_ms"] is None:
-            del fields["latency_ms"]
-        return fields
 
 
 class VerdictData(_Model):
@@ -189,18 +204,38 @@ class VerdictData(_Model):
 class _Event(_Model):
     """The CloudEvents attributes; `(source, id)` names one message, and subscribers drop duplicates by it."""
 
-    specversion: Literal["1.0"] = "1.0"
+    specversion: Literal["1.0"]
     id: Token
     source: Token
     time: str = Field(json_schema_extra={"format": "date-time"})
     subject: CameraName
-    datacontenttype: Literal["application/json"] = "application/json"
+    datacontenttype: Literal["application/json"]
 
     def _check_envelope(self, camera: str, happened_s: float) -> None:
         if self.subject != camera:
             raise ValueError("subject must be the camera of the data")
         if self.time != rfc3339(happened_s):
             raise ValueError("time must be the time of the data in RFC 3339, UTC, with microseconds")
+
+
+class _Envelope(TypedDict):
+    specversion: Literal["1.0"]
+    id: str
+    source: str
+    time: str
+    subject: str
+    datacontenttype: Literal["application/json"]
+
+
+def _envelope(event_id: str, source: str, camera: str, *, happened_s: float) -> _Envelope:
+    return {
+        "specversion": "1.0",
+        "id": event_id,
+        "source": source,
+        "time": rfc3339(happened_s),
+        "subject": camera,
+        "datacontenttype": "application/json",
+    }
 
 
 class Alert(_Event):
@@ -212,7 +247,7 @@ class Alert(_Event):
     @classmethod
     def of(cls, data: AlertData, *, event_id: str, source: str) -> Self:
         """Wrap `data`; subject and time follow from it."""
-        return cls(id=event_id, source=source, time=rfc3339(data.frame_time), subject=data.camera, data=data)
+        return cls(**_envelope(event_id, source, data.camera, happened_s=data.frame_time), data=data)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -229,7 +264,7 @@ class Verdict(_Event):
     @classmethod
     def of(cls, data: VerdictData, *, event_id: str, source: str) -> Self:
         """Wrap `data`; subject and time follow from it."""
-        return cls(id=event_id, source=source, time=rfc3339(data.end_time), subject=data.camera, data=data)
+        return cls(**_envelope(event_id, source, data.camera, happened_s=data.end_time), data=data)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -287,6 +322,13 @@ Message = Alert | Verdict | CameraStatus | Stats
 _ANY_MESSAGE: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="type")])
 
 
+def _fields(message: Message) -> dict[str, object]:
+    fields: dict[str, Any] = message.model_dump(mode="json")
+    if isinstance(message, Alert) and message.data.latency_ms is None:
+        del fields["data"]["latency_ms"]  # absent, not null: a replay says nothing of it
+    return fields
+
+
 def to_bytes(message: Message) -> bytes:
     """Return the message as JSON in UTF-8: keys in the order of the model, floats that read back exactly.
 
@@ -294,7 +336,7 @@ def to_bytes(message: Message) -> bytes:
         MessageError: It is larger than `MAX_MESSAGE_BYTES`, or holds NaN or infinity.
     """
     try:
-        text = json.dumps(message.model_dump(mode="json"), separators=(",", ":"), allow_nan=False)
+        text = json.dumps(_fields(message), separators=(",", ":"), allow_nan=False)
     except ValueError as error:
         raise MessageError(f"a {message.type} message cannot be written: {error}") from error
     payload = text.encode()
