@@ -65,7 +65,7 @@ def test_alert_bytes_when_live_hold_exactly_the_documented_fields() -> None:
     assert (event["specversion"], event["type"]) == ("1.0", "spectragate.alert.v1")
     assert event["subject"] == event["data"]["camera"]
     assert event["time"] == "2026-01-31T12:00:01.250000Z"
-    assert list(event["data"]) == ALERT_FIELDS
+    assert tuple(event["data"]) == ALERT_FIELDS
     assert set(event["data"]["latency_ms"]) == {"decode", "queue", "infer", "publish"}
     assert set(event["data"]["evidence"]) == {"snapshot", "heatmap", "top_bands"}
     assert set(event["data"]["model"]) == {"version", "sha256", "profile"}
