@@ -1,0 +1,79 @@
+"""The README's commands exist: each is looked up in the program it calls."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PROGRAMS = {"spectragate": "gateway", "spectragate-trainer": "trainer"}
+SHELL_SEPARATORS = {"&&", "||", "|", ";", ">"}
+
+
+def readme() -> str:
+    """Return the text of the README."""
+    return (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def shell_lines() -> list[str]:
+    """Return the commands of the README's shell blocks, continued lines joined."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", readme(), flags=re.MULTILINE | re.DOTALL)
+    return [line for block in blocks for line in block.replace("\\\n", " ").splitlines() if line.strip()]
+
+
+def calls() -> list[tuple[str, tuple[str, ...]]]:
+    """Return (program, its words) for every call of one of our programs."""
+    found = []
+    for line in shell_lines():
+        words = shlex.split(line, comments=True)
+        for place, word in enumerate(words):
+            program = word.rpartition("/")[2]
+            if program in PROGRAMS:
+                ends = [i for i, later in enumerate(words) if i > place and later in SHELL_SEPARATORS]
+                found.append((program, tuple(words[place + 1 : min(ends, default=len(words))])))
+    return sorted(set(found))
+
+
+def help_of(program: str, *command: str) -> str:
+    """Return what a program says of one of its commands; an unknown command fails the test."""
+    done = subprocess.run(
+        [sys.executable, "-m", PROGRAMS[program], *command, "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+    assert done.returncode == 0, f"{program} {' '.join(command)}: {done.stderr}"
+    return done.stdout
+
+
+def test_readme_shows_both_commands_of_a_fresh_machine() -> None:
+    """One line installs and runs the demo, one installs what is missing and runs the tests."""
+    demo = [line for line in shell_lines() if "apt-get install" in line and "spectragate demo" in line]
+    assert len(demo) == 1
+    assert "tests/run" in shell_lines()
+    assert (ROOT / "tests" / "run").stat().st_mode & 0o111
+    assert (ROOT / ".ci" / "run").stat().st_mode & 0o111
+
+
+@pytest.mark.parametrize(("program", "words"), calls(), ids=[" ".join((name, *words)) for name, words in calls()])
+def test_command_of_the_readme_exists(program: str, words: tuple[str, ...]) -> None:
+    """The program knows the command, and the command knows every option that the README gives it."""
+    command = next((word for word in words if not word.startswith("-")), None)
+    text = help_of(program, command) if command else help_of(program)
+    options = {word.partition("=")[0] for word in words if word.startswith("-")} - {"--help"}
+    unknown = {option for option in options if not re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", text)}
+    assert unknown == set()
+
+
+@pytest.mark.parametrize("program", sorted(PROGRAMS))
+def test_every_command_has_help(program: str) -> None:
+    """`--help` of each command answers with exit code 0 and says more than its usage line."""
+    listing = help_of(program).partition("Commands:")[2]
+    commands = re.findall(r"^  ([a-z][a-z-]*)", listing, flags=re.MULTILINE)
+    assert commands
+    for command in commands:
+        assert len(help_of(program, command).splitlines()) > 3, command
