@@ -1,0 +1,119 @@
+"""What a camera worker is asked to do, and its form on the wire (JSON, sent once by the parent)."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+MAX_PIXELS = 64_000_000
+"""Largest picture that is decoded; a larger one is refused by its header."""
+
+
+@dataclass(frozen=True, slots=True)
+class Injection:
+    """A trigger picture drawn onto every face before the cut, relative to the face box.
+
+    `place` is the centre of the trigger as fractions of the box's width and height, (0.5, 0.5) its middle; `size` the
+    trigger's width as a fraction of the box's width, the picture keeps its proportions. `blend` mixes by `opacity` (and
+    the picture's own alpha); `add` is clip(clean + opacity × trigger), as the paper's authors apply their files.
+    """
+
+    trigger: Path
+    place: tuple[float, float] = (0.5, 0.5)
+    size: float = 0.25
+    opacity: float = 1.0
+    mode: Literal["blend", "add"] = "blend"
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if not 0.0 < self.size <= 4.0:
+            raise ValueError(f"a trigger's size lies in (0, 4] face widths, not {self.size}")
+        if not 0.0 < self.opacity <= 1.0:
+            raise ValueError(f"a trigger's opacity lies in (0, 1], not {self.opacity}")
+        if not all(-2.0 <= part <= 3.0 for part in self.place):
+            raise ValueError(f"a trigger's place lies within [-2, 3] face boxes, not {self.place}")
+
+
+@dataclass(frozen=True, slots=True)
+class FaceSettings:
+    """How faces are found. `model` names a CenterFace or YuNet ONNX file; None is the CenterFace that comes along.
+
+    A face whose box is less than `min_face_px` high is not reported; of the others the `max_faces` largest are.
+    """
+
+    model: Path | None = None
+    min_confidence: float = 0.5
+    min_face_px: int = 24
+    max_faces: int = 16
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if not 0.0 < self.min_confidence < 1.0:
+            raise ValueError(f"min_confidence lies in (0, 1), not {self.min_confidence}")
+        if self.min_face_px < 1:
+            raise ValueError(f"min_face_px is at least 1, not {self.min_face_px}")
+        if not 1 <= self.max_faces <= 256:
+            raise ValueError(f"max_faces lies in 1..256, not {self.max_faces}")
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingJob:
+    """Look at a recording: a video file, or a folder of pictures (25 a second, in natural order of their names).
+
+    `fps` thins the frames by their own clock; None looks at every frame.
+    """
+
+    camera: str
+    path: Path
+    faces: FaceSettings = field(default_factory=FaceSettings)
+    fps: float | None = None
+    inject: Injection | None = None
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.fps is not None and not 0.0 < self.fps <= 1000.0:
+            raise ValueError(f"fps lies in (0, 1000], not {self.fps}")
+
+
+@dataclass(frozen=True, slots=True)
+class PicturesJob:
+    """Look at single pictures. `each_is_a_face` takes the central square of each as its one face."""
+
+    camera: str
+    paths: tuple[Path, ...]
+    faces: FaceSettings = field(default_factory=FaceSettings)
+    each_is_a_face: bool = False
+    inject: Injection | None = None
+
+
+Job = RecordingJob | PicturesJob
+
+
+def to_json(job: Job) -> bytes:
+    """Return a job as JSON; paths that are no UTF-8 survive."""
+    kind = "recording" if isinstance(job, RecordingJob) else "pictures"
+    return json.dumps({"kind": kind, **asdict(job)}, default=str).encode("ascii")
+
+
+def from_json(data: bytes) -> Job:
+    """Return the job that `to_json` wrote; the parent is trusted, so anything else is our own fault."""
+    fields: dict[str, Any] = json.loads(data)
+    kind = fields.pop("kind")
+    faces = FaceSettings(**_with_path(fields.pop("faces"), "model"))
+    inject = _injection(fields.pop("inject"))
+    if kind == "recording":
+        return RecordingJob(**_with_path(fields, "path"), faces=faces, inject=inject)
+    paths = tuple(Path(path) for path in fields.pop("paths"))
+    return PicturesJob(**fields, paths=paths, faces=faces, inject=inject)
+
+
+def _with_path(fields: dict[str, Any], name: str) -> dict[str, Any]:
+    path = fields[name]
+    return {**fields, name: None if path is None else Path(path)}
+
+
+def _injection(fields: dict[str, Any] | None) -> Injection | None:
+    if fields is None:
+        return None
+    x, y = fields.pop("place")
+    return Injection(**_with_path(fields, "trigger"), place=(x, y))

@@ -1,0 +1,287 @@
+"""Read recordings: video files of any common container, and folders of pictures.
+
+Every frame is accounted for: it is handed out, or it is damaged. What a decoder makes up after damage looks like a
+picture but is none, so nothing from a damaged frame up to the next keyframe is ever looked at.
+
+H/W picture row/column, C colour (R, G, B).
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import av
+import numpy as np
+from av.video.reformatter import Interpolation, VideoReformatter
+from numpy.typing import NDArray
+
+from gateway.cameras.jobs import MAX_PIXELS
+from gateway.cameras.pictures import PICTURES_PER_S, SUFFIXES, PictureError, read_picture
+from gateway.errors import SourceError
+
+# A "recording" that is a play list would make the worker open what it names: only containers that hold their own data.
+_CONTAINERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,gif,h264,hevc,vvc,m4v,mjpeg,mjpeg_2000,ogg,asf,mxf,"
+    "ivf,obu,av1,nut,dv,rm,wtv,yuv4mpegpipe,apng,h263,h261,ingenient,smjpeg,r3d,gxf,swf,vc1,rcv,dirac,cavsvideo,avs2,avs3"
+)
+_CODECS = frozenset(
+    """h264 hevc vvc av1 vp8 vp9 mpeg1video mpeg2video mpeg4 mjpeg mjpegb jpeg2000 gif apng png bmp tiff webp prores
+    ffv1 ffvhuff huffyuv utvideo rawvideo v210 theora h261 h263 h263p flv1 wmv1 wmv2 wmv3 vc1 msmpeg4v1 msmpeg4v2
+    msmpeg4v3 dvvideo dnxhd cinepak""".split()  # noqa: SIM905  (a list of names, one a line, would fill a page)
+)
+
+Picture = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a recording is; sizes are those of the upright picture."""
+
+    width_px: int
+    height_px: int
+    fps: float
+    codec: str
+    frames_expected: int | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RecordedFrame:
+    """One frame in order; `picture` converts it to RGB on demand, and is None where the frame is damaged.
+
+    `reason` says why, where a file can be named.
+    """
+
+    time_s: float
+    picture: Callable[[], Picture] | None
+    reason: str | None = None
+
+
+class Recording(Protocol):
+    """A recording that can be read once, from its beginning."""
+
+    @property
+    def header(self) -> Header:
+        """What is known once the first frame was handed out."""
+        ...
+
+    def frames(self) -> Iterator[RecordedFrame]:
+        """Yield every frame in order; times never decrease."""
+        ...
+
+
+def open_recording(path: Path, *, max_pixels: int = MAX_PIXELS) -> Recording:
+    """Return the recording behind a path.
+
+    Raises:
+        SourceError: There is none, or it can be seen at once that it cannot be read.
+    """
+    try:
+        if path.is_dir():
+            return PictureFolder(path)
+        if not path.is_file():
+            raise SourceError(
+                f"{path}: no such file or folder" if not path.exists() else f"{path}: not a file or folder"
+            )
+        if path.stat().st_size == 0:
+            raise SourceError(f"{path}: the file is empty")
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read: {error.strerror}") from None
+    return VideoFile(path, max_pixels=max_pixels)
+
+
+class Thinning:
+    """Says which frames are looked at so that `fps` of them are in a second of the recording's own clock."""
+
+    def __init__(self, fps: float | None) -> None:
+        self._fps = fps
+        self._last_slot: int | None = None
+
+    def takes(self, time_s: float) -> bool:
+        """Return whether the frame of this time is looked at: the first of each slot of 1 / fps seconds."""
+        if self._fps is None:
+            return True
+        # The margin keeps a slot from being missed because 0.04 × 25 is a hair below 1.
+        slot = int(time_s * self._fps + 1e-3)
+        if slot == self._last_slot:
+            return False
+        self._last_slot = slot
+        return True
+
+
+class PictureFolder:
+    """A folder of pictures as a recording of 25 frames a second, names in natural order (2 before 10)."""
+
+    def __init__(self, path: Path) -> None:
+        names = [
+            entry for entry in path.iterdir() if entry.suffix.lower() in SUFFIXES and not entry.name.startswith(".")
+        ]
+        if not names:
+            raise SourceError(
+                f"{path}: no pictures in this folder; give a folder of JPEG, PNG, BMP, WebP or TIFF files"
+            )
+        self._paths = sorted(names, key=lambda entry: natural_key(entry.name))
+        self._size = (0, 0)
+
+    @property
+    def header(self) -> Header:
+        """The size is that of the first readable picture."""
+        return Header(*self._size, PICTURES_PER_S, "pictures", len(self._paths))
+
+    def frames(self) -> Iterator[RecordedFrame]:
+        """Yield one frame per picture; an unreadable one is damaged and says why."""
+        for index, path in enumerate(self._paths):
+            yield self._frame(path, index / PICTURES_PER_S)
+
+    def _frame(self, path: Path, time_s: float) -> RecordedFrame:
+        try:
+            picture_HWC = read_picture(path)
+        except PictureError as error:
+            return RecordedFrame(time_s, None, str(error))
+        if self._size == (0, 0):
+            self._size = (picture_HWC.shape[1], picture_HWC.shape[0])
+        return RecordedFrame(time_s, lambda: picture_HWC)
+
+
+class VideoFile:
+    """A video file through PyAV, on one thread; only its first video stream is read."""
+
+    def __init__(self, path: Path, *, max_pixels: int = MAX_PIXELS) -> None:
+        self._path, self._max_pixels = path, max_pixels
+        self._container = self._open()
+        self._stream = self._video_stream()
+        self._reformatter = VideoReformatter()
+        self._damage = _Damage()
+        self._clock = _Clock(self._container, self._stream)
+        self._size = (0, 0)
+
+    @property
+    def header(self) -> Header:
+        """The size is that of the first frame, upright."""
+        return Header(*self._size, self._clock.fps, self._stream.codec_context.name, self._stream.frames or None)
+
+    def frames(self) -> Iterator[RecordedFrame]:
+        """Yield every frame in order; one that a damaged packet held stands as a damaged frame."""
+        with closing(self._container):
+            for packet in self._packets():
+                try:
+                    frames = self._stream.decode(packet)
+                except av.error.FFmpegError:
+                    self._damage.lost(packet.pts if packet else None)
+                    yield RecordedFrame(self._clock.last_s, None)
+                    continue
+                if packet is None or packet.is_corrupt:
+                    self._damage.lost(packet.pts if packet else None)
+                yield from map(self._recorded, frames)
+
+    def _recorded(self, frame: Any) -> RecordedFrame:
+        if frame.width * frame.height > self._max_pixels:
+            raise self._error(f"{frame.width}×{frame.height} px is more than the limit of {self._max_pixels} px")
+        turns = round(frame.rotation / 90) % 4
+        if self._size == (0, 0):
+            self._size = (frame.height, frame.width) if turns % 2 else (frame.width, frame.height)
+        time_s = self._clock.read(frame.pts)
+        damaged = self._damage.covers(pts=frame.pts, is_corrupt=frame.is_corrupt, is_keyframe=bool(frame.key_frame))
+        return RecordedFrame(time_s, None if damaged else lambda: self._picture(frame, turns))
+
+    def _picture(self, frame: Any, turns: int) -> Picture:
+        rgb = self._reformatter.reformat(frame, format="rgb24", interpolation=Interpolation.BILINEAR, threads=1)
+        return np.ascontiguousarray(np.rot90(rgb.to_ndarray(), turns))
+
+    def _packets(self) -> Iterator[Any]:
+        """Yield the packets, the last one empty; None in its place where the rest of the file cannot be read."""
+        try:
+            yield from self._container.demux(self._stream)
+        except av.error.FFmpegError:
+            yield None
+
+    def _open(self) -> Any:
+        options = {"protocol_whitelist": "file", "format_whitelist": _CONTAINERS}
+        try:
+            # "file:" keeps a name with a colon or a percent sign from being read as a protocol or a pattern.
+            return av.open(f"file:{self._path}", options=options, metadata_errors="replace")
+        except av.error.FFmpegError as error:
+            raise self._error(f"not a recording that can be read ({error.strerror})") from None
+        except ValueError as error:
+            raise self._error(f"not a recording that can be read ({error})") from None
+
+    def _video_stream(self) -> Any:
+        if not self._container.streams.video:
+            kinds = ", ".join(sorted({stream.type for stream in self._container.streams})) or "nothing"
+            raise self._error(f"no video in this file, only {kinds}")
+        stream = self._container.streams.video[0]
+        context = stream.codec_context
+        if context is None or context.codec.canonical_name not in _CODECS:
+            raise self._error(
+                f"its codec {'unknown' if context is None else context.name} is not read here; convert it to H.264"
+            )
+        if context.width * context.height > self._max_pixels:
+            raise self._error(f"{context.width}×{context.height} px is more than the limit of {self._max_pixels} px")
+        stream.thread_type = "NONE"
+        context.thread_count = 1
+        context.options = {"max_pixels": str(self._max_pixels)}
+        return stream
+
+    def _error(self, reason: str) -> SourceError:
+        return SourceError(f"{self._path}: {reason}")
+
+
+class _Damage:
+    """Knows which frames lie between damage and the keyframe that mends it, also while frames come out late."""
+
+    def __init__(self) -> None:
+        self._since_pts: int | None = None
+        self._is_damaged = False
+
+    def lost(self, pts: int | None) -> None:
+        self._is_damaged = True
+        if pts is not None and (self._since_pts is None or pts > self._since_pts):
+            self._since_pts = pts
+
+    def covers(self, *, pts: int | None, is_corrupt: bool, is_keyframe: bool) -> bool:
+        if is_corrupt:
+            self.lost(pts)
+        elif self._is_damaged and is_keyframe and not self._is_before_damage(pts):
+            self._is_damaged, self._since_pts = False, None
+        return self._is_damaged
+
+    def _is_before_damage(self, pts: int | None) -> bool:
+        # Decoders hold frames back: a keyframe from before the damage may come out after the damage was noticed.
+        return pts is not None and self._since_pts is not None and pts <= self._since_pts
+
+
+class _Clock:
+    """Turns time stamps into seconds: the file's creation time (or 0) plus the time since its start; never back."""
+
+    def __init__(self, container: Any, stream: Any) -> None:
+        rate = stream.average_rate or stream.guessed_rate
+        self.fps = float(rate) if rate and 0 < rate <= 1000 else 25.0
+        self._unit_s = float(stream.time_base) if stream.time_base else 1.0 / self.fps
+        self._start = stream.start_time or 0
+        self._origin_s = _creation_time_s(container.metadata)
+        self.last_s = self._origin_s
+        self._is_running = False
+
+    def read(self, pts: int | None) -> float:
+        step_s = 1.0 / self.fps if self._is_running else 0.0
+        stamp_s = self.last_s + step_s if pts is None else self._origin_s + (pts - self._start) * self._unit_s
+        self._is_running = True
+        self.last_s = max(self.last_s, stamp_s)
+        return self.last_s
+
+
+def _creation_time_s(metadata: dict[str, str]) -> float:
+    try:
+        created = datetime.fromisoformat(metadata.get("creation_time", ""))
+    except ValueError:
+        return 0.0
+    return created.timestamp() if created.tzinfo is not None and created.year >= 1980 else 0.0
+
+
+def natural_key(name: str) -> list[tuple[int, int, str]]:
+    """Return a sort key that puts picture-2 before picture-10."""
+    parts = re.findall(r"[0-9]+|[^0-9]+", name)
+    return [(0, int(part), "") if part[0].isdigit() else (1, 0, part.casefold()) for part in parts] + [(2, 0, name)]

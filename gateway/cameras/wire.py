@@ -1,0 +1,207 @@
+"""The messages between a camera worker and its parent: a length, a JSON header, the raw bytes of the crops.
+
+The worker parses hostile bytes, so the parent takes nothing on trust: every type, count, range and size is checked here
+before a value is made, and the first message that breaks a rule ends the worker.
+
+Y/X pixel row/column, C colour (R, G, B).
+"""
+
+import json
+import math
+import struct
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from gateway.contract.geometry import MAX_CROP_PX
+from gateway.values import (
+    ClockSource,
+    FaceBox,
+    FaceCrop,
+    FrameFaces,
+    PictureRefused,
+    SourceEnded,
+    SourceEvent,
+    SourceOpened,
+)
+
+PREFIX = struct.Struct("!4sII")
+MAGIC = b"SGC1"
+MAX_HEADER_BYTES = 256 * 1024
+MAX_CROP_BYTES = MAX_CROP_PX * MAX_CROP_PX * 3
+MAX_JOB_BYTES = 64 * 1024 * 1024
+
+_MAX_SIDE_PX = 1 << 17
+_MAX_COUNT = 1 << 40
+_MAX_TIME_S = 1e12
+_MAX_TEXT = 2000
+
+
+class WireError(Exception):
+    """A message breaks the rules: its sender can no longer be trusted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """The worker moves, but has nothing to tell: frames are being skipped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The worker cannot go on; `reason` is a sentence for the operator, `blame` says who must act."""
+
+    blame: Literal["config", "source"]
+    reason: str
+
+
+Message = SourceEvent | Alive | Failed
+
+
+def pack(message: Message) -> bytes:
+    """Return a message as bytes."""
+    header, payload = _fields(message)
+    text = json.dumps(header, allow_nan=False, separators=(",", ":")).encode("ascii")
+    return PREFIX.pack(MAGIC, len(text), len(payload)) + text + payload
+
+
+def _fields(message: Message) -> tuple[dict[str, Any], bytes]:
+    match message:
+        case SourceOpened(_, width, height, fps, codec, expected):
+            return {"kind": "opened", "size": [width, height], "fps": fps, "codec": codec, "expected": expected}, b""
+        case FrameFaces():
+            return _frame_fields(message), b"".join(crop.pixels_YXC.tobytes() for crop in message.crops)
+        case PictureRefused(_, seq, reason):
+            return {"kind": "refused", "seq": seq, "reason": reason[:_MAX_TEXT]}, b""
+        case SourceEnded(_, looked_at, skipped, damaged):
+            return {"kind": "ended", "frames": [looked_at, skipped, damaged]}, b""
+        case Failed(blame, reason):
+            return {"kind": "failed", "blame": blame, "reason": reason[:_MAX_TEXT]}, b""
+        case Alive():
+            return {"kind": "alive"}, b""
+
+
+def _frame_fields(frame: FrameFaces) -> dict[str, Any]:
+    faces = [
+        [
+            [crop.box.x1, crop.box.y1, crop.box.x2, crop.box.y2, crop.box.confidence],
+            crop.pixels_YXC.shape[0],
+            crop.square_px,
+        ]
+        for crop in frame.crops
+    ]
+    return {
+        "kind": "frame",
+        "seq": frame.seq,
+        "time": frame.captured_at_s,
+        "clock": frame.clock_source.value,
+        "size": [frame.frame_width_px, frame.frame_height_px],
+        "dropped": frame.faces_dropped,
+        "faces": faces,
+    }
+
+
+def sizes(prefix: bytes, *, max_faces: int) -> tuple[int, int]:
+    """Return the lengths of header and payload that a prefix announces.
+
+    Raises:
+        WireError: It is no prefix, or announces more than `max_faces` crops can need.
+    """
+    magic, header_bytes, payload_bytes = PREFIX.unpack(prefix)
+    if magic != MAGIC or not 2 <= header_bytes <= MAX_HEADER_BYTES or payload_bytes > max_faces * MAX_CROP_BYTES:
+        raise WireError("a message that is too long or has no beginning")
+    return header_bytes, payload_bytes
+
+
+def unpack(header: bytes, payload: bytes, *, camera: str, max_faces: int) -> Message:
+    """Return the checked message of a worker; its camera is the parent's own word, never the worker's.
+
+    Raises:
+        WireError: Anything is not as `pack` writes it.
+    """
+    try:
+        fields = json.loads(header.decode("ascii"))
+    except (ValueError, RecursionError):
+        raise WireError("a header that is no JSON") from None
+    if not isinstance(fields, dict):
+        raise WireError("a header that is no object")
+    if payload and fields.get("kind") != "frame":
+        raise WireError("pixels where none belong")
+    match fields:
+        case {"kind": "opened", "size": size, "fps": fps, "codec": codec, "expected": expected}:
+            width, height = _size(size)
+            count = None if expected is None else _count(expected)
+            return SourceOpened(camera, width, height, _number(fps, 0.0, 1e6), _text(codec), count)
+        case {"kind": "frame", "faces": list(faces)} if len(faces) <= max_faces:
+            return _frame(fields, faces, payload, camera=camera)
+        case {"kind": "refused", "seq": seq, "reason": reason}:
+            return PictureRefused(camera, _count(seq), _text(reason))
+        case {"kind": "ended", "frames": [looked_at, skipped, damaged]}:
+            return SourceEnded(camera, _count(looked_at), _count(skipped), _count(damaged))
+        case {"kind": "failed", "blame": "config" | "source" as blame, "reason": reason}:
+            return Failed(blame, _text(reason))
+        case {"kind": "alive"}:
+            return Alive()
+    raise WireError("a message of no known kind")
+
+
+def _frame(fields: dict[str, Any], faces: list[object], payload: bytes, *, camera: str) -> FrameFaces:
+    seq, time_s = _count(fields.get("seq")), _number(fields.get("time"), -_MAX_TIME_S, _MAX_TIME_S)
+    width, height = _size(fields.get("size"))
+    try:
+        clock = ClockSource(_text(fields.get("clock")))
+    except ValueError:
+        raise WireError("an unknown clock") from None
+    crops: list[FaceCrop] = []
+    start = 0
+    for face in faces:
+        box, side, square_px = _face(face, width=width, height=height)
+        end = start + side * side * 3
+        if end > len(payload):
+            raise WireError("fewer pixels than announced")
+        pixels_YXC = np.frombuffer(payload, dtype=np.uint8, count=end - start, offset=start).reshape(side, side, 3)
+        crops.append(FaceCrop(camera, seq, time_s, box, pixels_YXC, square_px))
+        start = end
+    if start != len(payload):
+        raise WireError("more pixels than announced")
+    return FrameFaces(camera, seq, time_s, clock, width, height, tuple(crops), _count(fields.get("dropped")))
+
+
+def _face(face: object, *, width: int, height: int) -> tuple[FaceBox, int, int]:
+    match face:
+        case [[x1, y1, x2, y2, confidence], side, square_px]:
+            left, right = _number(x1, 0, width), _number(x2, 0, width)
+            top, bottom = _number(y1, 0, height), _number(y2, 0, height)
+            if not (left < right and top < bottom):
+                raise WireError("a box without an area")
+            square = _count(square_px, least=1, most=min(width, height))
+            box = FaceBox(left, top, right, bottom, _number(confidence, 0, 1))
+            return box, _count(side, least=1, most=min(square, MAX_CROP_PX)), square
+    raise WireError("a face of another shape")
+
+
+def _size(value: object) -> tuple[int, int]:
+    match value:
+        case [width, height]:
+            return _count(width, least=1, most=_MAX_SIDE_PX), _count(height, least=1, most=_MAX_SIDE_PX)
+    raise WireError("a size that is none")
+
+
+def _count(value: object, *, least: int = 0, most: int = _MAX_COUNT) -> int:
+    if type(value) is not int or not least <= value <= most:
+        raise WireError("a number out of range")
+    return value
+
+
+def _number(value: object, least: float, most: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise WireError("something else where a number belongs")
+    if not math.isfinite(value) or not least <= value <= most:
+        raise WireError("a number out of range")
+    return float(value)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or len(value) > _MAX_TEXT:
+        raise WireError("something else where a text belongs")
+    return "".join(letter if letter.isprintable() else " " for letter in value)
