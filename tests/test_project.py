@@ -116,7 +116,10 @@ def test_no_handler_catches_everything() -> None:
 
 
 def is_blind(handler: ast.ExceptHandler) -> bool:
-    """Return whether a handler takes every exception."""
+    """Return whether a handler takes every exception and does not pass it on."""
+    last = handler.body[-1]
+    if isinstance(last, ast.Raise) and last.exc is None:
+        return False
     if handler.type is None:
         return True
     kinds = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]

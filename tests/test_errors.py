@@ -1,0 +1,27 @@
+"""Errors that are split by who must act."""
+
+import pytest
+
+from gateway import errors
+
+FAMILY = [errors.ConfigError, errors.SourceError, errors.DeliveryError, errors.RuntimeFault]
+
+
+@pytest.mark.parametrize("kind", FAMILY)
+def test_error_is_one_of_ours_and_says_its_text(kind: type[errors.SpectragateError]) -> None:
+    """The CLI catches the base class and prints the text as it is."""
+    with pytest.raises(errors.SpectragateError) as caught:
+        raise kind("gate.mp4: cannot be read; check the path")
+    assert str(caught.value) == "gate.mp4: cannot be read; check the path"
+
+
+def test_kinds_of_errors_do_not_contain_one_another() -> None:
+    """Who catches a camera's error never swallows the operator's or our own."""
+    pairs = [(one, other) for one in FAMILY for other in FAMILY if one is not other]
+    assert not any(issubclass(one, other) for one, other in pairs)
+
+
+def test_every_error_of_the_module_belongs_to_the_family() -> None:
+    """A new kind of error is added to the family on purpose."""
+    kinds = {kind for kind in vars(errors).values() if isinstance(kind, type)}
+    assert kinds == {errors.SpectragateError, *FAMILY}
