@@ -1,0 +1,1 @@
+"""Recordings through the frame path: labels, metrics, and a report that is the same on every machine."""
