@@ -25,16 +25,16 @@ class ChainSettings:
     """How often each step of the chain happens (shares) and how strong it is."""
 
     crop_side: tuple[float, float] = (0.5, 1.0)
-    foreign_filter: float = 0.3
-    light: float = 0.5
-    light_gain: tuple[float, float] = (0.6, 1.6)
-    light_gamma: tuple[float, float] = (0.75, 1.35)
-    blur: float = 0.25
-    codec: float = 0.4
-    codec_quality: tuple[int, int] = (55, 98)
-    sensor_noise_grey: float = 1.2
-    perturb_native: float = 0.4
-    codec_after: float = 0.15
+    foreign_filter: float = 0.25
+    light: float = 0.3
+    light_gain: tuple[float, float] = (0.8, 1.25)
+    light_gamma: tuple[float, float] = (0.9, 1.15)
+    blur: float = 0.12
+    codec: float = 0.3
+    codec_quality: tuple[int, int] = (60, 98)
+    sensor_noise_grey: float = 1.0
+    perturb_native: float = 0.3
+    codec_after: float = 0.1
 
 
 def vary_optics(picture_YXC: Picture, draw: Draw, settings: ChainSettings) -> Picture:

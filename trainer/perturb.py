@@ -28,9 +28,11 @@ class Ranges:
     block_opacity: tuple[float, float] = (0.7, 1.0)
     noise_sigma_grey: tuple[float, float] = (3.0, 12.0)
     noise_grain: tuple[float, float] = (1 / 32, 3 / 32)
-    shadow_gain: tuple[float, float] = (0.3, 0.8)
-    shadow_edge: tuple[float, float] = (0.0, 0.1)
-    blend_opacity: tuple[float, float] = (0.08, 0.3)
+    shadow_gain: tuple[float, float] = (0.3, 0.7)
+    shadow_edge: tuple[float, float] = (0.0, 0.05)
+    blend_opacity: tuple[float, float] = (0.15, 0.35)
+    blend_added_share: float = 0.7
+    blend_matched_share: float = 0.2
     blend_smooth_share: float = 0.25
     blend_smooth_sigma: tuple[float, float] = (1 / 32, 5 / 32)
 
@@ -98,12 +100,12 @@ def shadow(picture_YXC: Picture, draw: Draw, ranges: Ranges) -> Picture:
 
 
 def blend(picture_YXC: Picture, other_YXC: Picture, draw: Draw, ranges: Ranges) -> Picture:
-    """Mix another picture in, by addition and clipping or by opacity; half the time the mean brightness is kept."""
+    """Mix another picture in, by addition and clipping or by opacity; at times the mean brightness is kept."""
     opacity = _between(ranges.blend_opacity, draw)
     base_YXC, added_YXC = picture_YXC.astype(np.float32), other_YXC.astype(np.float32)
-    by_addition = draw.random() < 0.5
+    by_addition = draw.random() < ranges.blend_added_share
     result_YXC = base_YXC + opacity * added_YXC if by_addition else base_YXC + opacity * (added_YXC - base_YXC)
-    if draw.random() < 0.5:
+    if draw.random() < ranges.blend_matched_share:
         result_YXC += base_YXC.mean() - result_YXC.mean()
     return _rounded(result_YXC)
 

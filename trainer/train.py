@@ -28,13 +28,12 @@ CHECKPOINT_FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class PretrainSettings:
-    """What one run of pre-training is asked for; `per_epoch` stills are drawn from every source each epoch."""
+    """What one run of pre-training is asked for."""
 
     profile: str = "paper"
     seed: int = 1
     epochs: int = 24
-    per_epoch: int = 7000
-    batch: int = 64
+    batch: int = 32
     learning_rate: float = 2e-3
     weight_decay: float = 1e-4
     families: tuple[str, ...] = FAMILIES
@@ -54,10 +53,18 @@ class EpochReport:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Source:
+    """Clean pictures and how many of them one epoch draws."""
+
+    pictures: Pictures
+    per_epoch: int
+
+
 class PairDataset(Dataset[tuple[NDArray[np.uint8], NDArray[np.uint8]]]):
     """The pairs of one epoch: pair `i` depends on (seed, epoch, i) alone, whoever draws it."""
 
-    def __init__(self, sources: Sequence[Pictures], settings: PretrainSettings, *, epoch: int) -> None:
+    def __init__(self, sources: Sequence[Source], settings: PretrainSettings, *, epoch: int) -> None:
         self._sources = sources
         self._settings = settings
         self._epoch = epoch
@@ -66,7 +73,7 @@ class PairDataset(Dataset[tuple[NDArray[np.uint8], NDArray[np.uint8]]]):
         self._stills = [
             (which, int(index))
             for which, source in enumerate(sources)
-            for index in _drawn_indices(len(source), settings.per_epoch, draw)
+            for index in _drawn_indices(len(source.pictures), source.per_epoch, draw)
         ]
 
     def __len__(self) -> int:
@@ -77,7 +84,7 @@ class PairDataset(Dataset[tuple[NDArray[np.uint8], NDArray[np.uint8]]]):
         """Return (clean, perturbed)."""
         which, index = self._stills[item]
         draw = np.random.default_rng((self._settings.seed, self._epoch, item))
-        source = self._sources[which]
+        source = self._sources[which].pictures
 
         def other() -> Picture:
             return source.pixels[int(draw.integers(len(source)))]
@@ -96,7 +103,7 @@ def _drawn_indices(available: int, wanted: int, draw: np.random.Generator) -> ND
 
 
 def pretrain(
-    sources: Sequence[Pictures],
+    sources: Sequence[Source],
     validation: Pictures,
     settings: PretrainSettings,
     *,
@@ -111,7 +118,7 @@ def pretrain(
     Raises:
         DataError: A source is empty, or the folder's checkpoint belongs to other settings or data.
     """
-    if not sources or any(len(source) == 0 for source in sources) or len(validation) == 0:
+    if not sources or any(len(source.pictures) == 0 for source in sources) or len(validation) == 0:
         raise DataError("training needs at least one clean source, and validation pictures of other people")
     torch.manual_seed(settings.seed)
     torch.set_num_threads(settings.threads)
@@ -136,7 +143,7 @@ def pretrain(
     return detector.eval()
 
 
-def _train_epoch(run: "_Run", sources: Sequence[Pictures], settings: PretrainSettings, epoch: int) -> float:
+def _train_epoch(run: "_Run", sources: Sequence[Source], settings: PretrainSettings, epoch: int) -> float:
     run.detector.train()
     torch.manual_seed(settings.seed * 100_003 + epoch)
     loader = DataLoader(
@@ -184,11 +191,11 @@ def _validate(
     return result
 
 
-def _fingerprint(sources: Sequence[Pictures], validation: Pictures, settings: PretrainSettings) -> str:
+def _fingerprint(sources: Sequence[Source], validation: Pictures, settings: PretrainSettings) -> str:
     facts = {
         "format": CHECKPOINT_FORMAT,
         "settings": asdict(settings) | {"threads": None, "workers": None},
-        "sources": [source.sha256 for source in sources],
+        "sources": [(source.pictures.sha256, source.per_epoch) for source in sources],
         "validation": validation.sha256,
     }
     return json.dumps(facts, sort_keys=True)

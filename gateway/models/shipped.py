@@ -1,0 +1,33 @@
+"""The bundles that ship with the gateway, trusted by a digest in the package."""
+
+from importlib.resources import files
+from pathlib import Path
+from types import MappingProxyType
+
+from gateway.contract.bundle import Bundle, open_bundle
+
+SHIPPED_SHA256 = MappingProxyType({"paper": "1df7b40beb9d0f90881adae248dbb8d1abc03a8e4b86c0dd2097473493821752"})
+"""Digest of the manifest of every shipped bundle, by name."""
+
+DEFAULT_BUNDLE = "paper"
+
+
+def resolve_bundle(name_or_folder: str) -> Bundle:
+    """Open a shipped bundle by its name (`default` is one), or a bundle folder by its path.
+
+    Raises:
+        BundleError: There is no such bundle, or it is not what it says it is.
+    """
+    name = DEFAULT_BUNDLE if name_or_folder == "default" else name_or_folder
+    if name in SHIPPED_SHA256:
+        return open_bundle(_models_folder() / name, expected_sha256=SHIPPED_SHA256[name])
+    return open_bundle(Path(name_or_folder))
+
+
+def graph_template(profile_name: str) -> bytes:
+    """Return the ONNX graph of a profile, which holds no weights: every initializer is declared external."""
+    return (_models_folder() / f"{profile_name}.onnx").read_bytes()
+
+
+def _models_folder() -> Path:
+    return Path(str(files("gateway.models")))

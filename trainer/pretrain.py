@@ -1,0 +1,165 @@
+"""From clean pictures to a bundle: train, calibrate on other people, test on yet others, write."""
+
+import datetime as dt
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gateway.contract.bundle import Calibration, DataDigest, SelfTest, Training
+from gateway.contract.calibration import TrackRule
+from gateway.contract.network import PROFILES
+from trainer.card import CardFacts, FamilyResult, model_card
+from trainer.data import DataError, FaceSplit, Pictures, split_faces
+from trainer.export import make_self_test, write_bundle
+from trainer.measures import auroc, detection_rate, threshold_at, wilson_interval
+from trainer.model import Detector, export_weights, score_pixels
+from trainer.passages import SOURCE, clean_track_statistics, plain_faces
+from trainer.train import EpochReport, PretrainSettings, Source, pretrain, validation_pairs
+
+LEAST_FACES = 200
+"""With fewer, the parts for calibration and test are too small to say anything."""
+
+TRACKS_PER_STILL = 2
+
+
+@dataclass(frozen=True, slots=True)
+class BundleFacts:
+    """What a bundle is called and how it came about, beside its weights."""
+
+    version: int
+    command: str
+    created: dt.date
+
+
+def pretrain_bundle(
+    *,
+    others: Sequence[Source],
+    faces: Pictures,
+    faces_per_epoch: int,
+    settings: PretrainSettings,
+    facts: BundleFacts,
+    folder: Path,
+    report: Callable[[EpochReport], None],
+) -> str:
+    """Pre-train a base detector and write `folder/bundle` with its model card; return the bundle's digest.
+
+    `faces` are divided by person into training, validation, calibration and test; `others` (small pictures of anything)
+    serve training alone. `folder` holds the checkpoint too, so that the same call goes on after an interruption.
+
+    Raises:
+        DataError: There are too few faces or people to divide, or the folder belongs to another run.
+    """
+    if len(faces) < LEAST_FACES:
+        raise DataError(
+            f"{faces.name}: {len(faces)} faces; at least {LEAST_FACES} are needed to train, calibrate and test"
+        )
+    split = split_faces(faces, seed=settings.seed)
+    sources = [*others, Source(split.train, faces_per_epoch)]
+    detector = pretrain(sources, split.validation, settings, folder=folder, report=report)
+    return _write(detector, sources, split, settings, facts, folder / "bundle")
+
+
+def _write(
+    detector: Detector,
+    sources: Sequence[Source],
+    split: FaceSplit,
+    settings: PretrainSettings,
+    facts: BundleFacts,
+    folder: Path,
+) -> str:
+    profile, rule = PROFILES[settings.profile], TrackRule()
+    torch.set_num_threads(settings.threads)
+    detector.eval()
+    calibration = calibrate(detector, split.calibration, rule, seed=settings.seed)
+    self_test_NYXC = make_self_test(profile)
+    training = Training(
+        command=facts.command,
+        seed=settings.seed,
+        epochs=settings.epochs,
+        perturbations=settings.families,
+        data=_data_digests(sources, split),
+    )
+    sha256 = write_bundle(
+        folder,
+        profile=profile,
+        weights=export_weights(detector),
+        calibration=calibration,
+        self_test=SelfTest(self_test_NYXC, score_pixels(detector, self_test_NYXC)),
+        facts={
+            "version": facts.version,
+            "environment": "factory",
+            "parent_sha256": None,
+            "created": facts.created.isoformat(),
+            "training": training,
+        },
+    )
+    card = model_card(
+        CardFacts(
+            profile=profile,
+            sha256=sha256,
+            version=facts.version,
+            training=training,
+            calibration=calibration,
+            people_tested=len(set(split.test.groups)),
+            results=judge(detector, split.test, settings, np.array(calibration.clean_faces, np.float32)),
+        )
+    )
+    (folder / "MODEL_CARD.md").write_text(card, encoding="utf-8")
+    return sha256
+
+
+def calibrate(detector: Detector, stills: Pictures, rule: TrackRule, *, seed: int) -> Calibration:
+    """Return the factory calibration: clean scores of people that training never saw."""
+    faces_NYXC = plain_faces(stills, side_px=detector.profile.side_px, seed=seed)
+    return Calibration(
+        rule=rule,
+        clean_faces=tuple(sorted(score_pixels(detector, faces_NYXC).tolist())),
+        clean_tracks=clean_track_statistics(detector, stills, rule, per_still=TRACKS_PER_STILL, seed=seed),
+        source=f"{SOURCE}; {len(stills)} stills of {len(set(stills.groups))} people",
+    )
+
+
+def judge(
+    detector: Detector, test: Pictures, settings: PretrainSettings, calibration_N: NDArray[np.float32]
+) -> tuple[FamilyResult, ...]:
+    """Return what the detector does with perturbed faces of people used for nothing else, family by family.
+
+    Clean faces pass the same chain as perturbed ones; thresholds come from the calibration faces.
+    """
+    clean_NYXC, changed_NYXC, families = validation_pairs(test, settings, detector.profile)
+    clean_N, changed_N = score_pixels(detector, clean_NYXC), score_pixels(detector, changed_NYXC)
+    family_N = np.array(families)
+    threshold = threshold_at(calibration_N, false_positive_rate=0.05)
+    flagged = int((clean_N > threshold).sum())
+    results = [
+        FamilyResult("clean (false alarms)", len(clean_N), None, None, flagged, wilson_interval(flagged, len(clean_N)))
+    ]
+    for family in sorted(set(families)):
+        scores_M = changed_N[family_N == family]
+        hits = int((scores_M > threshold).sum())
+        results.append(
+            FamilyResult(
+                family,
+                len(scores_M),
+                auroc(clean_N, scores_M),
+                detection_rate(clean_N, scores_M, false_positive_rate=0.05),
+                hits,
+                wilson_interval(hits, len(scores_M)),
+            )
+        )
+    return tuple(results)
+
+
+def _data_digests(sources: Sequence[Source], split: FaceSplit) -> tuple[DataDigest, ...]:
+    used = [(source.pictures, "train") for source in sources]
+    used += [(split.validation, "validation"), (split.calibration, "calibration"), (split.test, "test")]
+    return tuple(
+        DataDigest.model_validate(
+            {"name": pictures.name, "sha256": pictures.sha256, "pictures": len(pictures), "use": use}
+        )
+        for pictures, use in used
+    )
