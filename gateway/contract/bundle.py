@@ -29,6 +29,7 @@ from gateway.contract.network import PROFILES, Profile
 MANIFEST_NAME = "manifest.json"
 MAX_MANIFEST_BYTES = 64 * 1024
 MAX_HEADER_BYTES = 64 * 1024
+MAX_DIMENSION = 1 << 24
 MAX_FILE_BYTES = MappingProxyType(
     {"weights.safetensors": 8 << 20, "self_test.safetensors": 1 << 20, "calibration.json": 1 << 20}
 )
@@ -232,7 +233,7 @@ def read_safetensors(content: bytes, path: Path) -> dict[str, NDArray[Any]]:
 def _tensor_view(name: str, entry: Any, data: memoryview, path: Path) -> NDArray[Any]:
     match entry:
         case {"dtype": str(kind), "shape": list(shape), "data_offsets": [int(begin), int(end)]}:
-            sizes_fit = all(type(size) is int and 0 <= size <= len(data) for size in shape)
+            sizes_fit = all(type(size) is int and 0 <= size <= MAX_DIMENSION for size in shape)
         case _:
             raise BundleError(f"{path}: tensor {name!r} is not described as the format demands")
     dtype = _DTYPES.get(kind)

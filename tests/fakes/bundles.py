@@ -1,0 +1,57 @@
+"""Bundles with drawn weights, written as the trainer writes them."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gateway.contract.bundle import Calibration, SelfTest, Training
+from gateway.contract.calibration import TrackRule
+from gateway.contract.network import PROFILES
+from trainer.export import make_self_test, write_bundle
+from trainer.model import Detector, load_weights, score_pixels
+
+TRAINING = Training(command="drawn", seed=0, epochs=0, perturbations=(), data=())
+
+
+def draw_weights(seed: int) -> dict[str, NDArray[np.float32]]:
+    """Return weights of the `paper` profile of a plausible size, variances positive."""
+    draw = np.random.default_rng(seed)
+    weights = {}
+    for tensor in PROFILES["paper"].tensors:
+        fan_in = max(1, tensor.size // tensor.shape[0])
+        values = draw.standard_normal(tensor.shape) / np.sqrt(fan_in)
+        if tensor.name == "conv1.weight":
+            values *= 0.02
+        if tensor.name.endswith("running_var"):
+            values = np.abs(values) + 0.5
+        weights[tensor.name] = values.astype(np.float32)
+    return weights
+
+
+def drawn_detector(seed: int) -> Detector:
+    """Return the torch network with drawn weights, in evaluation mode."""
+    detector = Detector(PROFILES["paper"])
+    load_weights(detector, draw_weights(seed))
+    return detector.eval()
+
+
+def write_drawn_bundle(folder: Path, *, seed: int = 1, version: int = 1) -> str:
+    """Write a whole, consistent bundle with drawn weights and return its digest."""
+    profile = PROFILES["paper"]
+    pixels_NYXC = make_self_test(profile)
+    ladder = tuple(index / 100 for index in range(200))
+    return write_bundle(
+        folder,
+        profile=profile,
+        weights=draw_weights(seed),
+        calibration=Calibration(rule=TrackRule(), clean_faces=ladder, clean_tracks=ladder, source="drawn"),
+        self_test=SelfTest(pixels_NYXC, score_pixels(drawn_detector(seed), pixels_NYXC)),
+        facts={
+            "version": version,
+            "environment": "factory",
+            "parent_sha256": None,
+            "created": "2026-01-01",
+            "training": TRAINING,
+        },
+    )
