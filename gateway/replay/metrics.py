@@ -46,13 +46,19 @@ class Estimate:
     high: float | None
     n: int
 
-    def in_words(self) -> str:
-        """Return the value in percent with its interval; 0 of n says what n supports."""
+    def interval_in_words(self) -> str:
+        """Return the interval in percent; where nothing was found among n, what n supports."""
         if self.value is None or self.low is None or self.high is None:
             return "no tracks"
         if self.value == 0.0:
-            return f"0 of {self.n} (at most {3 / self.n:.1%}, 3/n)" if self.n >= 3 else f"0 of {self.n}"
-        return f"{self.value:.1%} ({self.low:.1%} to {self.high:.1%})"
+            return f"0 of {self.n}: ≤ {min(1.0, 3 / self.n):.1%} (3/n)"
+        return f"{self.low:.1%} to {self.high:.1%}"
+
+    def in_words(self) -> str:
+        """Return the value in percent with its interval."""
+        if not self.value:
+            return self.interval_in_words()
+        return f"{self.value:.1%} ({self.interval_in_words()})"
 
 
 NOTHING = Estimate(None, None, None, 0)
