@@ -1,0 +1,86 @@
+"""The settings that the configuration embeds: defaults, refusals, and that secrets stay secret."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from gateway.settings import BrokerSettings, default_client_id
+
+
+def test_broker_settings_when_nothing_is_given() -> None:
+    """The defaults reach a broker on this machine under the product's own prefix."""
+    settings = BrokerSettings()
+
+    assert (settings.host, settings.port, settings.protocol) == ("localhost", 1883, "auto")
+    assert settings.topic_prefix == "spectragate"
+    assert settings.client_id == default_client_id()
+
+
+@pytest.mark.parametrize(("given", "read"), [(5, "5"), ("5", "5"), ("3.1.1", "3.1.1"), ("auto", "auto")])
+def test_protocol_when_yaml_reads_a_number(given: object, read: str) -> None:
+    """`protocol: 5` in YAML is a number, and means version 5."""
+    assert BrokerSettings.model_validate({"protocol": given}).protocol == read
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"host": ""},
+        {"host": "mqtt://broker"},
+        {"host": "user@broker"},
+        {"host": "broker plant"},
+        {"port": 0},
+        {"port": 65_536},
+        {"protocol": "4"},
+        {"protocol": True},
+        {"protocol": 3.1},
+        {"topic_prefix": "a/#"},
+        {"client_id": "a b"},
+        {"client_id": ""},
+        {"keepalive_s": 0},
+        {"user": ""},
+        {"password": "without-a-user"},
+        {"tls_certfile": "client.pem", "tls_ca_certs": "ca.pem"},
+        {"tls_keyfile": "client.key", "tls_ca_certs": "ca.pem"},
+        {"tls_certfile": "client.pem", "tls_keyfile": "client.key"},
+        {"hots": "broker"},
+    ],
+    ids=str,
+)
+def test_broker_settings_when_one_is_wrong(wrong: dict[str, Any]) -> None:
+    """Each is refused when the configuration is read, not when the broker is first needed."""
+    with pytest.raises(ValidationError):
+        BrokerSettings.model_validate(wrong)
+
+
+def test_password_when_shown() -> None:
+    """No representation and no error repeats it."""
+    secret = "correct horse battery staple"
+    settings = BrokerSettings(user="gw", password=secret)
+    with pytest.raises(ValidationError) as refused:
+        BrokerSettings.model_validate({"password": secret, "port": secret})
+
+    assert settings.password is not None
+    assert settings.password.get_secret_value() == secret
+    assert secret not in f"{settings!r} {settings} {settings.model_dump()} {settings.model_dump_json()}"
+    assert secret not in str(refused.value)
+
+
+def test_client_id_when_made_from_the_machine(tmp_path: Path) -> None:
+    """It is stable per machine, does not reveal the machine's id, and fits into 23 characters."""
+    first, second = tmp_path / "a", tmp_path / "b"
+    first.write_text("8d0b3fd5c8e64d4e9a1a1a2f6d1c0f3b\n")
+    second.write_text("00000000000000000000000000000000\n")
+
+    assert default_client_id(first) == default_client_id(first)
+    assert default_client_id(first) != default_client_id(second)
+    assert default_client_id(first).startswith("spectragate-")
+    assert len(default_client_id(first)) == 23
+    assert "8d0b3fd5" not in default_client_id(first)
+
+
+def test_client_id_when_the_machine_has_none(tmp_path: Path) -> None:
+    """The machine's name stands in."""
+    assert len(default_client_id(tmp_path / "missing")) == 23
