@@ -113,7 +113,7 @@ def tracks_needed(false_alarm_rate: float) -> int:
     """
     _check_rate(false_alarm_rate)
     nearest = round(1.0 / false_alarm_rate)
-    return next(n for n in (nearest - 2, nearest - 1, nearest) if n >= 1 and 1 / (n + 1) <= false_alarm_rate)
+    return next(n for n in (nearest - 1, nearest) if n >= 1 and 1 / (n + 1) <= false_alarm_rate)
 
 
 def attainable_rate(asked_rate: float, *, tracks: int) -> float:

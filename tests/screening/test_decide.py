@@ -85,6 +85,7 @@ def ended(story: Story) -> Verdict:
     ("scores", "types", "severities", "label"),
     [
         ([0.0, 500.0, 989.0], [], [], "clean"),
+        ([math.nextafter(989.0, math.inf)], ["new", "end"], ["watch", "watch"], "triggered"),
         ([990.0], ["new", "end"], ["watch", "watch"], "triggered"),
         ([995.5, 995.5], ["new", "end"], ["watch", "watch"], "triggered"),
         ([997.0], ["new", "end"], ["alert", "alert"], "triggered"),

@@ -83,6 +83,13 @@ def test_small_face_when_it_moves_by_more_than_its_width(fps: float, widths_per_
     assert set(watch([person], fps=fps, seconds=4, jitter=0.03)[0]) == {1}
 
 
+def test_small_faces_when_they_move_side_by_side() -> None:
+    """Where no boxes overlap the nearer pair counts, from the first step on."""
+    people = [walker(10, 300 + 55 * n, 24, vx=150) for n in range(5)]
+    ids = watch(people, fps=5, seconds=4, jitter=0.03)
+    assert [len(set(own)) for own in ids] == [1] * 5
+
+
 @pytest.mark.parametrize("fps", FPS)
 @pytest.mark.parametrize("speed", [100.0, 300.0])
 def test_two_people_when_they_cross(fps: float, speed: float) -> None:
@@ -136,6 +143,13 @@ def test_newcomer_when_far_from_a_person_who_left() -> None:
     """Someone across the room does not inherit the track of who just left."""
     left, came = during(walker(300, 400, 60), 0.0, 1.0), during(walker(900, 400, 60), 1.2, 2.0)
     ids = watch([left, came], fps=10, seconds=2)
+    assert (set(ids[0]), set(ids[1])) == ({1}, {2})
+
+
+def test_newcomer_when_a_few_steps_from_a_person_who_left() -> None:
+    """A second later people may be anywhere, but whoever stood still is not looked for three faces away."""
+    left, came = during(walker(300, 400, 60), 0.0, 1.0), during(walker(480, 400, 60), 1.85, 2.5)
+    ids = watch([left, came], fps=10, seconds=2.5)
     assert (set(ids[0]), set(ids[1])) == ({1}, {2})
 
 
