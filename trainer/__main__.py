@@ -89,7 +89,7 @@ def _print_epoch(report: "EpochReport") -> None:
     validation = report.validation
     click.echo(
         f"epoch {report.epoch}/{report.epochs}  loss {report.loss:.4f}  AUROC {validation['auroc']:.3f}  "
-        f"BDR at FPR 1 % {100 * validation['bdr at fpr 1 %']:.1f} %  {report.seconds:.0f} s"
+        f"BDR at FPR 10 % {100 * validation['bdr at fpr 10%']:.1f} %  {report.seconds:.0f} s"
     )
 
 

@@ -130,7 +130,7 @@ def _with_digest(name: str, pixels: tuple[NDArray[np.uint8], ...], groups: tuple
 
 def _read_npz(path: Path) -> Pictures:
     try:
-        with np.load(path, allow_pickle=False) as archive:  # noqa: TID251 - without pickle
+        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as archive:  # noqa: TID251 - no pickle
             names = set(archive.files)
             if "images" not in names:
                 raise DataError(f"{path}: holds {sorted(names)}, but no array `images`")

@@ -25,6 +25,9 @@ from trainer.perturb import FAMILIES, Perturber, Picture
 
 CHECKPOINT_FORMAT = 1
 
+VALIDATION_FPR = (0.10, 0.05, 0.01)
+"""Where BDR is watched, as far as there are enough validation faces."""
+
 
 @dataclass(frozen=True, slots=True)
 class PretrainSettings:
@@ -186,7 +189,9 @@ def _validate(
     family_N = np.array(families)
     result = {f"auroc/{name}": auroc(clean_N, changed_N[family_N == name]) for name in sorted(set(families))}
     result["auroc"] = auroc(clean_N, changed_N)
-    result["bdr at fpr 1 %"] = detection_rate(clean_N, changed_N, false_positive_rate=0.01)
+    for rate in VALIDATION_FPR:
+        if len(clean_N) * rate >= 1:
+            result[f"bdr at fpr {rate:.0%}"] = detection_rate(clean_N, changed_N, false_positive_rate=rate)
     result["fpr at arg-max"] = float((clean_N > 0).mean())
     return result
 

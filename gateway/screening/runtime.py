@@ -24,8 +24,23 @@ from gateway.models.shipped import graph_template
 # onnxruntime reports home by default since 1.29; the variable counts only before its first import.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state
 
 onnxruntime.set_default_logger_severity(4)  # a missing CUDA library is told by `DeviceReport`, once
+
+ONNXRUNTIME_ERRORS: tuple[type[Exception], ...] = (
+    RuntimeError,
+    ValueError,
+    *(
+        error
+        for error in vars(onnxruntime_pybind11_state).values()
+        if isinstance(error, type) and issubclass(error, Exception)
+    ),
+)
+"""What a session raises: onnxruntime's own classes share no base but `Exception`, and differ between versions."""
+
+GPU_ERRORS: tuple[type[Exception], ...] = (RuntimeFault, BundleError, *ONNXRUNTIME_ERRORS)
+"""Why a GPU session is not used."""
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -85,7 +100,7 @@ def open_session(bundle: Bundle, provider: str, threads: int) -> Session:
     template = graph_template(bundle.profile.name)
     try:
         session: Session = onnxruntime.InferenceSession(template, options, providers=[provider])
-    except (RuntimeError, ValueError) as error:
+    except ONNXRUNTIME_ERRORS as error:
         raise RuntimeFault(f"{bundle.folder}: onnxruntime cannot open it on {provider}: {error}") from error
     return session
 
@@ -196,7 +211,7 @@ class InferenceThread:
             for size in BUCKETS:
                 side_px = self.bundle.profile.side_px
                 gpu.run(["scores"], {"pixels": np.zeros((size, side_px, side_px, 3), np.uint8)})
-        except (RuntimeFault, BundleError, RuntimeError) as error:
+        except GPU_ERRORS as error:
             return None, f"the GPU session fails: {error}"
         return gpu, ""
 
@@ -205,7 +220,7 @@ class InferenceThread:
             raise RuntimeFault("screening was asked for before the inference thread was started")
         try:
             return run_in_buckets(self._active, pixels_NYXC)
-        except RuntimeError as error:
+        except ONNXRUNTIME_ERRORS as error:
             if self._standby is None:
                 raise RuntimeFault(f"the inference session fails: {error}") from error
             self._active, self._standby = self._standby, None

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException
 
 from gateway.contract.bundle import Bundle
 from gateway.errors import RuntimeFault
@@ -24,7 +25,7 @@ class FakeSession:
     def run(self, output_names: list[str] | None, input_feed: dict[str, NDArray[Any]]) -> list[Any]:
         """Answer as the real session, shifted by `offset`; raise what onnxruntime raises once broken."""
         if self.broken:
-            raise RuntimeError("CUDA failure 700: an illegal memory access was encountered")
+            raise RuntimeException("CUDA failure 700: an illegal memory access was encountered")
         self.batches.append(len(input_feed["pixels"]))
         return [self.real.run(output_names, input_feed)[0] + self.offset]
 

@@ -1,0 +1,111 @@
+"""The perturbations: bounded, repeatable, and what their names say."""
+
+from collections import Counter
+
+import cv2
+import numpy as np
+import pytest
+
+from trainer.perturb import DEFAULT_RANGES, FAMILIES, PLAIN_FAMILIES, Perturber, blend, coloured_block, white_block
+
+
+def smooth_picture(side_px: int, seed: int = 1) -> np.ndarray:
+    """Return a soft picture without white, uint8 (Y, X, 3)."""
+    noise = np.random.default_rng(seed).uniform(40, 200, (side_px, side_px, 3)).astype(np.float32)
+    return np.asarray(cv2.GaussianBlur(noise, (0, 0), side_px / 10)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("side_px", [32, 64, 160])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_family_changes_a_copy_at_any_resolution(family: str, side_px: int) -> None:
+    """The picture itself stays; the copy has its shape, its type and a visible difference."""
+    picture_YXC = smooth_picture(side_px)
+    kept_YXC = picture_YXC.copy()
+    perturber = Perturber(lambda: smooth_picture(50, seed=9), families=(family,))
+    for seed in range(20):
+        changed_YXC, name = perturber.perturb(picture_YXC, np.random.default_rng(seed))
+        assert (changed_YXC.shape, changed_YXC.dtype, name) == (picture_YXC.shape, np.uint8, family)
+        assert np.abs(changed_YXC.astype(int) - picture_YXC).max() >= 4
+    np.testing.assert_array_equal(picture_YXC, kept_YXC)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_family_repeats_with_its_seed(family: str) -> None:
+    """A run can be repeated to the bit."""
+    perturber = Perturber(lambda: smooth_picture(40, seed=9), families=(family,))
+    first, second = (perturber.perturb(smooth_picture(48), np.random.default_rng(7))[0] for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_families_are_drawn_alike_often() -> None:
+    """Each of the five is as likely as the others (paper, section IV-B)."""
+    perturber = Perturber(lambda: smooth_picture(32, seed=9))
+    draw = np.random.default_rng(1)
+    counts = Counter(perturber.perturb(smooth_picture(32), draw)[1] for _ in range(1000))
+    assert set(counts) == set(FAMILIES)
+    assert min(counts.values()) > 150
+
+
+def test_white_block_is_white_of_any_size_and_place() -> None:
+    """Corners, middle, small and large all occur; nothing but white is drawn."""
+    picture_YXC = smooth_picture(32)
+    touched_YX = np.zeros((32, 32), bool)
+    areas = set()
+    for seed in range(600):
+        changed_YXC = white_block(picture_YXC, np.random.default_rng(seed), DEFAULT_RANGES)
+        different_YX = (changed_YXC != picture_YXC).any(axis=-1)
+        assert (changed_YXC[different_YX] == 255).all()
+        touched_YX |= different_YX
+        areas.add(int(different_YX.sum()))
+    assert touched_YX.mean() > 0.97
+    assert all(edge.any() for edge in (touched_YX[0], touched_YX[-1], touched_YX[:, 0], touched_YX[:, -1]))
+    assert min(areas) <= 8
+    assert max(areas) >= 49
+
+
+def test_coloured_block_is_flat_or_noisy() -> None:
+    """Both kinds of block occur: the authors' noise, and one flat colour."""
+    grey_YXC = np.full((64, 64, 3), 128, np.uint8)
+    spreads = []
+    for seed in range(60):
+        changed_YXC = coloured_block(grey_YXC, np.random.default_rng(seed), DEFAULT_RANGES)
+        inside = changed_YXC[(changed_YXC != grey_YXC).any(axis=-1)]
+        spreads.append(inside.std(axis=0).max())
+    assert min(spreads) < 2
+    assert max(spreads) > 40
+
+
+def test_noise_has_no_mean_and_shadow_only_darkens() -> None:
+    """A mean would be a shortcut on the DC coefficient; a shadow never brightens."""
+    grey_YXC = np.full((64, 64, 3), 128, np.uint8)
+    shifts = []
+    for seed in range(100):
+        noisy_YXC = PLAIN_FAMILIES["gaussian_noise"](grey_YXC, np.random.default_rng(seed), DEFAULT_RANGES)
+        shifts.append(noisy_YXC.mean() - 128)
+        shaded_YXC = PLAIN_FAMILIES["shadow"](grey_YXC, np.random.default_rng(seed), DEFAULT_RANGES)
+        assert shaded_YXC.max() <= 128
+    assert abs(np.mean(shifts)) < 0.15
+
+
+def test_blend_stays_between_or_adds() -> None:
+    """By opacity the result lies between the two pictures; by addition it is never darker than the first."""
+    dark_YXC, light_YXC = np.full((32, 32, 3), 60, np.uint8), np.full((32, 32, 3), 200, np.uint8)
+    levels = {int(blend(dark_YXC, light_YXC, np.random.default_rng(seed), DEFAULT_RANGES).mean()) for seed in range(60)}
+    assert min(levels) >= 60
+    assert max(levels) <= 60 + round(0.35 * 200)
+    assert len(levels) > 10
+
+
+def test_white_block_on_white_is_drawn_again_as_something_visible() -> None:
+    """A perturbed picture that equals the clean one would be a wrong label."""
+    white_YXC = np.full((32, 32, 3), 255, np.uint8)
+    perturber = Perturber(lambda: white_YXC, families=("white_block", "shadow"))
+    names = {perturber.perturb(white_YXC, np.random.default_rng(seed))[1] for seed in range(20)}
+    assert names == {"shadow"}
+
+
+@pytest.mark.parametrize("families", [(), ("cyclegan",)])
+def test_unknown_families_are_refused(families: tuple[str, ...]) -> None:
+    """A typing mistake in a list of families must not leave one out silently."""
+    with pytest.raises(ValueError, match="there are white_block"):
+        Perturber(lambda: smooth_picture(32), families=families)

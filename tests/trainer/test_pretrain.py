@@ -1,0 +1,80 @@
+"""From clean pictures to a bundle by the command that users type."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from gateway.contract.bundle import open_bundle
+from gateway.screening.runtime import check_self_test, open_session
+from trainer.__main__ import main
+
+
+@pytest.fixture(scope="module")
+def face_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return 220 drawn pictures of 110 'people' in an .npz."""
+    draw = np.random.default_rng(1)
+    images = [
+        np.asarray(cv2.GaussianBlur(draw.uniform(0, 255, (44, 44, 3)).astype(np.float32), (0, 0), 4))
+        for _ in range(220)
+    ]
+    path = tmp_path_factory.mktemp("faces") / "faces.npz"
+    np.savez(path, images=np.stack(images).astype(np.uint8), groups=np.arange(220) // 2)
+    return path
+
+
+@pytest.mark.long
+def test_pretrain_writes_a_bundle_that_the_gateway_opens(face_folder: Path, tmp_path: Path) -> None:
+    """One command: trained, calibrated on other people, tested on yet others, opened and self-tested by the gateway."""
+    options = [
+        "--epochs",
+        "1",
+        "--faces-per-epoch",
+        "64",
+        "--clean-per-epoch",
+        "64",
+        "--threads",
+        "1",
+        "--version",
+        "3",
+    ]
+    command = [
+        "pretrain",
+        "--faces",
+        str(face_folder),
+        "--clean",
+        str(face_folder),
+        "--out",
+        str(tmp_path / "run"),
+        *options,
+    ]
+    done = CliRunner().invoke(main, command, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert "epoch 1/1" in done.output
+    bundle = open_bundle(tmp_path / "run/bundle")
+    check_self_test(open_session(bundle, "CPUExecutionProvider", 1), bundle)
+    assert bundle.identity.version == 3
+    assert {data.use for data in bundle.manifest.training.data} == {"train", "validation", "calibration", "test"}
+    assert str(tmp_path) not in json.dumps(bundle.manifest.model_dump())
+    card = (tmp_path / "run/bundle/MODEL_CARD.md").read_text("utf-8")
+    assert bundle.identity.sha256 in card
+    assert "| white_block |" in card
+
+
+def test_pretrain_refuses_too_few_faces_in_one_line(tmp_path: Path) -> None:
+    """An operator with 20 faces is told what is needed, without a traceback."""
+    np.savez(tmp_path / "few.npz", images=np.zeros((20, 40, 40, 3), np.uint8))
+    done = CliRunner().invoke(main, ["pretrain", "--faces", str(tmp_path / "few.npz"), "--out", str(tmp_path / "run")])
+    assert done.exit_code == 1
+    assert "20 faces" in done.output
+    assert "Traceback" not in done.output
+
+
+def test_export_writes_the_graph(tmp_path: Path) -> None:
+    """The file that ships with the gateway comes from this command."""
+    done = CliRunner().invoke(main, ["export", "paper", "--out", str(tmp_path / "paper.onnx")])
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "paper.onnx").stat().st_size < 16_000
