@@ -35,6 +35,9 @@ MAX_FILE_BYTES = MappingProxyType(
 )
 """The files of a bundle and the most each may hold."""
 
+LEAST_CALIBRATION = 19
+"""Fewer clean faces or tracks would flag more than one in twenty until a camera has its own."""
+
 _Parsed = TypeVar("_Parsed", bound=BaseModel)
 _DTYPES: Mapping[str, np.dtype[Any]] = MappingProxyType({"F32": np.dtype("<f4"), "U8": np.dtype("u1")})
 
@@ -146,6 +149,8 @@ def open_bundle(folder: Path, *, expected_sha256: str | None = None) -> Bundle:
     profile = _fitting_profile(manifest, folder)
     files = {name: _read_named(folder / name, manifest.files[name]) for name in MAX_FILE_BYTES}
     calibration = _parse(Calibration, files["calibration.json"], folder / "calibration.json")
+    if min(len(calibration.clean_faces), len(calibration.clean_tracks)) < LEAST_CALIBRATION:
+        raise BundleError(f"{folder}: calibrated on fewer than {LEAST_CALIBRATION} clean faces or tracks")
     return Bundle(
         folder=folder,
         manifest=manifest,

@@ -156,6 +156,14 @@ def test_open_bundle_refuses_a_calibration_out_of_order(bundle: Path) -> None:
         open_bundle(bundle)
 
 
+def test_open_bundle_refuses_a_calibration_that_promises_nothing(bundle: Path) -> None:
+    """With a handful of clean tracks, every few passers-by would raise an alert."""
+    content = json.loads((bundle / "calibration.json").read_bytes())
+    rewrite(bundle, "calibration.json", json.dumps(content | {"clean_tracks": [1.0] * 18}).encode())
+    with pytest.raises(BundleError, match="fewer than 19"):
+        open_bundle(bundle)
+
+
 @pytest.mark.parametrize("scores", [[np.inf] * 4, [[0.0]] * 4, []])
 def test_open_bundle_refuses_a_self_test_that_proves_nothing(bundle: Path, scores: list[Any]) -> None:
     """Self-test scores are one finite number per picture."""
