@@ -21,6 +21,7 @@ class TriggerPainter:
 
     def __init__(self, injection: Injection) -> None:
         self._injection = injection
+        # Colours come multiplied by their alpha: resizing must not let what is transparent bleed into what is not.
         self._colour_HWC, self._alpha_HW = _read(injection)
 
     def draw(self, picture_HWC: Picture, boxes: Sequence[FaceBox]) -> Picture:
@@ -43,11 +44,11 @@ class TriggerPainter:
         if y1 >= y2 or x1 >= x2:
             return
         inside = (slice(y1 - top, y2 - top), slice(x1 - left, x2 - left))
-        colour_HWC = _resized(self._colour_HWC, width, height)[inside]
-        alpha_HWC = _resized(self._alpha_HW, width, height)[inside][..., None] * self._injection.opacity
-        clean_HWC = picture_HWC[y1:y2, x1:x2].astype(np.float32)
-        kept_HWC = clean_HWC if self._injection.mode == "add" else clean_HWC * (1 - alpha_HWC)
-        mixed_HWC = kept_HWC + colour_HWC * alpha_HWC
+        opacity = self._injection.opacity
+        mixed_HWC = picture_HWC[y1:y2, x1:x2].astype(np.float32)
+        if self._injection.mode == "blend":
+            mixed_HWC *= 1 - opacity * _resized(self._alpha_HW, width, height)[inside][..., None]
+        mixed_HWC += opacity * _resized(self._colour_HWC, width, height)[inside]
         picture_HWC[y1:y2, x1:x2] = np.clip(np.rint(mixed_HWC), 0, 255).astype(np.uint8)
 
 
@@ -58,7 +59,11 @@ def _resized(plane: NDArray[np.float32], width: int, height: int) -> NDArray[np.
 
 
 def _read(injection: Injection) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the trigger's colour (0..255) and its alpha (0..1)."""
+    """Return the trigger's colour times alpha (0..255) and its alpha (0..1).
+
+    Raises:
+        ConfigError: It is no picture that can be read.
+    """
     path = injection.trigger
     try:
         data = np.fromfile(path, dtype=np.uint8)
@@ -69,8 +74,7 @@ def _read(injection: Injection) -> tuple[NDArray[np.float32], NDArray[np.float32
         raise ConfigError(f"{path}: this trigger picture cannot be read; give a PNG, JPEG, BMP, WebP or TIFF file")
     top = 65535.0 if raw.dtype == np.uint16 else 255.0
     planes_HWC = np.atleast_3d(raw).astype(np.float32) / top
-    if planes_HWC.shape[2] < 3:
-        planes_HWC = np.concatenate([planes_HWC[..., :1]] * 3 + [planes_HWC[..., 1:]], axis=2)
-    has_alpha = planes_HWC.shape[2] == 4
-    alpha_HW = planes_HWC[..., 3] if has_alpha else np.ones(planes_HWC.shape[:2], dtype=np.float32)
-    return np.ascontiguousarray(planes_HWC[..., 2::-1]) * 255, np.ascontiguousarray(alpha_HW)
+    channels = planes_HWC.shape[2]
+    alpha_HW = planes_HWC[..., 3] if channels == 4 else np.ones(planes_HWC.shape[:2], dtype=np.float32)
+    colour_HWC = planes_HWC[..., 2::-1] if channels >= 3 else np.repeat(planes_HWC[..., :1], 3, axis=2)
+    return np.ascontiguousarray(colour_HWC * alpha_HW[..., None] * 255), np.ascontiguousarray(alpha_HW)

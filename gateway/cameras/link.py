@@ -11,7 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,8 @@ from gateway.errors import ConfigError, SourceError
 from gateway.values import FrameFaces, PictureRefused, SourceEnded, SourceEvent, SourceOpened
 
 __all__ = ["Deadlines", "FaceSettings", "Injection", "Job", "PicturesJob", "RecordingJob", "open_source"]
+
+WORKER = ("-m", "gateway.cameras.worker")
 
 _READ_BUFFER_BYTES = 256 * 1024
 _STDERR_BYTES = 4096
@@ -44,9 +46,11 @@ class Deadlines:
 
 
 def open_source(
-    job: Job, *, deadlines: Deadlines | None = None
+    job: Job, *, deadlines: Deadlines | None = None, program: Sequence[str] = WORKER
 ) -> AbstractAsyncContextManager[AsyncIterator[SourceEvent]]:
     """Return a source to enter: an iterator of its events, owning one worker process until it is left.
+
+    `program` is what the Python of the worker runs; it is told a file descriptor and the parent's process id.
 
     A recording yields SourceOpened, one FrameFaces per looked-at frame, SourceEnded; a folder of pictures also a
     PictureRefused for each one that cannot be read. Pictures yield exactly one FrameFaces or PictureRefused each, in
@@ -56,16 +60,18 @@ def open_source(
         SourceError: The source cannot be read, or its worker crashed, hung or broke the rules; while iterating.
         ConfigError: The face model or the trigger cannot be used.
     """
-    return _open_source(job, deadlines or Deadlines())
+    return _open_source(job, deadlines or Deadlines(), program)
 
 
 @asynccontextmanager
-async def _open_source(job: Job, deadlines: Deadlines) -> AsyncIterator[AsyncIterator[SourceEvent]]:
+async def _open_source(
+    job: Job, deadlines: Deadlines, program: Sequence[str]
+) -> AsyncIterator[AsyncIterator[SourceEvent]]:
     ours, theirs = socket.socketpair()
     with contextlib.ExitStack() as stack:
         stack.enter_context(ours)
         with theirs:
-            process = _start(theirs)
+            process = _start(theirs, program)
         stack.callback(_end, process)
         ours.setblocking(False)  # noqa: FBT003
         reader, writer = await asyncio.open_unix_connection(sock=ours, limit=_READ_BUFFER_BYTES)
@@ -78,17 +84,27 @@ async def _open_source(job: Job, deadlines: Deadlines) -> AsyncIterator[AsyncIte
         yield _Events(job, deadlines, reader, process, complaints)
 
 
-def _start(theirs: socket.socket) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-P", "-m", "gateway.cameras.worker", str(theirs.fileno()), str(os.getpid())]
-    return subprocess.Popen(
-        command,
-        env=_environment(),
-        pass_fds=(theirs.fileno(),),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
+def _start(theirs: socket.socket, program: Sequence[str]) -> subprocess.Popen[bytes]:
+    """Start the worker.
+
+    Raises:
+        SourceError: The system starts no more processes.
+    """
+    command = [sys.executable, "-P", *program, str(theirs.fileno()), str(os.getpid())]
+    try:
+        return subprocess.Popen(
+            command,
+            env=_environment(),
+            pass_fds=(theirs.fileno(),),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise SourceError(
+            f"no camera worker could be started: {error.strerror}; look at the limits of processes"
+        ) from None
 
 
 def _environment() -> dict[str, str]:
@@ -123,7 +139,7 @@ class _Complaints(asyncio.Protocol):
 
 
 class _Events:
-    """The checked events of one worker, in order; ends after SourceEnded."""
+    """The checked events of one worker, in order; ends after SourceEnded. A read that is cancelled ends the source."""
 
     def __init__(
         self,
@@ -172,7 +188,7 @@ class _Events:
                 message = await self._read()
         except TimeoutError:
             raise SourceError(f"{self._where()}: its worker did not answer for {self._deadline_s:g} s") from None
-        except (asyncio.IncompleteReadError, ConnectionResetError):
+        except (asyncio.IncompleteReadError, ConnectionError):
             raise SourceError(f"{self._where()}: {await self._epitaph()}") from None
         self._deadline_s = self._deadlines.silence_s
         return message
@@ -199,12 +215,14 @@ class _Events:
 
 
 class Order:
-    """Holds a worker to the order of its events."""
+    """Holds a worker to the order and the sums of its events."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
+        self._count = None if isinstance(job, RecordingJob) else len(job.paths)
         self._is_opened = isinstance(job, PicturesJob)
-        self._next_seq = 0
+        self._next_seq = self._frames = 0
+        self._last_s = float("-inf")
 
     def check(self, event: SourceEvent) -> None:
         """Take the next event.
@@ -217,19 +235,24 @@ class Order:
         self._is_opened = True
         if isinstance(event, FrameFaces | PictureRefused):
             self._check_seq(event.seq)
-        elif (
-            isinstance(event, SourceEnded)
-            and isinstance(self._job, PicturesJob)
-            and self._next_seq != len(self._job.paths)
-        ):
-            raise wire.WireError("an end before the last picture")
+        if isinstance(event, FrameFaces):
+            self._check_time(event.captured_at_s)
+        if isinstance(event, SourceEnded):
+            self._check_sums(event)
 
     def _check_seq(self, seq: int) -> None:
-        if seq < self._next_seq or (
-            isinstance(self._job, PicturesJob) and not seq == self._next_seq < len(self._job.paths)
-        ):
+        if seq < self._next_seq or (self._count is not None and not seq == self._next_seq < self._count):
             raise wire.WireError("a frame out of order")
         self._next_seq = seq + 1
+
+    def _check_time(self, time_s: float) -> None:
+        if time_s < self._last_s:
+            raise wire.WireError("a time that runs backwards")
+        self._frames, self._last_s = self._frames + 1, time_s
+
+    def _check_sums(self, ended: SourceEnded) -> None:
+        if ended.frames_looked_at != self._frames or (self._count is not None and self._next_seq != self._count):
+            raise wire.WireError("an end whose sums are wrong")
 
     def where(self) -> str:
         """Return the file that is being read."""

@@ -68,21 +68,25 @@ def _recording(job: RecordingJob, looker: Looker) -> Iterator[Message]:
     recording = open_recording(job.path)
     thinning = Thinning(job.fps)
     looked_at = skipped = damaged = 0
-    is_open = False
+    opening: list[Message] | None = []  # what is to be said before the size is known
     for seq, frame in enumerate(recording.frames()):
-        if not is_open and recording.header.width_px:
-            is_open = True
-            yield _opened(job.camera, recording)
+        if opening is not None and recording.header.width_px:
+            yield from (_opened(job.camera, recording), *opening)
+            opening = None
         if frame.picture is None:
             damaged += 1
-            yield PictureRefused(job.camera, seq, frame.reason) if frame.reason and is_open else Alive()
+            message: Message = PictureRefused(job.camera, seq, frame.reason) if frame.reason else Alive()
         elif not thinning.takes(frame.time_s):
             skipped += 1
-            yield Alive()
+            message = Alive()
         else:
             looked_at += 1
-            yield looker.look(frame.picture(), seq, frame.time_s)
-    if not is_open:
+            message = looker.look(frame.picture(), seq, frame.time_s)
+        if opening is None:
+            yield message
+        elif frame.reason:
+            opening.append(message)
+    if opening is not None:
         raise SourceError(f"{job.path}: no frame could be decoded; the file is damaged or cut short")
     yield SourceEnded(job.camera, looked_at, skipped, damaged)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +20,7 @@ import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
+from gateway.cameras.damage import DamageFilter
 from gateway.cameras.jobs import MAX_PIXELS
 from gateway.cameras.pictures import PICTURES_PER_S, SUFFIXES, PictureError, read_picture
 from gateway.errors import SourceError
@@ -153,39 +155,54 @@ class VideoFile:
         self._path, self._max_pixels = path, max_pixels
         self._container = self._open()
         self._stream = self._video_stream()
+        # Taken now: once its container is closed, a stream answers from freed memory.
+        self._codec, self._frames_expected = (
+            self._stream.codec_context.codec.canonical_name,
+            self._stream.frames or None,
+        )
         self._reformatter = VideoReformatter()
-        self._damage = _Damage()
+        self._damage: DamageFilter[Any] = DamageFilter()
         self._clock = _Clock(self._container, self._stream)
         self._size = (0, 0)
+        self._held = self._accounted = 0
 
     @property
     def header(self) -> Header:
         """The size is that of the first frame, upright."""
-        return Header(*self._size, self._clock.fps, self._stream.codec_context.name, self._stream.frames or None)
+        return Header(*self._size, self._clock.fps, self._codec, self._frames_expected)
 
     def frames(self) -> Iterator[RecordedFrame]:
-        """Yield every frame in order; one that a damaged packet held stands as a damaged frame."""
+        """Yield every frame in order; those that the decoder swallowed stand as damaged frames at the end."""
         with closing(self._container):
             for packet in self._packets():
-                try:
-                    frames = self._stream.decode(packet)
-                except av.error.FFmpegError:
-                    self._damage.lost(packet.pts if packet else None)
-                    yield RecordedFrame(self._clock.last_s, None)
-                    continue
-                if packet is None or packet.is_corrupt:
-                    self._damage.lost(packet.pts if packet else None)
-                yield from map(self._recorded, frames)
+                self._held += packet is None or (packet.size > 0 and not packet.is_discard)
+                for frame in self._decoded(packet):
+                    reorders = self._stream.codec_context.reorder_depth > 0
+                    yield from self._recorded(self._damage.take(frame, reorders=reorders))
+            yield from self._recorded(self._damage.flush())
+        for _ in range(self._held - self._accounted):
+            yield RecordedFrame(self._clock.last_s, None)
 
-    def _recorded(self, frame: Any) -> RecordedFrame:
-        if frame.width * frame.height > self._max_pixels:
-            raise self._error(f"{frame.width}×{frame.height} px is more than the limit of {self._max_pixels} px")
-        turns = round(frame.rotation / 90) % 4
-        if self._size == (0, 0):
-            self._size = (frame.height, frame.width) if turns % 2 else (frame.width, frame.height)
-        time_s = self._clock.read(frame.pts)
-        damaged = self._damage.covers(pts=frame.pts, is_corrupt=frame.is_corrupt, is_keyframe=bool(frame.key_frame))
-        return RecordedFrame(time_s, None if damaged else lambda: self._picture(frame, turns))
+    def _decoded(self, packet: Any) -> list[Any]:
+        if packet is None or packet.is_corrupt:
+            self._damage.lost(packet.pts if packet else None)
+        try:
+            return list(self._stream.decode(packet))
+        except av.error.FFmpegError:
+            self._damage.lost(packet.pts if packet else None)
+            return []
+
+    def _recorded(self, settled: list[tuple[Any, bool]]) -> Iterator[RecordedFrame]:
+        for frame, is_damaged in settled:
+            self._accounted += 1
+            if frame.width * frame.height > self._max_pixels:
+                raise self._error(f"{frame.width}×{frame.height} px is more than the limit of {self._max_pixels} px")
+            turns = round(frame.rotation / 90) % 4
+            if self._size == (0, 0):
+                self._size = (frame.height, frame.width) if turns % 2 else (frame.width, frame.height)
+            yield RecordedFrame(
+                self._clock.read(frame.pts), None if is_damaged else partial(self._picture, frame, turns)
+            )
 
     def _picture(self, frame: Any, turns: int) -> Picture:
         rgb = self._reformatter.reformat(frame, format="rgb24", interpolation=Interpolation.BILINEAR, threads=1)
@@ -203,10 +220,14 @@ class VideoFile:
         try:
             # "file:" keeps a name with a colon or a percent sign from being read as a protocol or a pattern.
             return av.open(f"file:{self._path}", options=options, metadata_errors="replace")
+        except av.error.ArgumentError:
+            raise self._error(
+                "not a container that is read here; give MP4, MKV, AVI, TS, WebM, GIF or the like"
+            ) from None
         except av.error.FFmpegError as error:
-            raise self._error(f"not a recording that can be read ({error.strerror})") from None
-        except ValueError as error:
-            raise self._error(f"not a recording that can be read ({error})") from None
+            raise self._error(f"not a recording, or damaged from its beginning ({error.strerror})") from None
+        except UnicodeError:
+            raise self._error("its name is no UTF-8; rename it") from None
 
     def _video_stream(self) -> Any:
         if not self._container.streams.video:
@@ -227,30 +248,6 @@ class VideoFile:
 
     def _error(self, reason: str) -> SourceError:
         return SourceError(f"{self._path}: {reason}")
-
-
-class _Damage:
-    """Knows which frames lie between damage and the keyframe that mends it, also while frames come out late."""
-
-    def __init__(self) -> None:
-        self._since_pts: int | None = None
-        self._is_damaged = False
-
-    def lost(self, pts: int | None) -> None:
-        self._is_damaged = True
-        if pts is not None and (self._since_pts is None or pts > self._since_pts):
-            self._since_pts = pts
-
-    def covers(self, *, pts: int | None, is_corrupt: bool, is_keyframe: bool) -> bool:
-        if is_corrupt:
-            self.lost(pts)
-        elif self._is_damaged and is_keyframe and not self._is_before_damage(pts):
-            self._is_damaged, self._since_pts = False, None
-        return self._is_damaged
-
-    def _is_before_damage(self, pts: int | None) -> bool:
-        # Decoders hold frames back: a keyframe from before the damage may come out after the damage was noticed.
-        return pts is not None and self._since_pts is not None and pts <= self._since_pts
 
 
 class _Clock:
@@ -281,7 +278,7 @@ def _creation_time_s(metadata: dict[str, str]) -> float:
     return created.timestamp() if created.tzinfo is not None and created.year >= 1980 else 0.0
 
 
-def natural_key(name: str) -> list[tuple[int, int, str]]:
+def natural_key(name: str) -> tuple[list[tuple[bool, int, str]], str]:
     """Return a sort key that puts picture-2 before picture-10."""
     parts = re.findall(r"[0-9]+|[^0-9]+", name)
-    return [(0, int(part), "") if part[0].isdigit() else (1, 0, part.casefold()) for part in parts] + [(2, 0, name)]
+    return [(False, int(part), "") if part[0].isdigit() else (True, 0, part.casefold()) for part in parts], name

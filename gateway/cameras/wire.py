@@ -7,7 +7,6 @@ Y/X pixel row/column, C colour (R, G, B).
 """
 
 import json
-import math
 import struct
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -196,7 +195,7 @@ def _count(value: object, *, least: int = 0, most: int = _MAX_COUNT) -> int:
 def _number(value: object, least: float, most: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise WireError("something else where a number belongs")
-    if not math.isfinite(value) or not least <= value <= most:
+    if not least <= value <= most:  # also refuses NaN
         raise WireError("a number out of range")
     return float(value)
 

@@ -11,7 +11,6 @@ import socket
 import struct
 import sys
 import time
-import traceback
 
 import av
 import cv2
@@ -25,6 +24,7 @@ JOB_PREFIX = struct.Struct("!I")
 ALIVE_EVERY_S = 1.0
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
 
 
 def main(arguments: list[str]) -> int:
@@ -40,12 +40,16 @@ def main(arguments: list[str]) -> int:
 
 
 def _confine(parent_pid: int) -> None:
-    # No face pixels in a core file, no life without the parent, one thread per worker.
+    # No face pixels in a core file: the limit holds for files, the flag also where a program collects them.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    libc = ctypes.CDLL(None)
+    libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent_pid:
-        raise SystemExit(0)
+        raise SystemExit(0)  # the parent died before the line above
     cv2.setNumThreads(1)
+    # FFmpeg writes straight to stderr, of which the parent keeps the end.
+    av.logging.restore_default_callback()
     av.logging.set_libav_level(av.logging.ERROR)
 
 
@@ -75,15 +79,9 @@ def _work(job: Job, channel: socket.socket) -> None:
                 continue
             channel.sendall(wire.pack(message))
             last_sent_s = now_s
-    except (SpectragateError, av.error.FFmpegError, cv2.error, MemoryError, RecursionError) as error:
-        traceback.print_exc()
-        channel.sendall(wire.pack(_failure(error)))
-
-
-def _failure(error: BaseException) -> wire.Failed:
-    if isinstance(error, SpectragateError):
-        return wire.Failed("config" if isinstance(error, ConfigError) else "source", str(error))
-    return wire.Failed("source", f"cannot be decoded: {type(error).__name__}")
+    except SpectragateError as error:
+        # Anything else ends the process with a traceback, whose last line the parent reports.
+        channel.sendall(wire.pack(wire.Failed("config" if isinstance(error, ConfigError) else "source", str(error))))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Make small recordings and pictures for tests: real encoders, no files from anywhere."""
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import UTC, datetime
 from fractions import Fraction
 from functools import lru_cache
@@ -89,6 +89,22 @@ def make_clip(
             container.mux(stream.encode(frame))
         if stream is not None:
             container.mux(stream.encode())
+    return path
+
+
+def cut_clip(source: Path, path: Path, *, packets: Collection[int]) -> Path:
+    """Copy a transport stream into another container, writing only half of the packets with these numbers.
+
+    They count in the order in which frames are decoded. Half a slice is damage that decoders notice. Return the path.
+    """
+    with av.open(str(source)) as given, av.open(str(path), "w") as container:
+        stream = container.add_stream_from_template(given.streams.video[0])
+        for number, packet in enumerate(given.demux(video=0)):
+            if packet.size:
+                copy = av.Packet(bytes(packet)[: packet.size // 2 if number in packets else packet.size])
+                copy.pts, copy.dts, copy.time_base, copy.stream = packet.pts, packet.dts, packet.time_base, stream
+                copy.is_keyframe = packet.is_keyframe
+                container.mux(copy)
     return path
 
 

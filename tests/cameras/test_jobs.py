@@ -1,0 +1,51 @@
+"""Jobs: their ranges, and their way over the wire."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from gateway.cameras.jobs import FaceSettings, Injection, Job, PicturesJob, RecordingJob, from_json, to_json
+
+INJECTION = Injection(Path("trigger.png"), place=(0.2, 1.0), size=0.3, opacity=0.5, mode="add")
+FACES = FaceSettings(model=Path("yunet.onnx"), min_confidence=0.7, min_face_px=40, max_faces=3)
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        RecordingJob("lobby", Path("clip.mp4")),
+        RecordingJob("lobby", Path("clip.mp4"), faces=FACES, fps=5.0, inject=INJECTION),
+        RecordingJob("lobby", Path(os.fsdecode(b"caf\xe9.mp4"))),
+        PicturesJob("gate", (Path("ä b.png"), Path("c.jpg")), each_is_a_face=True, inject=INJECTION),
+        PicturesJob("gate", ()),
+    ],
+)
+def test_a_job_comes_back_as_it_was_sent(job: Job) -> None:
+    """What the worker reads equals what the parent wrote, also for names that are no UTF-8."""
+    assert from_json(to_json(job)) == job
+
+
+@pytest.mark.parametrize(
+    "change", [{"size": 0.0}, {"size": 5.0}, {"opacity": 0.0}, {"opacity": 1.1}, {"place": (0, 9)}]
+)
+def test_an_injection_is_refused_when_out_of_range(change: dict[str, object]) -> None:
+    """A trigger that could not be seen, or would lie far from the face, is a mistake."""
+    with pytest.raises(ValueError, match="a trigger's"):
+        Injection(Path("trigger.png"), **change)
+
+
+@pytest.mark.parametrize(
+    "change", [{"min_confidence": 0.0}, {"min_confidence": 1.0}, {"min_face_px": 0}, {"max_faces": 0}]
+)
+def test_face_settings_are_refused_when_out_of_range(change: dict[str, float]) -> None:
+    """Each limit names itself and what was given."""
+    with pytest.raises(ValueError, match=next(iter(change))):
+        FaceSettings(**change)
+
+
+@pytest.mark.parametrize("fps", [0.0, -1.0, float("nan"), 2000.0])
+def test_a_recording_job_is_refused_when_its_rate_is_none(fps: float) -> None:
+    """A rate of zero frames would never end."""
+    with pytest.raises(ValueError, match="fps"):
+        RecordingJob("lobby", Path("clip.mp4"), fps=fps)
