@@ -284,7 +284,7 @@ def _value_at(value: Value, path: KeyPath) -> Value:
     return value
 
 
-def config_schema() -> dict[str, Any]:
-    """Return the JSON Schema of the configuration file, for editors."""
-    schema = Config.model_json_schema()
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Spectragate gateway", **schema}
+def config_schema() -> str:
+    """Return the JSON Schema of the configuration file, for editors: the text of `configs/gateway.schema.json`."""
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema()}
+    return json.dumps({**schema, "title": "Spectragate gateway"}, indent=2) + "\n"

@@ -1,0 +1,273 @@
+"""The command line. Every command imports its parts when it runs, so that `--help` answers at once."""
+
+import os
+import signal
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+# Before numpy is first imported: its threads wait busily, which costs more than they bring beside decoder and detector.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import click
+
+from gateway.errors import ConfigError, SpectragateError
+
+if TYPE_CHECKING:
+    from gateway.cameras.link import Injection
+
+FAILED, CONFIG, INTERRUPTED = 1, 78, 130
+
+A_FILE = click.Path(dir_okay=False, path_type=Path)
+ANY_PATH = click.Path(path_type=Path)
+
+
+def main() -> None:
+    """Run the command line and end the process with its exit code."""
+    sys.exit(run())
+
+
+def run() -> int:
+    """Run the command line and return its exit code; everything that goes wrong on purpose is a line on stderr."""
+    signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # ended by a supervisor: children go first, as with Ctrl-C
+    try:
+        return int(cli.main(prog_name="spectragate", standalone_mode=False) or 0)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        return INTERRUPTED
+    except SpectragateError as error:
+        for line in str(error).splitlines():
+            click.echo(f"error: {line}", err=True)
+        return CONFIG if isinstance(error, ConfigError) else FAILED
+    except BrokenPipeError:
+        # Whoever read our output has enough; Python would complain once more when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+
+
+def run_async(work: Coroutine[Any, Any, int]) -> int:
+    """Run a command's coroutine to its end; Ctrl-C cancels it, and whatever it opened is closed before it stops."""
+    import asyncio
+
+    from gateway.service.log import configure_logging
+
+    configure_logging(daemon=False)
+    return asyncio.run(work)
+
+
+def show_version(context: click.Context, _option: click.Parameter, asked: bool) -> None:
+    """Print the version and stop."""
+    if asked and not context.resilient_parsing:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            click.echo(f"spectragate {version('spectragate')}")
+        except PackageNotFoundError:
+            click.echo("spectragate, run from its sources without being installed")
+        context.exit()
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option("--version", is_flag=True, expose_value=False, is_eager=True, callback=show_version, help="Show it.")
+def cli() -> None:
+    """Tell which faces in front of a camera carry a backdoor trigger, from the pixels alone.
+
+    Exit codes: 0 fine, 1 failed, 2 usage, 78 configuration, 130 interrupted.
+    """
+
+
+config_option = click.option("-c", "--config", type=A_FILE, help="Configuration file; without it, defaults.")
+bundle_option = click.option("--bundle", metavar="B", help="Name of a bundle that comes along, or a bundle folder.")
+environment_option = click.option("--environment", metavar="NAME", help="Which environment of the configuration.")
+device_option = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where the detector runs.")
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line on stdout, for scripts.")
+
+
+@cli.command()
+@click.argument("paths", metavar="PATH…", nargs=-1, required=True, type=ANY_PATH)
+@click.option("--crops", is_flag=True, help="Each picture is one face already: take its central square.")
+@click.option("--fpr", type=float, default=0.01, show_default=True, help="Share of clean faces that may be flagged.")
+@json_option
+@config_option
+@environment_option
+@bundle_option
+@device_option
+def score(
+    paths: tuple[Path, ...],
+    crops: bool,
+    fpr: float,
+    as_json: bool,
+    config: Path | None,
+    environment: str | None,
+    bundle: str | None,
+    device: Literal["auto", "cpu", "cuda"] | None,
+) -> int:
+    """Score the faces of pictures: files, folders (all pictures below), or an index CSV with a column `file`.
+
+    Prints one JSON object a line (file, box, score, p_value, verdict, model) in input order, or a table on a terminal.
+    A higher score is more suspicious. A picture without a face gives {"file", "error"}; so does one that cannot be
+    used, and then the exit code is 1.
+    """
+    if not 1e-9 <= fpr < 1.0:
+        raise click.BadParameter("must lie in [1e-9, 1)", param_hint="--fpr")
+    from gateway.choice import choose
+    from gateway.score import ScoreSettings, score_command
+
+    choice = choose(config, bundle=bundle, environment=environment, device=device)
+    settings = ScoreSettings(each_is_a_face=crops, faces=choice.faces, false_alarm_rate=fpr)
+    return run_async(score_command(paths, settings, choice, as_json=as_json))
+
+
+class Place(click.ParamType[tuple[float, float]]):
+    """Two fractions with a comma between."""
+
+    name = "X,Y"
+
+    def convert(
+        self, value: str | tuple[float, float], param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, float]:
+        """Return the two numbers."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            x, y = (float(part) for part in value.split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not two numbers with a comma between, such as 0.8,0.9", param, ctx)
+        return x, y
+
+
+@cli.command()
+@click.argument("inputs", metavar="INPUT…", nargs=-1, required=True, type=ANY_PATH)
+@click.option("--inject", metavar="IMAGE", type=A_FILE, help="Draw this trigger on every face in a second pass.")
+@click.option(
+    "--place", type=Place(), default="0.5,0.5", show_default=True, help="Its centre, in fractions of the box."
+)
+@click.option("--size", type=float, default=0.25, show_default=True, help="Its width, in widths of the face box.")
+@click.option("--opacity", type=float, default=1.0, show_default=True, help="Its opacity, 0 to 1.")
+@click.option(
+    "--inject-mode", type=click.Choice(["blend", "add"]), default="blend", help="How it mixes; blend by default."
+)
+@click.option("--labels", metavar="CSV", type=A_FILE, help="file,label[,start_s,end_s]: what is triggered.")
+@click.option("--calibrate", metavar="INPUT", multiple=True, type=ANY_PATH, help="Clean recordings to calibrate with.")
+@click.option("--budget-per-day", type=float, metavar="N", help="False alerts per camera and day that you accept.")
+@click.option("--fps", type=float, help="Look at so many frames per second; without it at every frame.")
+@click.option("--follow-clock", is_flag=True, help="As fast as the recording's clock, not as fast as possible.")
+@click.option("--report", metavar="DIR", type=ANY_PATH, help="Write a page with curves, all messages and all numbers.")
+@click.option("--publish", is_flag=True, help="Publish alerts and verdicts to the configuration's MQTT broker.")
+@json_option
+@config_option
+@environment_option
+@bundle_option
+@device_option
+def replay(inputs: tuple[Path, ...], **options: Any) -> int:
+    """Screen recordings as if they were cameras: video files, folders of them, or a folder of pictures each.
+
+    Every frame, on the recording's own clock, the same result every time. With --labels or --inject it measures: ACC,
+    BDR, FPR and AUROC with intervals. A recording that cannot be read is said, the others go on, and the exit code is
+    1.
+    """
+    from gateway.choice import choose
+    from gateway.replay.console import Outputs, replay_command
+    from gateway.replay.run import ReplaySettings
+    from gateway.screening.decide import asked_rate
+
+    choice = choose(
+        options["config"],
+        bundle=options["bundle"],
+        environment=options["environment"],
+        device=options["device"],
+    )
+    screening = choice.config.screening
+    budget = screening.alert_budget_per_day if options["budget_per_day"] is None else options["budget_per_day"]
+    try:
+        settings = ReplaySettings(
+            inputs=inputs,
+            calibrate=options["calibrate"],
+            inject=_injection(options),
+            labels=options["labels"],
+            environment=choice.environment_name,
+            asked_rate=asked_rate(alert_budget_per_day=budget, tracks_per_day=screening.tracks_per_day),
+            faces=choice.faces,
+            fps=_checked_fps(options["fps"]) or choice.config.detect.fps,
+            batch_size=screening.batch_size,
+            follow_clock=options["follow_clock"],
+        )
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    outputs = Outputs(options["as_json"], options["report"], options["publish"])
+    return run_async(replay_command(settings, choice, outputs))
+
+
+def _injection(options: dict[str, Any]) -> "Injection | None":
+    from gateway.cameras.link import Injection
+
+    if options["inject"] is None:
+        return None
+    return Injection(options["inject"], options["place"], options["size"], options["opacity"], options["inject_mode"])
+
+
+def _checked_fps(fps: float | None) -> float | None:
+    if fps is not None and not 0.0 < fps <= 1000.0:
+        raise ValueError(f"--fps must lie in (0, 1000], not {fps:g}")
+    return fps
+
+
+@cli.command("check-config")
+@click.argument("file", type=A_FILE)
+def check_config(file: Path) -> None:
+    """Check a configuration file: every mistake at once, with its line; exit code 78 if there is one."""
+    from gateway.choice import check_config
+
+    check_config(file)
+    click.echo(f"{file}: fine")
+
+
+@cli.command()
+@click.option("--out", metavar="DIR", type=ANY_PATH, help="Write the documents below this folder.")
+def schema(out: Path | None) -> None:
+    """Show the JSON Schemas of the messages and the configuration, and the AsyncAPI document, or write them."""
+    from gateway.config import config_schema
+    from gateway.contract.asyncapi import documents
+
+    texts = {**documents(), "gateway.schema.json": config_schema()}
+    if out is None:
+        import json
+
+        click.echo(json.dumps({name: json.loads(text) for name, text in texts.items()}, indent=2))
+        return
+    for name, text in texts.items():
+        path = out / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None
+        click.echo(str(path))
+
+
+@cli.command()
+@click.option("--seed", type=click.IntRange(min=0), help="Draw other passages.")
+@click.option("--broker", metavar="HOST:PORT", help="Publish to this broker instead of one of the demo's own.")
+@click.option("--keep", metavar="DIR", type=ANY_PATH, help="Keep the recordings, and a report of replaying them.")
+@json_option
+def demo(seed: int | None, broker: str | None, keep: Path | None, as_json: bool) -> int:
+    """Show the whole path without broker, camera, GPU or download, in about a minute.
+
+    Draws people who walk up to a camera, some with a trigger on the face at known seconds, runs them through the
+    gateway, publishes the alerts over MQTT and compares what was caught with what was drawn. Exit code 1 on a miss.
+    This shows that everything works together; it says nothing of the accuracy on real people.
+    """
+    from gateway.demo.console import demo_command
+
+    return run_async(demo_command(seed=seed, broker=broker, keep=keep, as_json=as_json))
+
+
+if __name__ == "__main__":
+    main()

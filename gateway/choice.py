@@ -1,0 +1,103 @@
+"""What the operator chose for one command: a configuration, and what the command line says otherwise."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.cameras.link import FaceSettings
+from gateway.config import Config, describe, read_config
+from gateway.contract.bundle import Bundle, BundleError
+from gateway.errors import ConfigError
+from gateway.models.shipped import resolve_bundle
+from gateway.screening.runtime import Device, InferenceThread, check_device
+from gateway.strict_yaml import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A configuration; `bundle`, `environment` and `device` overrule it where they are given."""
+
+    config: Config
+    bundle: str | None = None
+    environment: str | None = None
+    device: Device | None = None
+
+    @property
+    def environment_name(self) -> str:
+        """The environment asked for, or the only one.
+
+        Raises:
+            ConfigError: It does not exist, or there are several and none was named.
+        """
+        names = list(self.config.environments)
+        if self.environment is None and len(names) > 1:
+            raise ConfigError(f"--environment: name one of {', '.join(names)}; the configuration has several")
+        if self.environment is not None and self.environment not in names:
+            raise ConfigError(f"--environment: {self.environment} is not in the configuration, {', '.join(names)} is")
+        return self.environment or names[0]
+
+    @property
+    def bundle_name(self) -> str:
+        """The bundle asked for, or that of the environment."""
+        return self.bundle or self.config.environments[self.environment_name].bundle
+
+    @property
+    def faces(self) -> FaceSettings:
+        """How faces are found."""
+        faces, detect = self.config.faces, self.config.detect
+        return FaceSettings(faces.model, faces.min_confidence, detect.min_face_px, faces.max_per_frame)
+
+
+def choose(
+    path: Path | None, *, bundle: str | None = None, environment: str | None = None, device: Device | None = None
+) -> Choice:
+    """Return the operator's choice; without a file every key has its default.
+
+    Raises:
+        ConfigError: The file has mistakes.
+    """
+    return Choice(read_config(path)[0] if path else Config(), bundle, environment, device)
+
+
+@asynccontextmanager
+async def started_detector(choice: Choice) -> AsyncIterator[tuple[Bundle, InferenceThread]]:
+    """Open the bundle and start the inference thread, which ends with the context.
+
+    Raises:
+        ConfigError: The bundle cannot be used, or the device that was asked for by name.
+        RuntimeFault: onnxruntime fails.
+    """
+    screening = choice.config.screening
+    device = choice.device or screening.device
+    try:
+        bundle = resolve_bundle(choice.bundle_name)
+    except BundleError as error:
+        raise ConfigError(f"bundle {choice.bundle_name}: {error}") from None
+    inference = InferenceThread(bundle, device=device, threads=screening.threads)
+    try:
+        try:
+            check_device(device, await inference.start())
+        except BundleError as error:
+            raise ConfigError(f"bundle {choice.bundle_name}: {error}") from None
+        yield bundle, inference
+    finally:
+        await inference.close()
+
+
+def check_config(path: Path) -> None:
+    """Read a configuration and open what it names.
+
+    Raises:
+        ConfigError: Something is wrong; one line per mistake.
+    """
+    config, document = read_config(path)
+    mistakes = []
+    for name, environment in config.environments.items():
+        try:
+            resolve_bundle(environment.bundle)
+        except BundleError as error:
+            key = ("environments", name, "bundle")
+            mistakes.append(describe(path, Problem(document.line_of(key), key, str(error))))
+    if mistakes:
+        raise ConfigError("\n".join(mistakes))

@@ -1,0 +1,74 @@
+"""A bundle without weights and detectors that score by simple rules: the frame path without a trained model."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gateway.contract.bundle import Bundle, Calibration, FileDigest, Manifest, SelfTest, Training
+from gateway.contract.calibration import TrackRule
+from gateway.contract.geometry import CONTEXT, RESIZE_FILTER
+from gateway.contract.messages import ModelIdentity
+from gateway.contract.network import PROFILES
+
+# N faces, Y/X pixel row/column, C colour (R, G, B).
+Rule = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+
+
+def whiteness(pixels_NYXC: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return the share of white pixels of each face, in percent: high for a white square, low for a face."""
+    white_NYX = (pixels_NYXC >= 250).all(axis=-1)
+    return np.asarray(100.0 * white_NYX.mean(axis=(1, 2)), dtype=np.float32)
+
+
+class FakeDetector:
+    """Scores faces by a rule and remembers the sizes of the batches it was given."""
+
+    def __init__(self, rule: Rule = whiteness) -> None:
+        self.rule = rule
+        self.batches: list[int] = []
+
+    async def screen(self, pixels_NYXC: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the rule's scores."""
+        self.batches.append(len(pixels_NYXC))
+        return self.rule(pixels_NYXC)
+
+
+def make_bundle(
+    *,
+    clean_tracks: Sequence[float] = tuple(index / 1000 for index in range(1000)),
+    clean_faces: Sequence[float] = tuple(index / 500 for index in range(500)),
+    rule: TrackRule | None = None,
+) -> Bundle:
+    """Return a bundle of the profile `paper` with this calibration and no weights."""
+    side_px = PROFILES["paper"].side_px
+    files = {"weights.safetensors": FileDigest(sha256="0" * 64, length_bytes=1)}
+    training = Training(command="none", seed=0, epochs=0, perturbations=(), data=())
+    manifest = Manifest(
+        format=1,
+        version=7,
+        profile="paper",
+        environment="test",
+        parent_sha256=None,
+        resize_filter=RESIZE_FILTER,
+        context=CONTEXT,
+        created="2026-01-01",
+        files=files,
+        training=training,
+    )
+    calibration = Calibration(
+        rule=rule or TrackRule(),
+        clean_faces=tuple(sorted(clean_faces)),
+        clean_tracks=tuple(sorted(clean_tracks)),
+        source="a rule",
+    )
+    return Bundle(
+        folder=Path("test-bundle"),
+        manifest=manifest,
+        identity=ModelIdentity(version=7, sha256="7" * 64, profile="paper"),
+        profile=PROFILES["paper"],
+        weights={},
+        calibration=calibration,
+        self_test=SelfTest(np.zeros((1, side_px, side_px, 3), np.uint8), np.zeros(1, np.float32)),
+    )
