@@ -3,6 +3,10 @@
 import os
 from pathlib import Path
 
+# Before numpy is first imported, as the commands do it: its threads wait busily.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 
 

@@ -21,15 +21,21 @@ RESIZE_FILTER = "triangle"
 """Name of the filter of `reduce_to`, as a manifest writes it: antialiased bilinear."""
 
 
+WEIGHT_STEPS = 256
+"""Filter weights are whole 256ths: 8-bit pixels times two such weights stay below 2²⁴, so float32 sums are exact in any
+order, and a reduced face is the same to the bit on every machine."""
+
+
 @lru_cache(maxsize=512)
 def _weights(source_px: int, target_px: int) -> NDArray[np.float32]:
-    """Return the (target, source) weights of the triangle filter, widened by the reduction; rows sum to 1."""
+    """Return the (target, source) weights of the triangle filter in 256ths; its support widens with the reduction."""
     scale = source_px / target_px
     centre_T = (np.arange(target_px) + 0.5) * scale
     source_S = np.arange(source_px) + 0.5
     weight_TS = np.maximum(0.0, 1.0 - np.abs(source_S[None, :] - centre_T[:, None]) / scale)
-    weight_TS /= weight_TS.sum(axis=1, keepdims=True)
-    return np.asarray(weight_TS, dtype=np.float32)
+    # Rounding the running sum, not each weight, lets every row sum to exactly 256.
+    steps_TS = np.rint(WEIGHT_STEPS * np.cumsum(weight_TS, axis=1) / weight_TS.sum(axis=1, keepdims=True))
+    return np.asarray(np.diff(steps_TS, axis=1, prepend=0.0), dtype=np.float32)
 
 
 def reduce_to(pixels_YXC: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
@@ -48,9 +54,10 @@ def reduce_to(pixels_YXC: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
     if rows < side_px:
         raise ValueError(f"a crop of {rows} px cannot be reduced to {side_px} px: faces are never enlarged")
     weight_TS = _weights(rows, side_px)
-    narrow_YTC = np.tensordot(pixels_YXC.astype(np.float32), weight_TS, axes=([1], [1])).transpose(0, 2, 1)
-    reduced_TTC = np.tensordot(weight_TS, narrow_YTC, axes=([1], [0]))
-    return np.asarray(np.clip(np.rint(reduced_TTC), 0, 255), dtype=np.uint8)
+    short_TXC = (weight_TS @ pixels_YXC.reshape(rows, -1).astype(np.float32)).reshape(side_px, rows, 3)
+    columns_XTC = np.ascontiguousarray(short_TXC.transpose(1, 0, 2)).reshape(rows, -1)
+    reduced_YXC = (weight_TS @ columns_XTC).reshape(side_px, side_px, 3).transpose(1, 0, 2)
+    return np.ascontiguousarray(np.rint(reduced_YXC / WEIGHT_STEPS**2)).astype(np.uint8)
 
 
 def square_around(
