@@ -67,6 +67,26 @@ class Session(Protocol):
         """Return the execution providers in use, best first."""
 
 
+class _OwningSession:
+    """An onnxruntime session with the weights it was opened with.
+
+    The session reads external initializers in place and does not keep the arrays behind them alive: without an owner it
+    would screen with freed memory.
+    """
+
+    def __init__(self, session: Any, weights: tuple[Any, ...]) -> None:  # noqa: ANN401 - onnxruntime has no types
+        self._session = session
+        self._weights = weights
+
+    def run(self, output_names: list[str] | None, input_feed: dict[str, NDArray[Any]]) -> list[Any]:
+        outputs: list[Any] = self._session.run(output_names, input_feed)
+        return outputs
+
+    def get_providers(self) -> list[str]:
+        providers: list[str] = self._session.get_providers()
+        return providers
+
+
 OpenSession = Callable[[Bundle, str, int], Session]
 
 
@@ -97,15 +117,14 @@ def open_session(bundle: Bundle, provider: str, threads: int) -> Session:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     dct_UY = dct_matrix(bundle.profile.side_px)
     initializers = {"dct": dct_UY, "dct_transposed": np.ascontiguousarray(dct_UY.T), **bundle.weights}
-    # OrtValues of numpy arrays are views: the arrays must live as long as the session loads.
     values = [onnxruntime.OrtValue.ortvalue_from_numpy(np.array(array)) for array in initializers.values()]
     options.add_external_initializers(list(initializers), values)
     template = graph_template(bundle.profile.name)
     try:
-        session: Session = onnxruntime.InferenceSession(template, options, providers=[provider])
+        session = onnxruntime.InferenceSession(template, options, providers=[provider])
     except ONNXRUNTIME_ERRORS as error:
         raise RuntimeFault(f"{bundle.folder}: onnxruntime cannot open it on {provider}: {error}") from error
-    return session
+    return _OwningSession(session, tuple(values))
 
 
 def check_self_test(session: Session, bundle: Bundle) -> None:

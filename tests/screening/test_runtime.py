@@ -1,5 +1,6 @@
 """The inference session: the right weights, the right device, fixed batches, one thread."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -64,6 +65,18 @@ def test_two_sessions_never_mix_their_weights(bundles: tuple[Bundle, Bundle]) ->
     for scores_N, session in zip(alone, sessions, strict=True):
         np.testing.assert_array_equal(run_in_buckets(session, faces(8)), scores_N)
     assert not np.allclose(alone[0], alone[1])
+
+
+def test_session_owns_its_weights(tmp_path: Path) -> None:
+    """A session outlives the bundle it was opened from: it never reads memory that was given back."""
+    write_drawn_bundle(tmp_path, seed=4)
+    session = open_session(open_bundle(tmp_path), "CPUExecutionProvider", 1)
+    before = run_in_buckets(session, faces(8))
+    gc.collect()
+    garbage = [np.full(size, np.nan, np.float32) for size in (32, 64, 128, 864, 9216, 147_456) for _ in range(200)]
+    np.testing.assert_array_equal(run_in_buckets(session, faces(8)), before)
+    np.testing.assert_allclose(before, score_pixels(drawn_detector(4), faces(8)), atol=1e-3)
+    assert len(garbage) == 1200
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 8, 9, 33, 128, 129, 300])
