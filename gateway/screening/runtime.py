@@ -74,7 +74,7 @@ class _OwningSession:
     would screen with freed memory.
     """
 
-    def __init__(self, session: Any, weights: tuple[Any, ...]) -> None:  # noqa: ANN401 - onnxruntime has no types
+    def __init__(self, session: Any, weights: tuple[Any, ...]) -> None:
         self._session = session
         self._weights = weights
 
