@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, cast
 
 import gateway
 from gateway.cameras import wire
@@ -73,11 +74,12 @@ async def _open_source(
         with theirs:
             process = _start(theirs, program)
         stack.callback(_end, process)
+        stderr = stack.enter_context(cast("IO[bytes]", process.stderr))
         ours.setblocking(False)  # noqa: FBT003
         reader, writer = await asyncio.open_unix_connection(sock=ours, limit=_READ_BUFFER_BYTES)
         stack.callback(writer.transport.abort)
         complaints = _Complaints()
-        pipe, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: complaints, process.stderr)
+        pipe, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: complaints, stderr)
         stack.callback(pipe.close)
         data = to_json(job)
         writer.write(len(data).to_bytes(4, "big") + data)
@@ -202,11 +204,13 @@ class _Events:
         return wire.unpack(header, payload, camera=self._job.camera, max_faces=limit)
 
     async def _epitaph(self) -> str:
-        status = await _exit_status(self._process)
-        if status is not None and status < 0:
-            how = f"its worker was ended by {signal.Signals(-status).name}; the file may be made to crash decoders"
-        else:
-            how = f"its worker ended with status {status}"
+        match await _exit_status(self._process):
+            case None:
+                how = "its worker fell silent for ever"
+            case status if status < 0:
+                how = f"its worker was ended by {signal.Signals(-status).name}; the file may be made to crash decoders"
+            case status:
+                how = f"its worker ended with status {status}"
         line = self._complaints.last_line()
         return f"{how} ({line})" if line else how
 
