@@ -14,6 +14,7 @@ Value = str | int | float | bool | None | list["Value"] | dict[str, "Value"]
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 32
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _PLAIN_VALUES = (
     ("tag:yaml.org,2002:null", re.compile(r"^(?:~|null|Null|NULL|)$"), [*"~nN", ""]),
     ("tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")),
@@ -110,7 +111,7 @@ class _Reader:
         for key_node, value_node in node.value:
             key = key_node.value if key_node.tag == "tag:yaml.org,2002:str" else None
             line = key_node.start_mark.line + 1
-            if not isinstance(key, str):
+            if not isinstance(key, str) or _SURROGATE.search(key):
                 self._refuse(key_node, path, "a key must be text; quote it if it looks like a number")
                 continue
             if key in seen:
@@ -124,6 +125,9 @@ class _Reader:
         kind = node.tag.rsplit(":", 1)[-1]
         if kind not in {"null", "bool", "int", "float", "str"}:
             self._refuse(node, path, f"the tag {node.tag} is not supported")
+            return None
+        if _SURROGATE.search(node.value):
+            self._refuse(node, path, r"\ud800 to \udfff are half a character; write \U with eight digits")
             return None
         if node.style is None:
             self.unquoted.add(path)

@@ -19,6 +19,7 @@ from gateway.replay.run import FrameSeen, PassEnded, PassStarted, ReplayEvent, R
 from gateway.settings import BrokerSettings
 
 _CLIENT_ID_LENGTH = 23  # what every MQTT 3.1.1 broker takes
+_NO_DATE_S = 86_400.0 * 365
 _KINDS = {"calibration": "calibration", "recorded": "", "injected": "with trigger"}
 
 
@@ -124,7 +125,7 @@ class Teller:
         for refused in summary.refused:
             self._bar.remark(f"left out: {refused}")
         if summary.ended and summary.ended.frames_damaged > len(summary.refused):
-            self._bar.remark(f"{path}: {summary.ended.frames_damaged} damaged frames left out")
+            self._bar.remark(f"{path}: damaged frames left out: {summary.ended.frames_damaged}")
         if summary.failure:
             self._bar.remark(f"error: {summary.failure}")
 
@@ -175,8 +176,10 @@ def _row(done: PassResult) -> tuple[str, ...]:
 
 def _alert_in_words(data: messages.AlertData) -> str:
     rarity = "no p-value yet" if data.p_value is None else f"p = {data.p_value:.2g}"
+    # Most recordings carry no date: their time counts from their beginning.
+    moment = f"{data.frame_time:.2f} s" if data.frame_time < _NO_DATE_S else messages.rfc3339(data.frame_time)
     return (
-        f"alert ({data.severity}): {data.camera}, track {data.track_id}, frame time {data.frame_time:.2f} s,"
+        f"alert ({data.severity}): {data.camera}, track {data.track_id}, {moment},"
         f" score {data.score:.2f} ≥ {data.threshold:.2f}, {rarity}"
     )
 

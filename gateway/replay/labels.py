@@ -43,7 +43,7 @@ class Truth:
             return any(interval.start_s <= start_s <= interval.end_s for interval in triggered)
         covered_s = sum(max(0.0, min(end_s, part.end_s) - max(start_s, part.start_s)) for part in triggered)
         # The margin forgives rounding of times that were meant to be exactly half.
-        return covered_s >= LEAST_SHARE * (end_s - start_s) - 1e-9
+        return covered_s > 0.0 and covered_s >= LEAST_SHARE * (end_s - start_s) - 1e-9
 
 
 WHOLLY_CLEAN = Truth(())

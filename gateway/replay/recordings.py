@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.cameras.recording import natural_key
+from gateway.cameras.names import natural_key
 from gateway.contract.topics import RESERVED_WORDS
 
 INJECTED_SUFFIX = "-injected"
@@ -64,7 +64,7 @@ def _name(path: Path, taken: set[str]) -> str:
 
 def slug(text: str) -> str:
     """Return a camera name made of `text`: a-z, 0-9, _ and - alone, and none of the topics' fixed words."""
-    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    plain = unicodedata.normalize("NFKD", text.casefold()).encode("ascii", "ignore").decode().lower()
     name = re.sub(r"[^a-z0-9_-]+", "-", plain).strip("-")[:_MAX_SLUG_LENGTH].rstrip("-") or "recording"
     return f"camera-{name}" if name in RESERVED_WORDS else name
 
