@@ -255,7 +255,7 @@ def schema(out: Path | None) -> None:
 @cli.command()
 @click.option("--seed", type=click.IntRange(min=0), help="Draw other passages.")
 @click.option("--broker", metavar="HOST:PORT", help="Publish to this broker instead of one of the demo's own.")
-@click.option("--keep", metavar="DIR", type=ANY_PATH, help="Keep the recordings, and a report of replaying them.")
+@click.option("--keep", metavar="DIR", type=ANY_PATH, help="Keep the recordings, their labels, and a report.")
 @json_option
 def demo(seed: int | None, broker: str | None, keep: Path | None, as_json: bool) -> int:
     """Show the whole path without broker, camera, GPU or download, in about a minute.
