@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from gateway.cameras.link import FaceSettings, PicturesJob, open_source
-from gateway.cameras.pictures import SUFFIXES
-from gateway.cameras.recording import natural_key
+from gateway.cameras.names import PICTURE_SUFFIXES, natural_key
 from gateway.choice import Choice, started_detector
 from gateway.contract.bundle import Bundle
 from gateway.contract.calibration import p_value, tracks_needed
@@ -146,7 +145,7 @@ def _pictures_at(path: Path) -> list[Picture]:
 
 
 def _pictures_in(folder: Path) -> list[Picture]:
-    inside = [path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and not path.is_dir()]
+    inside = [path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES and not path.is_dir()]
     if not inside:
         raise ConfigError(f"{folder}: no pictures in this folder; JPEG, PNG, BMP, WebP and TIFF files are read")
     ordered = sorted(inside, key=lambda path: [natural_key(part) for part in path.relative_to(folder).parts])

@@ -20,7 +20,6 @@ from gateway.values import FaceBox, FaceCrop
 
 MAX_FILE_BYTES = 256 * 1024 * 1024
 PICTURES_PER_S = 25.0
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 
 _KINDS = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|BM|RIFF....WEBP|II\*\x00|MM\x00\*", re.DOTALL)
 

@@ -6,7 +6,6 @@ picture but is none, so nothing from a damaged frame up to the next keyframe is 
 H/W picture row/column, C colour (R, G, B).
 """
 
-import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -22,7 +21,8 @@ from numpy.typing import NDArray
 
 from gateway.cameras.damage import DamageFilter
 from gateway.cameras.jobs import MAX_PIXELS
-from gateway.cameras.pictures import PICTURES_PER_S, SUFFIXES, PictureError, read_picture
+from gateway.cameras.names import PICTURE_SUFFIXES, natural_key
+from gateway.cameras.pictures import PICTURES_PER_S, PictureError, read_picture
 from gateway.errors import SourceError
 
 # A "recording" that is a play list would make the worker open what it names: only containers that hold their own data.
@@ -119,7 +119,9 @@ class PictureFolder:
 
     def __init__(self, path: Path) -> None:
         names = [
-            entry for entry in path.iterdir() if entry.suffix.lower() in SUFFIXES and not entry.name.startswith(".")
+            entry
+            for entry in path.iterdir()
+            if entry.suffix.lower() in PICTURE_SUFFIXES and not entry.name.startswith(".")
         ]
         if not names:
             raise SourceError(
@@ -276,9 +278,3 @@ def _creation_time_s(metadata: dict[str, str]) -> float:
     except ValueError:
         return 0.0
     return created.timestamp() if created.tzinfo is not None and created.year >= 1980 else 0.0
-
-
-def natural_key(name: str) -> tuple[list[tuple[bool, int, str]], str]:
-    """Return a sort key that puts picture-2 before picture-10."""
-    parts = re.findall(r"[0-9]+|[^0-9]+", name)
-    return [(False, int(part), "") if part[0].isdigit() else (True, 0, part.casefold()) for part in parts], name

@@ -273,7 +273,10 @@ async def test_nothing_is_lost_and_little_is_held_when_the_reader_is_slow(tmp_pa
     job = PicturesJob("gate", tuple(pictures), each_is_a_face=True)
     async with open_source(job) as events:
         first = await anext(events)
-        await asyncio.sleep(1.0)
+        async with asyncio.timeout(30):
+            while len(events._reader._buffer) == 0:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        await asyncio.sleep(0.5)
         waiting = len(events._reader._buffer)
         rest = [event async for event in events]
     assert isinstance(first, FrameFaces)

