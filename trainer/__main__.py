@@ -26,6 +26,9 @@ def main() -> None:
 @click.option("--clean", type=EXISTING, multiple=True, help="More clean pictures, of anything; may be given again.")
 @click.option("--out", type=OUTPUT, required=True, help="Folder for the checkpoint, the metrics and the bundle.")
 @click.option("--seed", default=1, show_default=True, help="Repeats a run exactly, on the same kind of machine.")
+@click.option("--split-seed", default=1, show_default=True, help="Divides the people; keep it when you use --base.")
+@click.option("--base", type=EXISTING, help="Bundle folder to go on from, in place of drawn weights.")
+@click.option("--learning-rate", default=2e-3, show_default=True, type=click.FloatRange(1e-6, 1.0))
 @click.option("--epochs", default=24, show_default=True, type=click.IntRange(1, 10_000))
 @click.option("--faces-per-epoch", default=9500, show_default=True, type=click.IntRange(64))
 @click.option("--clean-per-epoch", default=4500, show_default=True, type=click.IntRange(64), help="Of each --clean.")
@@ -37,6 +40,9 @@ def pretrain(
     clean: tuple[Path, ...],
     out: Path,
     seed: int,
+    split_seed: int,
+    base: Path | None,
+    learning_rate: float,
     epochs: int,
     faces_per_epoch: int,
     clean_per_epoch: int,
@@ -48,6 +54,7 @@ def pretrain(
     Perturbed copies stand in for triggers. Started again with the same options, it goes on where it was stopped.
     CIFAR-10 is read in its binary version, GTSRB as its folder of pictures.
     """
+    from gateway.contract.bundle import BundleError, open_bundle
     from trainer.data import DataError, read_pictures
     from trainer.pretrain import BundleFacts, pretrain_bundle
     from trainer.train import PretrainSettings, Source
@@ -57,12 +64,15 @@ def pretrain(
             others=[Source(read_pictures(path), clean_per_epoch) for path in clean],
             faces=read_pictures(faces),
             faces_per_epoch=faces_per_epoch,
-            settings=PretrainSettings(seed=seed, epochs=epochs, threads=threads),
+            settings=PretrainSettings(
+                seed=seed, split_seed=split_seed, epochs=epochs, learning_rate=learning_rate, threads=threads
+            ),
             facts=BundleFacts(version_number, _command_line(), dt.datetime.now(dt.UTC).date()),
             folder=out,
             report=_print_epoch,
+            base=open_bundle(base) if base else None,
         )
-    except DataError as error:
+    except (DataError, BundleError) as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"{out / 'bundle'}: manifest digest {sha256}")
 

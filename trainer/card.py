@@ -29,6 +29,7 @@ class CardFacts:
     profile: Profile
     sha256: str
     version: int
+    parent_sha256: str | None
     training: Training
     calibration: Calibration
     people_tested: int
@@ -56,6 +57,7 @@ def _head(facts: CardFacts) -> list[str]:
         facts.training.command,
         "```",
         "",
+        *([f"Started from the bundle `{facts.parent_sha256}`.", ""] if facts.parent_sha256 else []),
         f"Seed {facts.training.seed}, {facts.training.epochs} epochs, perturbations: "
         f"{', '.join(facts.training.perturbations)}. No trigger of any evaluation took part.",
         "",

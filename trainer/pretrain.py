@@ -2,23 +2,23 @@
 
 import datetime as dt
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gateway.contract.bundle import Calibration, DataDigest, SelfTest, Training
+from gateway.contract.bundle import Bundle, Calibration, DataDigest, SelfTest, Training
 from gateway.contract.calibration import TrackRule
 from gateway.contract.network import PROFILES
 from trainer.card import CardFacts, FamilyResult, model_card
 from trainer.data import DataError, FaceSplit, Pictures, split_faces
 from trainer.export import make_self_test, write_bundle
 from trainer.measures import auroc, detection_rate, threshold_at, wilson_interval
-from trainer.model import Detector, export_weights, score_pixels
+from trainer.model import Detector, export_weights, load_weights, score_pixels
 from trainer.passages import SOURCE, clean_track_statistics, plain_faces
-from trainer.train import EpochReport, PretrainSettings, Source, pretrain, validation_pairs
+from trainer.train import EpochReport, PretrainSettings, Source, fresh_detector, pretrain, validation_pairs
 
 LEAST_FACES = 200
 """With fewer, the parts for calibration and test are too small to say anything."""
@@ -44,8 +44,11 @@ def pretrain_bundle(
     facts: BundleFacts,
     folder: Path,
     report: Callable[[EpochReport], None],
+    base: Bundle | None = None,
 ) -> str:
-    """Pre-train a base detector and write `folder/bundle` with its model card; return the bundle's digest.
+    """Pre-train a detector and write `folder/bundle` with its model card; return the bundle's digest.
+
+    With a `base`, training goes on from its weights; with the same split seed the people are divided as they were for it.
 
     `faces` are divided by person into training, validation, calibration and test; `others` (small pictures of anything)
     serve training alone. `folder` holds the checkpoint too, so that the same call goes on after an interruption.
@@ -57,9 +60,13 @@ def pretrain_bundle(
         raise DataError(
             f"{faces.name}: {len(faces)} faces; at least {LEAST_FACES} are needed to train, calibrate and test"
         )
-    split = split_faces(faces, seed=settings.seed)
+    split = split_faces(faces, seed=settings.split_seed)
     sources = [*others, Source(split.train, faces_per_epoch)]
-    detector = pretrain(sources, split.validation, settings, folder=folder, report=report)
+    start = fresh_detector(settings)
+    if base is not None:
+        settings = replace(settings, base_sha256=base.identity.sha256)
+        load_weights(start, base.weights)
+    detector = pretrain(sources, split.validation, settings, start=start, folder=folder, report=report)
     return _write(detector, sources, split, settings, facts, folder / "bundle")
 
 
@@ -92,7 +99,7 @@ def _write(
         facts={
             "version": facts.version,
             "environment": "factory",
-            "parent_sha256": None,
+            "parent_sha256": settings.base_sha256,
             "created": facts.created.isoformat(),
             "training": training,
         },
@@ -102,6 +109,7 @@ def _write(
             profile=profile,
             sha256=sha256,
             version=facts.version,
+            parent_sha256=settings.base_sha256,
             training=training,
             calibration=calibration,
             people_tested=len(set(split.test.groups)),

@@ -31,10 +31,16 @@ VALIDATION_FPR = (0.10, 0.05, 0.01)
 
 @dataclass(frozen=True, slots=True)
 class PretrainSettings:
-    """What one run of pre-training is asked for."""
+    """What one run of pre-training is asked for.
+
+    `split_seed` divides the people and stays the same over runs that build on one another; `base_sha256` names the
+    bundle whose weights the run starts from, None for drawn ones.
+    """
 
     profile: str = "paper"
     seed: int = 1
+    split_seed: int = 1
+    base_sha256: str | None = None
     epochs: int = 24
     batch: int = 32
     learning_rate: float = 2e-3
@@ -110,10 +116,11 @@ def pretrain(
     validation: Pictures,
     settings: PretrainSettings,
     *,
+    start: Detector,
     folder: Path,
     report: Callable[[EpochReport], None],
 ) -> Detector:
-    """Train a detector from scratch and return it, in evaluation mode.
+    """Train the detector `start` (see `fresh_detector`) and return it, in evaluation mode.
 
     After every epoch `folder` holds a checkpoint, from which the same call goes on, and a line in `metrics.jsonl`.
     `validation` (other people) is only watched: nothing is chosen by it, the last epoch is the result.
@@ -123,14 +130,9 @@ def pretrain(
     """
     if not sources or any(len(source.pictures) == 0 for source in sources) or len(validation) == 0:
         raise DataError("training needs at least one clean source, and validation pictures of other people")
-    torch.manual_seed(settings.seed)
     torch.set_num_threads(settings.threads)
-    profile = PROFILES[settings.profile]
-    detector = Detector(profile)
+    profile, detector = start.profile, start
     detector.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    # Spectra reach 8,160: with the usual initial weights the first activations would be a hundred times too large.
-    with torch.no_grad():
-        detector.get_parameter("conv1.weight").mul_(0.02)
     optimiser = torch.optim.Adam(detector.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     steps = settings.epochs * -(-len(PairDataset(sources, settings, epoch=0)) // settings.batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.learning_rate, total_steps=steps, pct_start=0.1)
@@ -144,6 +146,16 @@ def pretrain(
         run.save(epoch + 1, done)
         report(done)
     return detector.eval()
+
+
+def fresh_detector(settings: PretrainSettings) -> Detector:
+    """Return a detector with drawn weights."""
+    torch.manual_seed(settings.seed)
+    detector = Detector(PROFILES[settings.profile])
+    # Spectra reach 8,160: with the usual initial weights the first activations would be a hundred times too large.
+    with torch.no_grad():
+        detector.get_parameter("conv1.weight").mul_(0.02)
+    return detector
 
 
 def _train_epoch(run: "_Run", sources: Sequence[Source], settings: PretrainSettings, epoch: int) -> float:

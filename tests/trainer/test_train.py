@@ -10,7 +10,7 @@ import pytest
 
 from trainer.data import DataError, Pictures, read_pictures
 from trainer.model import export_weights
-from trainer.train import EpochReport, PairDataset, PretrainSettings, Source, pretrain
+from trainer.train import EpochReport, PairDataset, PretrainSettings, Source, fresh_detector, pretrain
 
 TINY = PretrainSettings(epochs=3, batch=16, families=("white_block", "coloured_block"), threads=1, workers=0)
 
@@ -38,7 +38,9 @@ def run(
     """Train and return weights and reports."""
     sources, validation = halves(pictures)
     reports: list[EpochReport] = []
-    detector = pretrain(sources, validation, settings, folder=folder, report=reports.append)
+    detector = pretrain(
+        sources, validation, settings, start=fresh_detector(settings), folder=folder, report=reports.append
+    )
     assert not detector.training
     return export_weights(detector), reports
 
@@ -64,7 +66,9 @@ def test_training_goes_on_to_the_same_weights_after_an_interruption(pictures: Pi
 
     sources, validation = halves(pictures)
     with pytest.raises(StopHere):
-        pretrain(sources, validation, TINY, folder=tmp_path / "parts", report=stop_after_first)
+        pretrain(
+            sources, validation, TINY, start=fresh_detector(TINY), folder=tmp_path / "parts", report=stop_after_first
+        )
     resumed, reports = run(pictures, tmp_path / "parts")
     assert [report.epoch for report in reports] == [2, 3]
     for name, values in whole.items():
@@ -100,4 +104,4 @@ def test_training_without_data_is_refused(pictures: Pictures, tmp_path: Path) ->
     sources, validation = halves(pictures)
     for given, held in (([], validation), (sources, pictures.subset([], "none"))):
         with pytest.raises(DataError, match="needs at least one"):
-            pretrain(given, held, TINY, folder=tmp_path / "run", report=lambda _: None)
+            pretrain(given, held, TINY, start=fresh_detector(TINY), folder=tmp_path / "run", report=lambda _: None)
