@@ -48,7 +48,7 @@ def pretrain_bundle(
 ) -> str:
     """Pre-train a detector and write `folder/bundle` with its model card; return the bundle's digest.
 
-    With a `base`, training goes on from its weights; with the same split seed the people are divided as they were for it.
+    With a `base`, training goes on from its weights; the same split seed divides the people as it did for the base.
 
     `faces` are divided by person into training, validation, calibration and test; `others` (small pictures of anything)
     serve training alone. `folder` holds the checkpoint too, so that the same call goes on after an interruption.

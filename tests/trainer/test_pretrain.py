@@ -64,6 +64,29 @@ def test_pretrain_writes_a_bundle_that_the_gateway_opens(face_folder: Path, tmp_
     assert "| white_block |" in card
 
 
+@pytest.mark.long
+def test_pretrain_goes_on_from_a_bundle_and_names_it(face_folder: Path, tmp_path: Path) -> None:
+    """A run that builds on a bundle starts from its weights, divides the people alike and says whose child it is."""
+    faces, options = str(face_folder), "--epochs 1 --faces-per-epoch 64 --threads 1 --learning-rate 1e-6".split()
+    first = ["pretrain", "--faces", faces, "--out", str(tmp_path / "one"), *options]
+    assert CliRunner().invoke(main, first).exit_code == 0
+    second = ["pretrain", "--faces", faces, "--out", str(tmp_path / "two"), *options, "--seed", "2"]
+    done = CliRunner().invoke(main, [*second, "--base", str(tmp_path / "one/bundle")])
+    assert done.exit_code == 0, done.output
+    base, child = open_bundle(tmp_path / "one/bundle"), open_bundle(tmp_path / "two/bundle")
+    assert child.manifest.parent_sha256 == base.identity.sha256
+    assert child.manifest.training.data == base.manifest.training.data
+    np.testing.assert_allclose(child.weights["dense.weight"], base.weights["dense.weight"], atol=1e-3)
+
+
+def test_pretrain_refuses_a_base_that_is_no_bundle(face_folder: Path, tmp_path: Path) -> None:
+    """A damaged base is told in one line."""
+    command = ["pretrain", "--faces", str(face_folder), "--out", str(tmp_path / "run"), "--base", str(tmp_path)]
+    done = CliRunner().invoke(main, command)
+    assert done.exit_code == 1
+    assert "manifest.json" in done.output
+
+
 def test_pretrain_refuses_too_few_faces_in_one_line(tmp_path: Path) -> None:
     """An operator with 20 faces is told what is needed, without a traceback."""
     np.savez(tmp_path / "few.npz", images=np.zeros((20, 40, 40, 3), np.uint8))
