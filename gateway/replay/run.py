@@ -160,7 +160,7 @@ class _Replay:
         job = RecordingJob(run.camera, run.recording.path, settings.faces, settings.fps, inject)
         watch = _Watch(run, truth, self._listen)
         async with open_source(job) as events:
-            watched = watch.events(_paced(events) if settings.follow_clock else events)
+            watched = watch.events(paced(events) if settings.follow_clock else events)
             summary = await screen_source(
                 watched, parts, camera=run.camera, environment=settings.environment, deliver=watch.deliver
             )
@@ -181,7 +181,7 @@ def _origin(path: Path, inject: Injection | None) -> str:
     return digest(path, digest(inject.trigger), repr(how))
 
 
-async def _paced(events: AsyncIterator[SourceEvent]) -> AsyncIterator[SourceEvent]:
+async def paced(events: AsyncIterator[SourceEvent]) -> AsyncIterator[SourceEvent]:
     """Hold every frame back until as much time has passed as its clock says."""
     loop = asyncio.get_running_loop()
     ahead_s: float | None = None
