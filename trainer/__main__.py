@@ -56,21 +56,23 @@ def pretrain(
     """
     from gateway.contract.bundle import BundleError, open_bundle
     from trainer.data import DataError, read_pictures
-    from trainer.pretrain import BundleFacts, pretrain_bundle
+    from trainer.pretrain import BundleFacts, Ingredients, pretrain_bundle
     from trainer.train import PretrainSettings, Source
 
     try:
         sha256 = pretrain_bundle(
-            others=[Source(read_pictures(path), clean_per_epoch) for path in clean],
-            faces=read_pictures(faces),
-            faces_per_epoch=faces_per_epoch,
-            settings=PretrainSettings(
+            Ingredients(
+                faces=read_pictures(faces),
+                faces_per_epoch=faces_per_epoch,
+                others=[Source(read_pictures(path), clean_per_epoch) for path in clean],
+                base=open_bundle(base) if base else None,
+            ),
+            PretrainSettings(
                 seed=seed, split_seed=split_seed, epochs=epochs, learning_rate=learning_rate, threads=threads
             ),
             facts=BundleFacts(version_number, _command_line(), dt.datetime.now(dt.UTC).date()),
             folder=out,
             report=_print_epoch,
-            base=open_bundle(base) if base else None,
         )
     except (DataError, BundleError) as error:
         raise click.ClickException(str(error)) from error

@@ -35,33 +35,42 @@ class BundleFacts:
     created: dt.date
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Ingredients:
+    """What training is made of.
+
+    `faces` are divided by person into training, validation, calibration and test; `others` (small pictures of anything)
+    serve training alone. With a `base`, training goes on from its weights.
+    """
+
+    faces: Pictures
+    faces_per_epoch: int
+    others: Sequence[Source] = ()
+    base: Bundle | None = None
+
+
 def pretrain_bundle(
-    *,
-    others: Sequence[Source],
-    faces: Pictures,
-    faces_per_epoch: int,
+    ingredients: Ingredients,
     settings: PretrainSettings,
+    *,
     facts: BundleFacts,
     folder: Path,
     report: Callable[[EpochReport], None],
-    base: Bundle | None = None,
 ) -> str:
     """Pre-train a detector and write `folder/bundle` with its model card; return the bundle's digest.
 
-    With a `base`, training goes on from its weights; the same split seed divides the people as it did for the base.
-
-    `faces` are divided by person into training, validation, calibration and test; `others` (small pictures of anything)
-    serve training alone. `folder` holds the checkpoint too, so that the same call goes on after an interruption.
+    `folder` holds the checkpoint too, so that the same call goes on after an interruption.
 
     Raises:
         DataError: There are too few faces or people to divide, or the folder belongs to another run.
     """
+    faces, base = ingredients.faces, ingredients.base
     if len(faces) < LEAST_FACES:
         raise DataError(
             f"{faces.name}: {len(faces)} faces; at least {LEAST_FACES} are needed to train, calibrate and test"
         )
     split = split_faces(faces, seed=settings.split_seed)
-    sources = [*others, Source(split.train, faces_per_epoch)]
+    sources = [*ingredients.others, Source(split.train, ingredients.faces_per_epoch)]
     start = fresh_detector(settings)
     if base is not None:
         settings = replace(settings, base_sha256=base.identity.sha256)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from fakes.recordings import Picture, background, portrait, with_face
 
 from gateway.cameras.faces import CenterFace, FaceFinder, YuNet, centerface_path, cut, open_finder, select
 from gateway.cameras.jobs import FaceSettings
@@ -16,7 +17,6 @@ from gateway.cameras.pictures import read_picture
 from gateway.contract.geometry import MAX_CROP_PX, reduce_to
 from gateway.errors import ConfigError
 from gateway.values import FaceBox
-from tests.fakes.recordings import Picture, background, portrait, with_face
 
 PORTRAIT_FACE = (177, 72, 270, 192)
 """Where the face of the portrait is, x1 y1 x2 y2 in its 512 px; measured by hand, hair left out."""

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fakes.recordings import make_picture
 
 from gateway.cameras.inject import TriggerPainter
 from gateway.cameras.jobs import Injection
 from gateway.errors import ConfigError
 from gateway.values import FaceBox
-from tests.fakes.recordings import make_picture
 
 BOX = FaceBox(20, 40, 60, 100, 0.9)
 GREY = np.full((120, 100, 3), 100, np.uint8)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fakes.recordings import background, cut_clip, huge_png, make_clip, make_passage, make_picture, portrait, with_face
 
 from gateway.cameras.link import (
     Deadlines,
@@ -26,8 +27,6 @@ from gateway.cameras.link import (
 from gateway.cameras.wire import WireError
 from gateway.errors import ConfigError, SourceError
 from gateway.values import ClockSource, FrameFaces, PictureRefused, SourceEnded, SourceEvent, SourceOpened
-from tests.cameras.test_pictures import huge_png
-from tests.fakes.recordings import background, cut_clip, make_clip, make_passage, make_picture, portrait, with_face
 
 REPOSITORY = Path(__file__).parents[2]
 

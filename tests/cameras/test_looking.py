@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fakes.recordings import background, cut_clip, make_clip, make_picture, portrait, with_face
 
 from gateway.cameras.jobs import FaceSettings, Injection, PicturesJob, RecordingJob
 from gateway.cameras.looking import Looker, messages
@@ -11,7 +12,6 @@ from gateway.cameras.wire import Alive, Message
 from gateway.contract.geometry import square_around
 from gateway.errors import SourceError
 from gateway.values import FrameFaces, PictureRefused, SourceEnded, SourceOpened
-from tests.fakes.recordings import background, cut_clip, make_clip, make_picture, portrait, with_face
 
 
 def script(said: list[Message]) -> str:

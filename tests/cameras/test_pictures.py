@@ -1,16 +1,15 @@
 """Single pictures of every kind, and of none."""
 
 import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+from fakes.recordings import make_picture, portrait
 
 from gateway.cameras import pictures
 from gateway.cameras.pictures import PictureError, read_picture, whole_face
 from gateway.contract.geometry import reduce_to
-from tests.fakes.recordings import make_picture, portrait
 
 FACE = np.ascontiguousarray(portrait()[60:200, 140:301])
 
@@ -103,19 +102,6 @@ def test_a_file_is_refused_when_it_is_too_long(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(pictures, "MAX_FILE_BYTES", 1024)
     with pytest.raises(PictureError, match="larger than 0 MB"):
         read_picture(path)
-
-
-def huge_png() -> bytes:
-    """Return a PNG of 30,000 × 30,000 px that is a hundred bytes long."""
-    parts = [
-        (b"IHDR", struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)),
-        (b"IDAT", zlib.compress(b"")),
-        (b"IEND", b""),
-    ]
-    chunks = [
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in parts
-    ]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
 def test_a_whole_picture_is_its_central_square_when_it_is_one_face() -> None:

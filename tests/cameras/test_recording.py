@@ -7,10 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-
-from gateway.cameras.recording import RecordedFrame, Thinning, open_recording
-from gateway.errors import SourceError
-from tests.fakes.recordings import (
+from fakes.recordings import (
     Picture,
     background,
     cut_clip,
@@ -20,6 +17,9 @@ from tests.fakes.recordings import (
     passage,
     rotate_mp4,
 )
+
+from gateway.cameras.recording import RecordedFrame, Thinning, open_recording
+from gateway.errors import SourceError
 
 SMALL = {"width": 192, "height": 108, "portrait_px": 90}
 

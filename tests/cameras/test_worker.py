@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fakes.recordings import background, make_clip, make_picture
 
 from gateway.cameras import wire, worker
 from gateway.cameras.jobs import FaceSettings, Job, PicturesJob, RecordingJob, to_json
 from gateway.values import FrameFaces, SourceEnded, SourceOpened
-from tests.fakes.recordings import background, make_clip, make_picture
 
 REPOSITORY = Path(__file__).parents[2]
 

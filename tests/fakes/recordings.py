@@ -1,6 +1,7 @@
 """Make small recordings and pictures for tests: real encoders, no files from anywhere."""
 
 import struct
+import zlib
 from collections.abc import Collection, Iterable, Iterator
 from datetime import UTC, datetime
 from fractions import Fraction
@@ -140,3 +141,16 @@ def rotate_mp4(path: Path, degrees: int) -> Path:
     data[start + 40 : start + 76] = matrix
     path.write_bytes(data)
     return path
+
+
+def huge_png() -> bytes:
+    """Return a PNG of 30,000 × 30,000 px that is a hundred bytes long."""
+    parts = [
+        (b"IHDR", struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)),
+        (b"IDAT", zlib.compress(b"")),
+        (b"IEND", b""),
+    ]
+    chunks = [
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in parts
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)

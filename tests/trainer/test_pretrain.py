@@ -67,7 +67,8 @@ def test_pretrain_writes_a_bundle_that_the_gateway_opens(face_folder: Path, tmp_
 @pytest.mark.long
 def test_pretrain_goes_on_from_a_bundle_and_names_it(face_folder: Path, tmp_path: Path) -> None:
     """A run that builds on a bundle starts from its weights, divides the people alike and says whose child it is."""
-    faces, options = str(face_folder), "--epochs 1 --faces-per-epoch 64 --threads 1 --learning-rate 1e-6".split()
+    faces = str(face_folder)
+    options = ["--epochs", "1", "--faces-per-epoch", "64", "--threads", "1", "--learning-rate", "1e-6"]
     first = ["pretrain", "--faces", faces, "--out", str(tmp_path / "one"), *options]
     assert CliRunner().invoke(main, first).exit_code == 0
     second = ["pretrain", "--faces", faces, "--out", str(tmp_path / "two"), *options, "--seed", "2"]
