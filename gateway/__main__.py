@@ -53,13 +53,23 @@ def run() -> int:
 
 
 def run_async(work: Coroutine[Any, Any, int]) -> int:
-    """Run a command's coroutine to its end; Ctrl-C cancels it, and whatever it opened is closed before it stops."""
+    """Run a command's coroutine to its end; Ctrl-C and SIGTERM cancel it, and whatever it opened is closed first."""
     import asyncio
 
     from gateway.service.log import configure_logging
 
+    async def until_stopped() -> int:
+        # Cancelled at its next wait: an exception right out of the handler could hit the start of a child process.
+        task = asyncio.current_task()
+        if task is not None:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        return await work
+
     configure_logging(daemon=False)
-    return asyncio.run(work)
+    try:
+        return asyncio.run(until_stopped())
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
 
 
 def show_version(context: click.Context, _option: click.Parameter, asked: bool) -> None:

@@ -29,7 +29,7 @@ from gateway.values import FrameFaces, PictureRefused, Quality
 NO_FACE = "no face found"
 _CAMERA = "pictures"
 _PER_WORKER = 5_000
-_MOST_LOST = 3
+_MOST_LOST = 20
 
 
 @dataclass(frozen=True, slots=True)

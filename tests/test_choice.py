@@ -1,0 +1,81 @@
+"""A configuration and what the command line says otherwise."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gateway.choice import Choice, check_config, choose, started_detector
+from gateway.config import Config, EnvironmentConfig
+from gateway.errors import ConfigError
+from gateway.models import shipped
+
+SHIPPED = Path(shipped.__file__).parent / "paper"
+TWO = Config(environments={"hall": EnvironmentConfig(), "yard": EnvironmentConfig(bundle="other")})
+
+
+def test_without_a_file_everything_has_a_default() -> None:
+    """Commands need no configuration."""
+    choice = choose(None)
+    assert (choice.environment_name, choice.bundle_name) == ("default", "paper")
+    assert (choice.faces.min_face_px, choice.faces.max_faces) == (24, 16)
+
+
+def test_command_line_overrules_the_file(tmp_path: Path) -> None:
+    """The bundle that is named is the bundle that is used; face settings come from the file."""
+    (tmp_path / "g.yaml").write_text("detect: {min_face_px: 48}\nfaces: {max_per_frame: 3}\n")
+    choice = choose(tmp_path / "g.yaml", bundle="mine", device="cpu")
+    assert (choice.bundle_name, choice.device) == ("mine", "cpu")
+    assert (choice.faces.min_face_px, choice.faces.max_faces) == (48, 3)
+
+
+def test_environment_must_be_named_where_there_are_several() -> None:
+    """No guess."""
+    assert Choice(TWO, environment="yard").bundle_name == "other"
+    with pytest.raises(ConfigError, match="name one of hall, yard"):
+        Choice(TWO).environment_name  # noqa: B018
+    with pytest.raises(ConfigError, match="cellar is not in the configuration, hall, yard is"):
+        Choice(TWO, environment="cellar").environment_name  # noqa: B018
+
+
+async def test_detector_is_started_and_ended() -> None:
+    """The shipped bundle scores faces on the CPU."""
+    async with started_detector(Choice(Config(), device="cpu")) as (bundle, inference):
+        scores_N = await inference.screen(bundle.self_test.pixels_NYXC)
+        assert inference.report.got == "cpu"
+    assert np.allclose(scores_N, bundle.self_test.scores_N, atol=1e-3)
+
+
+async def test_bundle_that_does_not_exist_is_the_operators() -> None:
+    """With its name and what was wrong."""
+    with pytest.raises(ConfigError, match=r"bundle \./absent: .*manifest\.json: cannot be opened"):
+        async with started_detector(Choice(Config(), bundle="./absent", device="cpu")):
+            pass
+
+
+async def test_damaged_bundle_is_refused(tmp_path: Path) -> None:
+    """A changed byte of the weights is noticed before anything is screened."""
+    folder = tmp_path / "bundle"
+    shutil.copytree(SHIPPED, folder)
+    weights = bytearray((folder / "weights.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (folder / "weights.safetensors").write_bytes(weights)
+    with pytest.raises(ConfigError, match="is not the file that the manifest names"):
+        async with started_detector(Choice(Config(), bundle=str(folder), device="cpu")):
+            pass
+
+
+def test_check_opens_what_the_file_names(tmp_path: Path) -> None:
+    """A bundle that is not there is found by the check, with its line; all of them at once."""
+    path = tmp_path / "g.yaml"
+    path.write_text("environments:\n  hall: {bundle: paper}\n  yard: {bundle: ./absent}\n  gate: {bundle: missing}\n")
+    with pytest.raises(ConfigError) as refused:
+        check_config(path)
+    lines = str(refused.value).splitlines()
+    assert [line.split(": ")[:2] for line in lines] == [
+        [f"{path}:3", "environments.yard.bundle"],
+        [f"{path}:4", "environments.gate.bundle"],
+    ]
+    path.write_text("environments: {hall: {bundle: paper}}\n")
+    check_config(path)

@@ -1,0 +1,61 @@
+"""A bar on a terminal, plain lines elsewhere."""
+
+import os
+import pty
+import select
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gateway.progress import Bar
+
+ROOT = Path(__file__).parents[1]
+PROGRAM = """
+import time
+from gateway.progress import Bar
+with Bar("scoring", total=3) as bar:
+    bar.restart("replaying")
+    bar.result("a result [bold]")
+    bar.remark("a remark")
+    bar.show(2, 3)
+    time.sleep(0.3)
+    bar.show(5, 3)
+"""
+
+
+def on_terminal(program: str) -> str:
+    """Run a program on a terminal of its own and return what it wrote."""
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100", "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen([sys.executable, "-c", program], stdout=theirs, stderr=theirs, env=environment) as child:
+        os.close(theirs)
+        written = b""
+        while select.select([ours], [], [], 20)[0]:
+            try:
+                block = os.read(ours, 4096)
+            except OSError:  # the child has closed the terminal
+                break
+            written += block
+        assert child.wait(20) == 0
+    os.close(ours)
+    return written.decode()
+
+
+def test_bar_moves_on_a_terminal() -> None:
+    """Bar and lines share the terminal; brackets of file names are no markup."""
+    written = on_terminal(PROGRAM)
+    assert "replaying" in written
+    assert "2/3" in written
+    assert "a result [bold]" in written
+    assert "a remark" in written
+
+
+def test_lines_alone_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """No control characters in a log."""
+    with Bar("scoring", total=3) as bar:
+        bar.show(1, 3)
+        bar.result("a result")
+        bar.remark("a remark")
+    assert capsys.readouterr() == ("a result\n", "a remark\n")
