@@ -110,9 +110,10 @@ def test_plain_value_reads_one_scalar(text: str, value: object) -> None:
 
 
 # Without characters that JSON escapes as a pair: YAML has one escape for them.
-_TEXT = st.text(st.characters(max_codepoint=0xFFFF, exclude_categories=["Cs"]))
+_CHARACTERS = st.characters(max_codepoint=0xFFFF, exclude_categories=["Cs"])
+_TEXT = st.text(_CHARACTERS)
 _SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | _TEXT
-_KEYS = _TEXT
+_KEYS = st.text(_CHARACTERS, max_size=100)  # YAML allows a key 1,024 characters, and JSON writes six for one
 _VALUES = st.recursive(_SCALARS, lambda inner: st.lists(inner) | st.dictionaries(_KEYS, inner), max_leaves=12)
 
 
