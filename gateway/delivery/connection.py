@@ -24,7 +24,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from gateway.contract.topics import OFFLINE, Topics
+from gateway.contract.topics import OFFLINE
 from gateway.settings import BrokerSettings
 
 Version = Literal["5", "3.1.1"]
@@ -76,18 +76,32 @@ class Ended:
 class Connection:
     """The event loop's side. `acknowledged(number, refusal)` is called on the loop for every PUBACK.
 
-    `refusal` is None or the broker's reason; MQTT 3.1.1 has none, there a broker that denies says nothing or hangs up.
+    A `will_topic` gets the retained will `offline`. `refusal` is None or the broker's reason; MQTT 3.1.1 has none, there a
+    broker that denies says nothing or hangs up.
     """
 
     def __init__(
-        self, settings: BrokerSettings, *, version: Version, connect_timeout_s: float, acknowledged: Acknowledged
+        self,
+        settings: BrokerSettings,
+        *,
+        version: Version,
+        connect_timeout_s: float,
+        will_topic: str | None,
+        acknowledged: Acknowledged,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[Ended] = loop.create_future()
         self._reached: asyncio.Future[None] = loop.create_future()
         self._opened: asyncio.Future[Ended | None] = loop.create_future()
         self.on_acknowledged = acknowledged
-        self._driver = _Driver(settings, version=version, connect_timeout_s=connect_timeout_s, news=self, loop=loop)
+        self._driver = _Driver(
+            settings,
+            version=version,
+            connect_timeout_s=connect_timeout_s,
+            will_topic=will_topic,
+            news=self,
+            loop=loop,
+        )
 
     async def open(self, *, within_s: float, connack_within_s: float) -> Ended | None:
         """Connect; return None when the broker accepted, else why not. The first call on a connection."""
@@ -156,6 +170,7 @@ class _Driver:
         *,
         version: Version,
         connect_timeout_s: float,
+        will_topic: str | None,
         news: Connection,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
@@ -165,6 +180,7 @@ class _Driver:
         self._settings = settings
         self._version = version
         self._connect_timeout_s = connect_timeout_s
+        self._will_topic = will_topic
         self._news = news
         self._loop = loop
         self._wake_in, self._wake_out = socket.socketpair()
@@ -223,7 +239,8 @@ class _Driver:
         )
         client.connect_timeout = self._connect_timeout_s
         client.max_inflight_messages_set(0)  # the publisher's window rules
-        client.will_set(Topics(settings.topic_prefix).available, OFFLINE, qos=1, retain=True)
+        if self._will_topic is not None:
+            client.will_set(self._will_topic, OFFLINE, qos=1, retain=True)
         if settings.user is not None:
             password = settings.password.get_secret_value() if settings.password is not None else None
             client.username_pw_set(settings.user, password)

@@ -41,7 +41,8 @@ class Publisher:
     """A box's presence at the broker, as an async context manager.
 
     Entering connects and says `online` on `<prefix>/available`; leaving says `stopped`. When the body fails, nothing is
-    said and the broker publishes the will `offline`. A lost connection is made again for ever, at most a second apart,
+    said and the broker publishes the will `offline`. Without `presence` none of this is said: a replay beside a running
+    daemon must not speak for it. A lost connection is made again for ever, at most a second apart,
     and what was not acknowledged goes out again in its order; subscribers drop the duplicates by `id`. Used once.
 
     Raises:
@@ -52,12 +53,13 @@ class Publisher:
         self,
         settings: BrokerSettings,
         *,
+        presence: bool = True,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         publish_timeout_s: float = PUBLISH_TIMEOUT_S,
     ) -> None:
         self._settings = settings
         self._where = f"the MQTT broker {settings.host}:{settings.port}"
-        self._available = Topics(settings.topic_prefix).available
+        self._available = Topics(settings.topic_prefix).available if presence else None
         self._connect_timeout_s = connect_timeout_s
         self._publish_timeout_s = publish_timeout_s
         self._version: Version = "3.1.1" if settings.protocol == "3.1.1" else "5"
@@ -170,6 +172,7 @@ class Publisher:
             self._settings,
             version=self._version,
             connect_timeout_s=max(within_s, 0.001),
+            will_topic=self._available,
             acknowledged=self._on_acknowledged,
         )
         stands = False
@@ -188,7 +191,9 @@ class Publisher:
         return connection
 
     async def _notify(self, connection: Connection, word: str, *, within_s: float) -> Ended | None:
-        """Say `word` on `<prefix>/available`, retained; return why that failed."""
+        """Say `word` on `<prefix>/available`, retained; return why that failed; silent without presence."""
+        if self._available is None:
+            return None
         number = next(self._numbers)
         acknowledgement: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
         message = Outgoing(number, self._available, word.encode(), retain=True)

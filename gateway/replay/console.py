@@ -45,7 +45,7 @@ async def replay_command(settings: ReplaySettings, choice: Choice, outputs: Outp
         report = files.enter_context(ReportFolder(outputs.report)) if outputs.report else None
         async with AsyncExitStack() as parts:
             bundle, inference = await parts.enter_async_context(started_detector(choice))
-            publisher = await parts.enter_async_context(Publisher(broker)) if broker else None
+            publisher = await parts.enter_async_context(Publisher(broker, presence=False)) if broker else None
             bar = parts.enter_context(Bar("starting"))
             if not outputs.as_json:
                 bar.remark(_device_in_words(inference.report.got, inference.report.reason))

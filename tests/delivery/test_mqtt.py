@@ -47,6 +47,15 @@ def no_thread_is_left() -> Iterator[None]:
             assert not thread.is_alive()
 
 
+async def test_publisher_without_presence_speaks_for_nobody() -> None:
+    """A replay beside a running daemon leaves the daemon's `available` alone, also when it dies."""
+    async with ScriptedBroker().running() as broker:
+        async with Publisher(settings(broker.port), presence=False) as publisher:
+            await publisher.publish(TOPIC, b"one")
+        await settled(lambda: broker.farewells)
+    assert [message.topic for message in broker.published] == [TOPIC]
+
+
 async def test_publisher_when_all_is_well() -> None:
     """It says online, publishes, says stopped and disconnects, in this order; its own words are retained."""
     async with ScriptedBroker().running() as broker:
