@@ -76,8 +76,8 @@ class Ended:
 class Connection:
     """The event loop's side. `acknowledged(number, refusal)` is called on the loop for every PUBACK.
 
-    A `will_topic` gets the retained will `offline`. `refusal` is None or the broker's reason; MQTT 3.1.1 has none: there
-    a broker that denies says nothing or hangs up.
+    A `will_topic` gets the retained will `offline`. `refusal` is None or the broker's reason; MQTT 3.1.1 has none, and
+    there a broker that denies says nothing or hangs up.
     """
 
     def __init__(
