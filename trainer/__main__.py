@@ -93,7 +93,7 @@ def export(*, profile: str, out: Path) -> None:
 
 def _command_line() -> str:
     """Return the command as it can be repeated elsewhere: paths are reduced to their last part."""
-    words = [Path(word).name if Path(word).exists() else word for word in sys.argv[1:]]
+    words = [Path(word).name if "/" in word else word for word in sys.argv[1:]]
     return shlex.join(["spectragate-trainer", *words])
 
 

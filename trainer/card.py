@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from gateway.contract.bundle import Calibration, Training
+from gateway.contract.bundle import Bundle, Calibration, Training
 from gateway.contract.network import Profile
 
 
@@ -29,7 +29,7 @@ class CardFacts:
     profile: Profile
     sha256: str
     version: int
-    parent_sha256: str | None
+    parent: Bundle | None
     training: Training
     calibration: Calibration
     people_tested: int
@@ -57,9 +57,22 @@ def _head(facts: CardFacts) -> list[str]:
         facts.training.command,
         "```",
         "",
-        *([f"Started from the bundle `{facts.parent_sha256}`.", ""] if facts.parent_sha256 else []),
+        *_parent(facts),
         f"Seed {facts.training.seed}, {facts.training.epochs} epochs, perturbations: "
         f"{', '.join(facts.training.perturbations)}. No trigger of any evaluation took part.",
+        "",
+    ]
+
+
+def _parent(facts: CardFacts) -> list[str]:
+    if facts.parent is None:
+        return []
+    return [
+        f"It went on from the bundle `{facts.parent.identity.sha256}`, which was made by",
+        "",
+        "```",
+        facts.parent.manifest.training.command,
+        "```",
         "",
     ]
 

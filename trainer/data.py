@@ -9,7 +9,7 @@ import random
 import re
 import zipfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -112,7 +112,12 @@ def split_faces(faces: Pictures, *, seed: int) -> FaceSplit:
     rest, test = split_by_group(faces, share=0.20, seed=seed * 1000 + 1)
     rest, calibration = split_by_group(rest, share=0.20, seed=seed * 1000 + 2)
     train, validation = split_by_group(rest, share=0.14, seed=seed * 1000 + 3)
-    return FaceSplit(train, validation, calibration, test)
+    return FaceSplit(
+        train=replace(train, name=f"{faces.name}, training people"),
+        validation=replace(validation, name=f"{faces.name}, validation people"),
+        calibration=replace(calibration, name=f"{faces.name}, calibration people"),
+        test=replace(test, name=f"{faces.name}, test people"),
+    )
 
 
 def person_of(identity: str) -> str:

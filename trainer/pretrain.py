@@ -76,17 +76,21 @@ def pretrain_bundle(
         settings = replace(settings, base_sha256=base.identity.sha256)
         load_weights(start, base.weights)
     detector = pretrain(sources, split.validation, settings, start=start, folder=folder, report=report)
-    return _write(detector, sources, split, settings, facts, folder / "bundle")
+    return _write(detector, _Made(sources, split, settings, base), facts, folder / "bundle")
 
 
-def _write(
-    detector: Detector,
-    sources: Sequence[Source],
-    split: FaceSplit,
-    settings: PretrainSettings,
-    facts: BundleFacts,
-    folder: Path,
-) -> str:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Made:
+    """How a detector came about."""
+
+    sources: Sequence[Source]
+    split: FaceSplit
+    settings: PretrainSettings
+    base: Bundle | None
+
+
+def _write(detector: Detector, made: _Made, facts: BundleFacts, folder: Path) -> str:
+    settings, split = made.settings, made.split
     profile, rule = PROFILES[settings.profile], TrackRule()
     torch.set_num_threads(settings.threads)
     detector.eval()
@@ -97,7 +101,7 @@ def _write(
         seed=settings.seed,
         epochs=settings.epochs,
         perturbations=settings.families,
-        data=_data_digests(sources, split),
+        data=_data_digests(made.sources, split),
     )
     sha256 = write_bundle(
         folder,
@@ -118,7 +122,7 @@ def _write(
             profile=profile,
             sha256=sha256,
             version=facts.version,
-            parent_sha256=settings.base_sha256,
+            parent=made.base,
             training=training,
             calibration=calibration,
             people_tested=len(set(split.test.groups)),

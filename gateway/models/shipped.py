@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 from gateway.contract.bundle import Bundle, open_bundle
 
-SHIPPED_SHA256 = MappingProxyType({"paper": "e4f79643675c8db383f0add07abd17b971a531cb8f0c5acd661f5cabdf10349b"})
+SHIPPED_SHA256 = MappingProxyType({"paper": "f96c0cdab032743a8b2018db7b89ed5ab734b19cff9887ac5913143174fc8b2c"})
 """Digest of the manifest of every shipped bundle, by name."""
 
 DEFAULT_BUNDLE = "paper"

@@ -1,5 +1,7 @@
 """The model card says what was done and what was reached."""
 
+from fakes.screening import make_bundle
+
 from gateway.contract.bundle import Calibration, DataDigest, Training
 from gateway.contract.calibration import TrackRule
 from gateway.contract.network import PROFILES
@@ -20,7 +22,7 @@ def test_card_tells_command_data_and_every_result() -> None:
             profile=PROFILES["paper"],
             sha256="cd" * 32,
             version=2,
-            parent_sha256="ef" * 32,
+            parent=make_bundle(),
             training=training,
             calibration=Calibration(rule=TrackRule(), clean_faces=(0.0,), clean_tracks=(0.0, 1.0), source="stills"),
             people_tested=41,
@@ -38,7 +40,7 @@ def test_card_tells_command_data_and_every_result() -> None:
         "| shadow | 60 | 0.912 | 75.0 % | 75.0 % [62.8 %, 84.2 %] |",
         "41 people",
         "cdcdcd",
-        "efefef",
+        "which was made by",
         "cannot see",
     ):
         assert words in card
