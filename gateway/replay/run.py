@@ -1,9 +1,10 @@
 """Replay: recordings through the frame path on their own clock, every frame, the same result every time.
 
 Each recording is a camera of its own. All share one calibration store, as the cameras of an environment do live: a
-track that ends teaches the tracks that come after it. With a trigger to inject, every recording passes twice, as it is
-and with the trigger on every face. The second pass is judged against what was known before the recording began, and
-teaches nothing, so that the two differ by the trigger alone.
+track that ends teaches the tracks that come after it, whatever its score, unless the labels confirm that it was
+triggered. With a trigger to inject, every recording passes twice, as it is and with the trigger on every face. The
+second pass is judged against what was known before the recording began, and teaches nothing, so that the two differ by
+the trigger alone.
 """
 
 import asyncio
@@ -156,9 +157,9 @@ class _Replay:
         self._started += 1
         await self._listen(PassStarted(run, self._started, self._of))
         naming = _Naming(await asyncio.to_thread(_origin, run.recording.path, inject), self)
-        parts = Parts(self._bundle, self._detector, calibration, naming, settings.batch_size)
-        job = RecordingJob(run.camera, run.recording.path, settings.faces, settings.fps, inject)
         watch = _Watch(run, truth, self._listen)
+        parts = Parts(self._bundle, self._detector, _Confirmed(calibration, watch), naming, settings.batch_size)
+        job = RecordingJob(run.camera, run.recording.path, settings.faces, settings.fps, inject)
         async with open_source(job) as events:
             watched = watch.events(paced(events) if settings.follow_clock else events)
             summary = await screen_source(
@@ -276,6 +277,22 @@ class _Unchanging:
 
     def learn(self, verdict: decide.Verdict, environment: str) -> None:
         """Learn nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Confirmed:
+    """A calibration that tracks known to be triggered do not teach: labels are an operator's confirmation."""
+
+    inner: "_Growing | _Unchanging"
+    watch: _Watch
+
+    def reference(self, camera: str, environment: str) -> decide.Reference | None:
+        return self.inner.reference(camera, environment)
+
+    def learn(self, verdict: decide.Verdict, environment: str) -> None:
+        # The pipeline delivers a verdict before it learns from it, so the watch has it last.
+        if not self.watch.result.tracks[-1].is_triggered:
+            self.inner.learn(verdict, environment)
 
 
 class _Naming:

@@ -183,6 +183,15 @@ async def test_finished_tracks_teach_the_next_recording(walk: Path, tmp_path: Pa
     assert [done.tracks[0].level for done in result.passes] == ["factory", "environment"]
 
 
+async def test_tracks_that_labels_call_triggered_teach_nothing(walk: Path, tmp_path: Path) -> None:
+    """Labels are an operator's confirmation: a confirmed trigger never moves the threshold for the next one."""
+    second = copied(walk, tmp_path / "second.mp4")
+    labels = tmp_path / "labels.csv"
+    labels.write_text(f"file,label\n{walk},triggered\n{second},clean\n")
+    result, _ = await play(ReplaySettings((walk, second), asked_rate=0.5, labels=labels))
+    assert [done.tracks[0].level for done in result.passes] == ["factory", "factory"]
+
+
 async def test_injected_pass_teaches_nothing(walk: Path, square: Path, tmp_path: Path) -> None:
     """It is judged against what was known before its recording, and leaves nothing behind."""
     second = copied(walk, tmp_path / "second.mp4")
