@@ -277,4 +277,5 @@ def _creation_time_s(metadata: dict[str, str]) -> float:
         created = datetime.fromisoformat(metadata.get("creation_time", ""))
     except ValueError:
         return 0.0
-    return created.timestamp() if created.tzinfo is not None and created.year >= 1980 else 0.0
+    believable = created.tzinfo is not None and 1980 <= created.year < 3000
+    return created.timestamp() if believable else 0.0

@@ -33,7 +33,7 @@ MAX_JOB_BYTES = 64 * 1024 * 1024
 
 _MAX_SIDE_PX = 1 << 17
 _MAX_COUNT = 1 << 40
-_MAX_TIME_S = 1e12
+_MAX_TIME_S = 2.5e11  # before the year 9999, the last one that messages can tell
 _MAX_TEXT = 2000
 
 

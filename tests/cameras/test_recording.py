@@ -122,6 +122,12 @@ def test_times_start_at_the_creation_time_when_the_file_has_one(tmp_path: Path) 
     assert [frame.time_s for frame in frames] == pytest.approx([created.timestamp() + index / 25 for index in range(3)])
 
 
+def test_times_start_at_zero_when_the_creation_time_is_beyond_belief(tmp_path: Path) -> None:
+    """No message could tell times after the year 9999, and what a file claims must not end the program."""
+    frames = read(make_passage(tmp_path / "a.nut", 3, created=datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)))
+    assert [frame.time_s for frame in frames] == pytest.approx([index / 25 for index in range(3)])
+
+
 def test_times_start_at_zero_when_the_time_stamps_do_not(clips: Path) -> None:
     """A transport stream counts from anywhere."""
     times = [frame.time_s for frame in read(clips / "plain.ts")]
