@@ -84,7 +84,9 @@ def _recording(job: RecordingJob, looker: Looker) -> Iterator[Message]:
             message = looker.look(frame.picture(), seq, frame.time_s)
         if opening is None:
             yield message
-        elif frame.reason:
+            continue
+        yield Alive()
+        if frame.reason:
             opening.append(message)
     if opening is not None:
         raise SourceError(f"{job.path}: no frame could be decoded; the file is damaged or cut short")
