@@ -249,6 +249,8 @@ async def _look(pictures: Sequence[Picture], settings: ScoreSettings, seen: asyn
                         await seen.put((pictures[start], event))
                         start, lost = start + 1, 0
         except SourceError as error:
+            if start == min(first + _PER_WORKER, len(pictures)):
+                continue  # its last word alone is missing: nothing was lost
             lost += 1
             if lost >= _MOST_LOST and start == first:
                 raise

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from fakes.recordings import background, make_picture, with_face
 from fakes.screening import FakeDetector, make_bundle
 
-from gateway.cameras.link import FaceSettings
+from gateway.cameras.link import FaceSettings, open_source
 from gateway.contract.bundle import Bundle
 from gateway.errors import ConfigError, RuntimeFault, SourceError
 from gateway.score import (
@@ -191,6 +192,28 @@ async def test_worker_that_dies_costs_one_picture(tmp_path: Path) -> None:
     (problem,) = [line for line in lines if isinstance(line, PictureProblem)]
     assert "SIGKILL" in problem.error
     assert (summary.faces, summary.unreadable) == (99, 1)
+
+
+WITHOUT_END = """
+import sys
+from gateway.cameras import worker
+from gateway.values import SourceEnded
+said = worker.messages
+worker.messages = lambda job: (message for message in said(job) if not isinstance(message, SourceEnded))
+raise SystemExit(worker.main(sys.argv[1:]))
+"""
+
+
+async def test_worker_that_dies_after_its_last_picture_costs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the picture behind it nor the command is blamed for the missing last word."""
+    monkeypatch.setattr("gateway.score._PER_WORKER", 2)
+    monkeypatch.setattr("gateway.score.open_source", partial(open_source, program=("-c", WITHOUT_END)))
+    path = face_picture(tmp_path / "face.png")
+    lines, summary = await lines_of([Picture(str(index), path) for index in range(3)])
+    assert [line.file for line in lines] == ["0", "1", "2"]
+    assert (summary.faces, summary.unreadable) == (3, 0)
 
 
 async def test_worker_that_always_dies_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
