@@ -8,8 +8,10 @@ N faces, Y/X pixel row/column, C colour (R, G, B).
 
 import asyncio
 import os
+import queue
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -161,6 +163,21 @@ def run_in_buckets(session: Session, pixels_NYXC: NDArray[np.uint8]) -> NDArray[
     return np.concatenate(parts) if parts else np.empty(0, np.float32)
 
 
+_Order = tuple[Callable[[], Any], Future[Any]]
+
+
+def _serve(orders: "queue.SimpleQueue[_Order | None]") -> None:
+    """Do the work that comes in, in order, until None comes; what it raises goes to whoever asked."""
+    while (order := orders.get()) is not None:
+        work, answer = order
+        if answer.set_running_or_notify_cancel():
+            try:
+                answer.set_result(work())
+            except BaseException as error:  # noqa: BLE001 (handed on, whatever it is)
+                answer.set_exception(error)
+        del order, work, answer  # holds no faces while it waits
+
+
 class InferenceThread:
     """The one thread that holds the session: batches go in one at a time, scores come out.
 
@@ -174,7 +191,9 @@ class InferenceThread:
         self.report = DeviceReport(device, "cpu", "not started")
         self._threads = threads
         self._opener = opener
-        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="inference")
+        self._orders: queue.SimpleQueue[_Order | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._is_closed = False
         self._active: Session | None = None
         self._standby: Session | None = None
 
@@ -201,13 +220,21 @@ class InferenceThread:
 
     async def close(self) -> None:
         """End the thread; a batch under way is finished first, one that hangs is left to the process's end."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        self._is_closed = True
+        self._orders.put(None)
         self._active = self._standby = None
 
     async def _call(self, work: Callable[[], Any]) -> Any:
-        loop = asyncio.get_running_loop()
+        if self._is_closed:
+            raise RuntimeFault("the inference thread is closed")
+        if self._thread is None:
+            # A daemon: Python waits for any other thread when the process ends, for one that hangs without end.
+            self._thread = threading.Thread(target=_serve, args=(self._orders,), name="inference", daemon=True)
+            self._thread.start()
+        answer: Future[Any] = Future()
+        self._orders.put((work, answer))
         try:
-            return await asyncio.wait_for(loop.run_in_executor(self._executor, work), ANSWER_DEADLINE_S)
+            return await asyncio.wait_for(asyncio.wrap_future(answer), ANSWER_DEADLINE_S)
         except TimeoutError:
             raise RuntimeFault(f"the inference session gave no answer within {ANSWER_DEADLINE_S:.0f} s") from None
 

@@ -181,6 +181,30 @@ async def test_a_session_that_hangs_is_told_and_not_waited_for(
         await inference.close()
 
 
+HANGING = """
+import asyncio, threading
+from gateway.screening import runtime
+
+async def start():
+    inference = runtime.InferenceThread(None, device="cpu", opener=lambda *_: threading.Event().wait())
+    try:
+        await inference.start()
+    finally:
+        await inference.close()
+
+runtime.ANSWER_DEADLINE_S = 0.2
+try:
+    asyncio.run(start())
+except runtime.RuntimeFault:
+    raise SystemExit(7)
+"""
+
+
+def test_a_process_whose_session_hangs_can_end() -> None:
+    """Nothing but the end of the process stops such a thread, so the process must not wait for it."""
+    assert subprocess.run([sys.executable, "-c", HANGING], timeout=40).returncode == 7
+
+
 async def test_scores_that_are_not_finite_are_a_fault(bundles: tuple[Bundle, Bundle]) -> None:
     """NaN compares false with every threshold: it must never look like a clean face."""
     inference = InferenceThread(bundles[0], device="cpu", threads=1)
