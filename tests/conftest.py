@@ -17,3 +17,13 @@ def research_data() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("needs the research data: set SPECTRAGATE_TEST_DATA to its folder")
     return Path(folder)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the lines that tests leave under `report`: what was measured, where nothing but plumbing is asserted."""
+    reports = [report for name in ("passed", "failed") for report in terminalreporter.stats.get(name, [])]
+    lines = [line for report in reports for key, line in report.user_properties if key == "report"]
+    if lines:
+        terminalreporter.section("reported, not judged")
+        for line in lines:
+            terminalreporter.write_line(line)

@@ -4,10 +4,10 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
@@ -36,17 +36,18 @@ async def embedded_broker() -> AsyncIterator[int]:
     """
     with _quiet("amqtt"), _quiet("transitions"):
         broker = await _start_broker()
+        connections = _Connections(broker)
         try:
             # The socket is ours: the system chooses a free port, and nothing but loopback ever listens.
-            server = await asyncio.start_server(_handler(broker), LOOPBACK, 0)
+            server = await asyncio.start_server(connections.serve, LOOPBACK, 0)
             try:
                 yield server.sockets[0].getsockname()[1]
             finally:
                 server.close()
         finally:
             with contextlib.suppress(TimeoutError):
-                # This ends the connections that are left, and every task of the broker.
                 await asyncio.wait_for(broker.shutdown(), STOP_TIMEOUT_S)
+            await connections.end()
 
 
 async def _start_broker() -> "Broker":
@@ -70,13 +71,29 @@ async def _start_broker() -> "Broker":
     return broker
 
 
-def _handler(broker: "Broker") -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
-    from amqtt.adapters import StreamReaderAdapter, StreamWriterAdapter  # noqa: PLC0415
+class _Connections:
+    """Hands connections to the broker, and ends those that it leaves behind: it forgets clients that never log in."""
 
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await broker.external_connected(StreamReaderAdapter(reader), StreamWriterAdapter(writer), _LISTENER)
+    def __init__(self, broker: "Broker") -> None:
+        self._broker = broker
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    return connected
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        from amqtt.adapters import StreamReaderAdapter, StreamWriterAdapter  # noqa: PLC0415  (of an extra, see above)
+
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        self._tasks.add(task)
+        try:
+            await self._broker.external_connected(StreamReaderAdapter(reader), StreamWriterAdapter(writer), _LISTENER)
+        finally:
+            self._tasks.discard(task)
+            writer.close()
+
+    async def end(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=STOP_TIMEOUT_S)
 
 
 @contextmanager
