@@ -17,8 +17,10 @@ MAX_TEST_FILE_LINES = 800
 MAX_FUNCTION_LINES = 60
 MAX_PARAMETERS = 6
 
-# Places that must survive any error of ours: none so far. Each entry needs a reason.
-BLIND_HANDLERS_ALLOWED: frozenset[str] = frozenset()
+# Where any error must be taken, and why.
+BLIND_HANDLERS_ALLOWED = {
+    "gateway/screening/runtime.py": "the inference thread hands every error to whoever waits for its answer",
+}
 
 MACHINE_PATH = re.compile(r"(?<![\w.}])/(?:home|root|tmp|Users|mnt|opt)/")
 EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
