@@ -36,6 +36,13 @@ _CODECS = frozenset(
     msmpeg4v3 dvvideo dnxhd cinepak""".split()  # noqa: SIM905  (a list of names, one a line, would fill a page)
 )
 
+_HONEST_HEADERS = (
+    "mov",
+    "matroska",
+    "avi",
+)  # others guess their length by bit rate, or by what is there
+_LEAST_MISSING_S, _LEAST_MISSING_SHARE = 0.5, 0.05  # less may be rounding, or a last frame that is shown for long
+
 Picture = NDArray[np.uint8]
 
 
@@ -167,6 +174,7 @@ class VideoFile:
         self._clock = _Clock(self._container, self._stream)
         self._size = (0, 0)
         self._held = self._accounted = 0
+        self._promised_s, self._there_s = _promised_s(self._container, self._stream), 0.0
 
     @property
     def header(self) -> Header:
@@ -174,9 +182,15 @@ class VideoFile:
         return Header(*self._size, self._clock.fps, self._codec, self._frames_expected)
 
     def frames(self) -> Iterator[RecordedFrame]:
-        """Yield every frame in order; those that the decoder swallowed stand as damaged frames at the end."""
+        """Yield every frame in order; those that the decoder swallowed stand as damaged frames at the end.
+
+        Raises:
+            SourceError: A frame is too large; or, after all that is there, the file is shorter than it says.
+        """
         with closing(self._container):
             for packet in self._packets():
+                if packet is not None and packet.pts is not None:
+                    self._there_s = max(self._there_s, self._clock.since_start_s(packet.pts + (packet.duration or 0)))
                 self._held += packet is None or (packet.size > 0 and not packet.is_discard)
                 for frame in self._decoded(packet):
                     reorders = self._stream.codec_context.reorder_depth > 0
@@ -184,6 +198,8 @@ class VideoFile:
             yield from self._recorded(self._damage.flush())
         for _ in range(self._held - self._accounted):
             yield RecordedFrame(self._clock.last_s, None)
+        if self._there_s < self._promised_s - max(_LEAST_MISSING_S, _LEAST_MISSING_SHARE * self._promised_s):
+            raise self._error(f"cut short: only {self._there_s:.1f} s of {self._promised_s:.1f} s are there")
 
     def _decoded(self, packet: Any) -> list[Any]:
         if packet is None or packet.is_corrupt:
@@ -266,10 +282,25 @@ class _Clock:
 
     def read(self, pts: int | None) -> float:
         step_s = 1.0 / self.fps if self._is_running else 0.0
-        stamp_s = self.last_s + step_s if pts is None else self._origin_s + (pts - self._start) * self._unit_s
+        stamp_s = self.last_s + step_s if pts is None else self._origin_s + self.since_start_s(pts)
         self._is_running = True
         self.last_s = max(self.last_s, stamp_s)
         return self.last_s
+
+    def since_start_s(self, pts: int) -> float:
+        """Return the time from the stream's start to a time stamp."""
+        return float((pts - self._start) * self._unit_s)
+
+
+def _promised_s(container: Any, stream: Any) -> float:
+    """Return how long the header says that the video is; 0 where it does not say, or only guesses."""
+    if container.format.name.split(",")[0] not in _HONEST_HEADERS:
+        return 0.0
+    whole_s = (container.duration or 0) / av.time_base
+    if stream.duration and stream.time_base:
+        # The lesser: edit lists leave out a part of the stream, and another stream may last longer.
+        return float(min(whole_s, stream.duration * stream.time_base))
+    return whole_s if len(container.streams) == 1 else 0.0
 
 
 def _creation_time_s(metadata: dict[str, str]) -> float:
