@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
 from gateway.contract.bundle import Bundle, BundleError
@@ -43,6 +44,8 @@ ONNXRUNTIME_ERRORS: tuple[type[Exception], ...] = (
 
 GPU_ERRORS: tuple[type[Exception], ...] = (RuntimeFault, BundleError, *ONNXRUNTIME_ERRORS)
 """Why a GPU session is not used."""
+
+_log = structlog.get_logger()
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -276,6 +279,7 @@ class InferenceThread:
                 raise RuntimeFault(f"the inference session fails: {error}") from error
             self._active, self._standby = self._standby, None
             self.report = DeviceReport(self.report.asked, "cpu", f"the GPU failed while screening: {error}")
+            _log.warning("gpu_failed", screening_on="cpu", reason=str(error))
             return run_in_buckets(self._active, pixels_NYXC)
 
 

@@ -12,6 +12,7 @@ import onnxruntime
 import pytest
 from fakes.bundles import drawn_detector, write_drawn_bundle
 from fakes.sessions import FakeDevices, FakeSession, healthy, miscounting, refusing, silent_fallback
+from structlog.testing import capture_logs
 
 from gateway.contract.bundle import Bundle, BundleError, open_bundle
 from gateway.errors import ConfigError, RuntimeFault
@@ -121,12 +122,14 @@ async def test_device_is_the_one_asked_for_or_the_report_says_why(
 
 
 async def test_a_gpu_that_fails_while_screening_is_replaced_by_the_warm_cpu(bundles: tuple[Bundle, Bundle]) -> None:
-    """The batch under way is answered by the CPU session, and the report names the failure."""
+    """The batch under way is answered by the CPU session, and both log and report name the failure."""
     devices = FakeDevices(healthy)
     inference, _ = await started(bundles[0], "cuda", devices)
     before = await inference.screen(faces(5))
     devices.opened["CUDAExecutionProvider"].broken = True
-    np.testing.assert_allclose(await inference.screen(faces(5)), before, atol=1e-3)
+    with capture_logs() as said:
+        np.testing.assert_allclose(await inference.screen(faces(5)), before, atol=1e-3)
+    assert [(line["event"], line["screening_on"]) for line in said] == [("gpu_failed", "cpu")]
     assert inference.report.degraded
     assert "CUDA failure 700" in inference.report.reason
     devices.opened["CPUExecutionProvider"].broken = True
