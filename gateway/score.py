@@ -200,7 +200,7 @@ async def score_command(paths: Sequence[Path], settings: ScoreSettings, choice: 
                 bar.show(len(files), len(pictures))
 
             summary = await score(pictures, settings, bundle=bundle, detector=inference, deliver=deliver)
-    sys.stderr.write(summary.in_words() + "\n")
+        sys.stderr.write(f"{inference.report.in_words()}\n{summary.in_words()}\n")
     return 1 if summary.unreadable else 0
 
 

@@ -1,7 +1,6 @@
 """What `--keep` leaves behind: beside the recordings the truth, and the report that a replay writes, of this run.
 
-It is written from what this run said, not by replaying: a replay goes on learning from every track, as a camera does,
-and would take the many triggers of the demo's gate for normal in time.
+It is written from what this run said, without replaying: the messages in it are those that subscribers received.
 """
 
 import csv

@@ -48,7 +48,7 @@ async def replay_command(settings: ReplaySettings, choice: Choice, outputs: Outp
             publisher = await parts.enter_async_context(Publisher(broker, presence=False)) if broker else None
             bar = parts.enter_context(Bar("starting"))
             if not outputs.as_json:
-                bar.remark(_device_in_words(inference.report.got, inference.report.reason))
+                bar.remark(inference.report.in_words())
             teller = Teller(bar, outputs, report, publisher, broker)
             result = await replay(settings, bundle=bundle, detector=inference, listen=teller.hear)
         if report:
@@ -67,10 +67,6 @@ def _broker(choice: Choice) -> BrokerSettings:
     if broker is None:
         raise ConfigError("--publish: needs a configuration (-c FILE) with a section `mqtt`")
     return broker.model_copy(update={"client_id": f"{broker.client_id[: _CLIENT_ID_LENGTH - 7]}-replay"})
-
-
-def _device_in_words(got: str, reason: str) -> str:
-    return "screening on the GPU" if got == "cuda" else f"screening on the CPU{f': {reason}' if reason else ''}"
 
 
 class Teller:

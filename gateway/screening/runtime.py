@@ -108,6 +108,12 @@ class DeviceReport:
         """A GPU was asked for by name and is not used."""
         return self.asked == "cuda" and self.got != "cuda"
 
+    def in_words(self) -> str:
+        """Return where screening runs, and why not on the GPU, as a line for the operator."""
+        if self.got == "cuda":
+            return "screening on the GPU"
+        return f"screening on the CPU{f': {self.reason}' if self.reason else ''}"
+
 
 def open_session(bundle: Bundle, provider: str, threads: int) -> Session:
     """Open a session of the profile's graph with the bundle's weights on one execution provider.

@@ -239,6 +239,19 @@ async def test_screening_before_the_start_is_refused(bundles: tuple[Bundle, Bund
     await inference.close()
 
 
+@pytest.mark.parametrize(
+    ("report", "words"),
+    [
+        (DeviceReport("auto", "cuda", ""), "screening on the GPU"),
+        (DeviceReport("cpu", "cpu", ""), "screening on the CPU"),
+        (DeviceReport("auto", "cpu", "no driver"), "screening on the CPU: no driver"),
+    ],
+)
+def test_device_report_in_words(report: DeviceReport, words: str) -> None:
+    """Commands tell the operator where they screened."""
+    assert report.in_words() == words
+
+
 def test_check_device_refuses_a_demanded_gpu_that_is_not_there() -> None:
     """`cuda` on the command line means cuda; `auto` takes what there is."""
     check_device("auto", DeviceReport("auto", "cpu", "no GPU"))
