@@ -1,6 +1,8 @@
 """What every test may ask for: the research data, where there is any."""
 
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 # Before numpy is first imported, as the commands do it: its threads wait busily.
@@ -27,3 +29,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("reported, not judged")
         for line in lines:
             terminalreporter.write_line(line)
+
+
+@pytest.fixture
+def interrupts_arrive() -> Iterator[None]:
+    """Undo what a shell does to programs in its background: they would ignore SIGINT, and so would their children."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

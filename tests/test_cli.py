@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -139,14 +138,6 @@ def test_replay_is_the_same_twice(walk: Path, tmp_path: Path) -> None:
 def children_of(pid: int) -> list[str]:
     """Return the process ids of the children of a process."""
     return Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
-
-
-@pytest.fixture
-def interrupts_arrive() -> Iterator[None]:
-    """Undo what a shell does to programs in its background: they would ignore SIGINT, and so would their children."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.usefixtures("interrupts_arrive")

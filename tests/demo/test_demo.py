@@ -63,6 +63,7 @@ def test_demo_ends_as_its_own_table_says(tmp_path: Path) -> None:
 
 
 @pytest.mark.end_to_end
+@pytest.mark.usefixtures("interrupts_arrive")
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_demo_removes_its_recordings(how: signal.Signals, tmp_path: Path) -> None:
     """Ctrl-C and a supervisor's TERM end it at once with exit code 130; no recording and no process stays."""
