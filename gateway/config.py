@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationError
 from pydantic import ValidationInfo as Info
 
+from gateway.contract.messages import CameraName
 from gateway.errors import ConfigError
 from gateway.settings import BrokerSettings
 from gateway.strict_yaml import Document, KeyPath, Problem, Value, parse, plain_value
@@ -82,6 +83,38 @@ class ScreeningConfig(_Section):
     threads: int = Field(default=1, ge=1, le=64, description="CPU threads of the detector.")
 
 
+class RtspConfig(_Section):
+    """A camera on the network."""
+
+    type: Literal["rtsp"]
+    url: str = Field(description="rtsp:// or rtsps://, without user name and password.")
+    username: str | None = Field(default=None, min_length=1, description="User name, where the camera asks for one.")
+    password: SecretStr | None = Field(default=None, description="Password of that user.")
+    transport: Literal["tcp", "udp"] = Field(default="tcp", description="How pictures travel; rtsps is always tcp.")
+    ca_file: Annotated[Path, AfterValidator(_file_beside_config)] | None = Field(
+        default=None, description="Authority that signed the camera's certificate (rtsps); default: the system's."
+    )
+
+
+class FileConfig(_Section):
+    """A recording, a folder of pictures, or a v4l2 device (/dev/video0), as a camera."""
+
+    type: Literal["file"]
+    path: Annotated[Path, AfterValidator(_beside_config)] = Field(description="File, folder or device.")
+    loop: bool = Field(default=False, description="Begin again at the end.")
+
+
+SourceConfig = Annotated[RtspConfig | FileConfig, Field(discriminator="type")]
+
+
+class CameraConfig(_Section):
+    """One camera; what it does not say of faces, detect and screening, the sections of these names say."""
+
+    source: SourceConfig
+    environment: str = Field(default="default", description="Its group of cameras, a name under environments.")
+    enabled: bool = Field(default=True, description="Whether it is watched from the start.")
+
+
 class EnvironmentConfig(_Section):
     """One environment: cameras with the same optical conditions share a detector."""
 
@@ -102,6 +135,11 @@ class Config(_Section):
     screening: ScreeningConfig = ScreeningConfig()
     environments: dict[Annotated[str, StringConstraints(pattern=_NAME)], EnvironmentConfig] = Field(
         default_factory=_default_environments, min_length=1, description="Environments by name."
+    )
+    cameras: dict[CameraName, CameraConfig] = Field(default_factory=dict, description="Cameras by name.")
+    state_folder: Annotated[Path, AfterValidator(_beside_config)] | None = Field(
+        default=None,
+        description="Where alerts wait for delivery; default: systemd's $STATE_DIRECTORY.",
     )
     mqtt: BrokerSettings | None = Field(default=None, description="The MQTT broker that alerts go to.")
 

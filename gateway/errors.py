@@ -1,5 +1,7 @@
 """Errors, split by who must act."""
 
+from enum import StrEnum
+
 
 class SpectragateError(Exception):
     """Base of every error this product raises on purpose; its text says what, where and what to do."""
@@ -9,8 +11,32 @@ class ConfigError(SpectragateError):
     """The operator must change the configuration or the command line; exit code 78."""
 
 
+class SourceReason(StrEnum):
+    """Why a camera or recording cannot be read, as a word that rules and operators can rely on."""
+
+    AUTH = "auth"
+    CODEC = "codec"
+    CRASHED = "crashed"
+    ENDED = "ended"
+    HUNG = "hung"
+    NO_VIDEO = "no_video"
+    NOT_FOUND = "not_found"
+    REFUSED = "refused"
+    STALLED = "stalled"
+    TIMEOUT = "timeout"
+    TLS = "tls"
+    TOO_LARGE = "too_large"
+    TRANSPORT = "transport"
+    UNREACHABLE = "unreachable"
+    UNREADABLE = "unreadable"
+
+
 class SourceError(SpectragateError):
     """A camera or recording cannot be read; the others go on."""
+
+    def __init__(self, text: str, reason: SourceReason = SourceReason.UNREADABLE) -> None:
+        super().__init__(text)
+        self.reason = reason
 
 
 class DeliveryError(SpectragateError):

@@ -84,7 +84,8 @@ class SourceOpened:
 class FrameFaces:
     """The faces of one looked-at frame, largest first; empty when none was found.
 
-    `faces_dropped` counts faces beyond the limit per frame.
+    `faces_dropped` counts faces beyond the limit per frame. A live source also says when the frame arrived and when its
+    faces were found, on the monotonic clock that all processes of a machine share; a recording does not.
     """
 
     camera: str
@@ -95,6 +96,24 @@ class FrameFaces:
     frame_height_px: int
     crops: tuple[FaceCrop, ...]
     faces_dropped: int
+    arrived_at_s: float | None = None
+    found_at_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceProgress:
+    """What a live source counted since it was opened, said about once a second while frames arrive.
+
+    Every frame received is in exactly one of the four others, or is being looked at. `frames_replaced` were due, but a
+    newer one came before there was time for them.
+    """
+
+    camera: str
+    frames_received: int
+    frames_looked_at: int
+    frames_skipped: int
+    frames_replaced: int
+    frames_damaged: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +135,7 @@ class PictureRefused:
     reason: str
 
 
-SourceEvent = SourceOpened | FrameFaces | PictureRefused | SourceEnded
+SourceEvent = SourceOpened | FrameFaces | PictureRefused | SourceProgress | SourceEnded
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,6 +8,9 @@ from typing import Any, Literal
 MAX_PIXELS = 64_000_000
 """Largest picture that is decoded; a larger one is refused by its header."""
 
+MAX_LIVE_PIXELS = 3840 * 2160
+"""Largest picture of a camera, unless the operator allows more: 4K."""
+
 
 @dataclass(frozen=True, slots=True)
 class Injection:
@@ -84,6 +87,57 @@ class PicturesJob:
     faces: FaceSettings = field(default_factory=FaceSettings)
     each_is_a_face: bool = False
     inject: Injection | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RtspSource:
+    """A camera on the network; `url` is rtsp:// or rtsps:// and holds no credentials.
+
+    `ca_file` signed the camera's certificate; without it the system's authorities decide. rtsps is always verified.
+    """
+
+    url: str
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    transport: Literal["tcp", "udp"] = "tcp"
+    ca_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceSource:
+    """A camera at this machine: a v4l2 device."""
+
+    path: Path
+    width_px: int | None = None
+    height_px: int | None = None
+    fps: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FileSource:
+    """A video file or a folder of pictures, played at its own pace; `loop` begins again at its end."""
+
+    path: Path
+    loop: bool = False
+
+
+LiveSource = RtspSource | DeviceSource | FileSource
+
+
+@dataclass(frozen=True, slots=True)
+class CameraJob:
+    """Look at a camera for as long as it goes on: the newest frame wins, `fps` of them a second at most.
+
+    `connect_s` bounds the time to the first packet; after `stall_s` without a packet the source counts as stalled.
+    """
+
+    camera: str
+    source: LiveSource
+    faces: FaceSettings = field(default_factory=FaceSettings)
+    fps: float | None = 5.0
+    max_pixels: int = MAX_LIVE_PIXELS
+    connect_s: float = 5.0
+    stall_s: float = 1.5
 
 
 Job = RecordingJob | PicturesJob

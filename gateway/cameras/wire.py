@@ -23,6 +23,7 @@ from gateway.values import (
     SourceEnded,
     SourceEvent,
     SourceOpened,
+    SourceProgress,
 )
 
 PREFIX = struct.Struct("!4sII")
@@ -72,6 +73,8 @@ def _fields(message: Message) -> tuple[dict[str, Any], bytes]:
             return _frame_fields(message), b"".join(crop.pixels_YXC.tobytes() for crop in message.crops)
         case PictureRefused(_, seq, reason):
             return {"kind": "refused", "seq": seq, "reason": reason[:_MAX_TEXT]}, b""
+        case SourceProgress(_, received, looked_at, skipped, replaced, damaged):
+            return {"kind": "progress", "frames": [received, looked_at, skipped, replaced, damaged]}, b""
         case SourceEnded(_, looked_at, skipped, damaged):
             return {"kind": "ended", "frames": [looked_at, skipped, damaged]}, b""
         case Failed(blame, reason):
@@ -135,6 +138,8 @@ def unpack(header: bytes, payload: bytes, *, camera: str, max_faces: int) -> Mes
             return _frame(fields, faces, payload, camera=camera)
         case {"kind": "refused", "seq": seq, "reason": reason}:
             return PictureRefused(camera, _count(seq), _text(reason))
+        case {"kind": "progress", "frames": [_, _, _, _, _] as counts}:
+            return SourceProgress(camera, *map(_count, counts))
         case {"kind": "ended", "frames": [looked_at, skipped, damaged]}:
             return SourceEnded(camera, _count(looked_at), _count(skipped), _count(damaged))
         case {"kind": "failed", "blame": "config" | "source" as blame, "reason": reason}:
