@@ -93,7 +93,8 @@ class PicturesJob:
 class RtspSource:
     """A camera on the network; `url` is rtsp:// or rtsps:// and holds no credentials.
 
-    `ca_file` signed the camera's certificate; without it the system's authorities decide. rtsps is always verified.
+    `ca_file` signed the camera's certificate; without it the system's authorities decide. rtsps is always verified,
+    against the name in `url`. `address` is the number that the parent found for that name: a worker asks no name server.
     """
 
     url: str
@@ -101,6 +102,7 @@ class RtspSource:
     password: str | None = field(default=None, repr=False)
     transport: Literal["tcp", "udp"] = "tcp"
     ca_file: Path | None = None
+    address: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
