@@ -10,7 +10,8 @@ from gateway.config import Config, describe, read_config
 from gateway.contract.bundle import Bundle, BundleError
 from gateway.errors import ConfigError
 from gateway.models.shipped import resolve_bundle
-from gateway.screening.runtime import Device, InferenceThread, check_device
+from gateway.screening.runtime import BundleDetector, InferenceThread, check_device
+from gateway.screening.sessions import Device
 from gateway.strict_yaml import Problem
 
 
@@ -61,8 +62,8 @@ def choose(
 
 
 @asynccontextmanager
-async def started_detector(choice: Choice) -> AsyncIterator[tuple[Bundle, InferenceThread]]:
-    """Open the bundle and start the inference thread, which ends with the context.
+async def started_detector(choice: Choice) -> AsyncIterator[tuple[Bundle, BundleDetector]]:
+    """Open the bundle on an inference thread, which ends with the context.
 
     Raises:
         ConfigError: The bundle cannot be used, or the device that was asked for by name.
@@ -74,13 +75,14 @@ async def started_detector(choice: Choice) -> AsyncIterator[tuple[Bundle, Infere
         bundle = resolve_bundle(choice.bundle_name)
     except BundleError as error:
         raise ConfigError(f"bundle {choice.bundle_name}: {error}") from None
-    inference = InferenceThread(bundle, device=device, threads=screening.threads)
+    inference = InferenceThread(device=device, threads=screening.threads)
     try:
         try:
-            check_device(device, await inference.start())
+            detector = await inference.open(bundle)
         except BundleError as error:
             raise ConfigError(f"bundle {choice.bundle_name}: {error}") from None
-        yield bundle, inference
+        check_device(device, detector.report)
+        yield bundle, detector
     finally:
         await inference.close()
 

@@ -40,7 +40,7 @@ Deliver = Callable[[Outcome], Awaitable[None]]
 
 
 class Detector(Protocol):
-    """Scores faces; `screening.runtime.InferenceThread` is one."""
+    """Scores faces; `screening.runtime.BundleDetector` is one."""
 
     async def screen(self, pixels_NYXC: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the scores, float32 (N,), of uint8 faces (N, S, S, 3)."""

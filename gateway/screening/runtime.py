@@ -1,112 +1,82 @@
-"""The inference session and the one thread that owns it.
-
-The graph ships with the gateway and holds no weights; they come from the bundle through external initializers, so two
-sessions can never share or mix them (decision 0005).
+"""The one thread in which every bundle's session runs, on the GPU where it works and on the warm CPU where it does not.
 
 N faces, Y/X pixel row/column, C colour (R, G, B).
 """
 
 import asyncio
-import os
 import queue
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from gateway.contract.bundle import Bundle, BundleError
-from gateway.contract.spectrum import dct_matrix
+from gateway.contract.bundle import Bundle
 from gateway.errors import ConfigError, RuntimeFault
-from gateway.models.shipped import graph_template
-
-# onnxruntime reports home by default since 1.29; the variable counts only before its first import.
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-import onnxruntime
-from onnxruntime.capi import onnxruntime_pybind11_state
-
-onnxruntime.set_default_logger_severity(4)  # a missing CUDA library is told by `DeviceReport`, once
-
-ONNXRUNTIME_ERRORS: tuple[type[Exception], ...] = (
-    RuntimeError,
-    ValueError,
-    *(
-        error
-        for error in vars(onnxruntime_pybind11_state).values()
-        if isinstance(error, type) and issubclass(error, Exception)
-    ),
+from gateway.screening.hangs import Hangs, NoHangs
+from gateway.screening.sessions import (
+    ONNXRUNTIME_ERRORS,
+    Device,
+    OpenSession,
+    Session,
+    open_on_cpu,
+    open_on_gpu,
+    open_session,
+    run_in_buckets,
 )
-"""What a session raises: onnxruntime's own classes share no base but `Exception`, and differ between versions."""
-
-GPU_ERRORS: tuple[type[Exception], ...] = (RuntimeFault, BundleError, *ONNXRUNTIME_ERRORS)
-"""Why a GPU session is not used."""
 
 _log = structlog.get_logger()
 
-Device = Literal["auto", "cpu", "cuda"]
+FIRST_PAUSE_S = 60.0
+"""Time on the CPU before the GPU is tried again; it doubles with each try in vain and each GPU that soon fails anew."""
 
-BUCKETS = (1, 8, 32, 128)
-"""Batch sizes that a session ever sees: a smaller batch is filled up, so that memory and kernels stay warm."""
+LONGEST_PAUSE_S = 600.0
 
-LARGEST_ON_CPU = 32
-"""Beyond this a batch leaves the processor's cache: 128 faces at once cost a tenth more each than 32."""
-
-SELF_TEST_TOLERANCE = 1e-3
-"""Largest difference of a self-test score from the one in the bundle; processors and devices round differently."""
-
-ANSWER_DEADLINE_S = 30.0
-"""Longest wait for one batch; a session that hangs cannot be stopped, only left behind with its process."""
+LASTING_S = 600.0
+"""A GPU that worked this long counts as sound: what came before is forgotten."""
 
 
-class Session(Protocol):
-    """What this module needs of `onnxruntime.InferenceSession`."""
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """Longest wait for one batch on either device, and for a session to open.
 
-    def run(self, output_names: list[str] | None, input_feed: dict[str, NDArray[Any]]) -> list[Any]:
-        """Return the outputs for these inputs."""
-
-    def get_providers(self) -> list[str]:
-        """Return the execution providers in use, best first."""
-
-
-class _OwningSession:
-    """An onnxruntime session with the weights it was opened with.
-
-    The session reads external initializers in place and does not keep the arrays behind them alive: without an owner it
-    would screen with freed memory.
+    A session that hangs cannot be stopped, only left behind with its process.
     """
 
-    def __init__(self, session: Any, weights: tuple[Any, ...]) -> None:
-        self._session = session
-        self._weights = weights
-
-    def run(self, output_names: list[str] | None, input_feed: dict[str, NDArray[Any]]) -> list[Any]:
-        outputs: list[Any] = self._session.run(output_names, input_feed)
-        return outputs
-
-    def get_providers(self) -> list[str]:
-        providers: list[str] = self._session.get_providers()
-        return providers
+    gpu_s: float
+    cpu_s: float
+    open_s: float = 30.0
 
 
-OpenSession = Callable[[Bundle, str, int], Session]
+PATIENT = Deadlines(gpu_s=30.0, cpu_s=30.0)
+"""For recordings, which lose nothing while they wait."""
+
+LIVE = Deadlines(gpu_s=1.0, cpu_s=10.0)
+"""For cameras. A batch takes the GPU milliseconds; a CPU may be busy with other things for a while."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceReport:
-    """Where screening runs, against what was asked; `reason` says why it is not the GPU, or is empty."""
+    """Where screening runs, against what was asked; `reason` says why it is not the GPU, or is empty.
+
+    `lost` is a GPU that was in use and failed, in this run or the last.
+    """
 
     asked: Device
     got: Literal["cpu", "cuda"]
     reason: str
+    lost: bool = False
 
     @property
     def degraded(self) -> bool:
-        """A GPU was asked for by name and is not used."""
-        return self.asked == "cuda" and self.got != "cuda"
+        """A GPU was asked for by name or was in use, and is not used now."""
+        return self.got != "cuda" and (self.asked == "cuda" or self.lost)
 
     def in_words(self) -> str:
         """Return where screening runs, and why not on the GPU, as a line for the operator."""
@@ -115,61 +85,14 @@ class DeviceReport:
         return f"screening on the CPU{f': {self.reason}' if self.reason else ''}"
 
 
-def open_session(bundle: Bundle, provider: str, threads: int) -> Session:
-    """Open a session of the profile's graph with the bundle's weights on one execution provider.
+def check_device(device: Device, report: DeviceReport) -> None:
+    """Refuse to go on where a GPU was demanded on the command line and is not to be had.
 
     Raises:
-        RuntimeFault: onnxruntime refuses; the text is its own.
+        ConfigError: `cuda` was asked for and the session runs on the CPU.
     """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    dct_UY = dct_matrix(bundle.profile.side_px)
-    initializers = {"dct": dct_UY, "dct_transposed": np.ascontiguousarray(dct_UY.T), **bundle.weights}
-    values = [onnxruntime.OrtValue.ortvalue_from_numpy(np.array(array)) for array in initializers.values()]
-    options.add_external_initializers(list(initializers), values)
-    template = graph_template(bundle.profile.name)
-    try:
-        session = onnxruntime.InferenceSession(template, options, providers=[provider])
-    except ONNXRUNTIME_ERRORS as error:
-        raise RuntimeFault(f"{bundle.folder}: onnxruntime cannot open it on {provider}: {error}") from error
-    return _OwningSession(session, tuple(values))
-
-
-def check_self_test(session: Session, bundle: Bundle) -> None:
-    """Compare the session's scores of the bundle's self-test pictures with the bundle's.
-
-    Raises:
-        BundleError: They differ by more than `SELF_TEST_TOLERANCE`: the weights do here not what they did in training.
-    """
-    pixels_NYXC, expected_N = bundle.self_test
-    scores_N = run_in_buckets(session, pixels_NYXC)
-    worst = float(np.abs(scores_N - expected_N).max())
-    if not worst <= SELF_TEST_TOLERANCE:
-        raise BundleError(f"{bundle.folder}: self-test scores differ by {worst:.2g}, allowed is {SELF_TEST_TOLERANCE}")
-
-
-def run_in_buckets(session: Session, pixels_NYXC: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return the scores, shape (N,), of any number of faces, in batches of fixed sizes."""
-    on_cpu = session.get_providers()[0] == "CPUExecutionProvider"
-    buckets = tuple(size for size in BUCKETS if not on_cpu or size <= LARGEST_ON_CPU)
-    parts: list[NDArray[np.float32]] = []
-    start = 0
-    while start < len(pixels_NYXC):
-        rest = len(pixels_NYXC) - start
-        bucket = next((size for size in buckets if size >= rest), buckets[-1])
-        batch_NYXC = pixels_NYXC[start : start + bucket]
-        if len(batch_NYXC) < bucket:
-            filled_NYXC = np.zeros((bucket, *pixels_NYXC.shape[1:]), np.uint8)
-            filled_NYXC[: len(batch_NYXC)] = batch_NYXC
-        else:
-            filled_NYXC = np.ascontiguousarray(batch_NYXC)
-        scores_N = session.run(["scores"], {"pixels": filled_NYXC})[0]
-        parts.append(scores_N[: len(batch_NYXC)])
-        start += bucket
-    return np.concatenate(parts) if parts else np.empty(0, np.float32)
+    if device == "cuda" and report.degraded:
+        raise ConfigError(f"screening.device is cuda, but screening runs on the CPU: {report.reason}")
 
 
 _Order = tuple[Callable[[], Any], Future[Any]]
@@ -187,113 +110,251 @@ def _serve(orders: "queue.SimpleQueue[_Order | None]") -> None:
         del order, work, answer  # holds no faces while it waits
 
 
-class InferenceThread:
-    """The one thread that holds the session: batches go in one at a time, scores come out.
+class _Thread:
+    """A thread that does one piece of work after another.
 
-    On a GPU a warm CPU session stands by; an error of the device switches to it for good and says so in `report`.
+    It is a daemon: Python waits for any other thread when the process ends, for one that hangs without end.
     """
 
-    def __init__(
-        self, bundle: Bundle, *, device: Device = "auto", threads: int = 2, opener: OpenSession = open_session
-    ) -> None:
-        self.bundle = bundle
-        self.report = DeviceReport(device, "cpu", "not started")
-        self._threads = threads
-        self._opener = opener
+    def __init__(self, name: str) -> None:
         self._orders: queue.SimpleQueue[_Order | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
-        self._is_closed = False
-        self._active: Session | None = None
-        self._standby: Session | None = None
+        threading.Thread(target=_serve, args=(self._orders,), name=name, daemon=True).start()
 
-    async def start(self) -> DeviceReport:
-        """Open, warm and self-test the session; return where it runs.
+    async def call(self, work: Callable[[], Any], deadline_s: float) -> Any:
+        """Return what the work returns.
 
         Raises:
-            BundleError: The weights fail their self-test.
-            RuntimeFault: No session can be opened.
+            TimeoutError: There is no answer within the deadline; the work goes on, or hangs.
+            Exception: What the work raises.
         """
-        self.report = await self._call(self._open)
-        return self.report
+        answer: Future[Any] = Future()
+        self._orders.put((work, answer))
+        waiting = asyncio.wrap_future(answer)
+        # Not `wait_for`: an answer that came while the loop itself was held up is an answer.
+        await asyncio.wait([waiting], timeout=deadline_s)
+        if not waiting.done() and not answer.done():
+            waiting.cancel()
+            raise TimeoutError
+        return await waiting
+
+    def end(self) -> None:
+        """Let the thread end after its work; one that hangs is left to the process's end."""
+        self._orders.put(None)
+
+
+@dataclass(slots=True, eq=False)
+class _Sessions:
+    """One bundle's sessions: the CPU's stands by, warm, while the GPU's is there."""
+
+    bundle: Bundle
+    cpu: Session
+    gpu: Session | None = None
+
+
+class BundleDetector:
+    """Scores faces with one bundle; opened and served by an `InferenceThread`."""
+
+    def __init__(self, inference: "InferenceThread", sessions: _Sessions) -> None:
+        self.bundle = sessions.bundle
+        self._inference = inference
+        self._sessions = sessions
+
+    @property
+    def report(self) -> DeviceReport:
+        """Where the inference thread screens."""
+        return self._inference.report
 
     async def screen(self, pixels_NYXC: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the scores, float32 (N,), of uint8 faces (N, S, S, 3); higher is more suspicious.
 
         Raises:
-            RuntimeFault: The session fails on the CPU as well, or does not answer in `ANSWER_DEADLINE_S`.
+            RuntimeFault: The session fails on the CPU as well, does not answer in time, or scores what is no number.
         """
-        scores_N: NDArray[np.float32] = await self._call(lambda: self._run(pixels_NYXC))
+        return await self._inference.screen(self._sessions, pixels_NYXC)
+
+    def release(self) -> None:
+        """Give the sessions back: nobody screens with this bundle any more."""
+        self._inference.release(self._sessions)
+
+
+class InferenceThread:
+    """The one thread that screens: bundles share it, batches go in one at a time, scores come out.
+
+    On a GPU a warm CPU session stands by; an error of the device switches every bundle to it, and `keep_on_gpu` brings
+    them back. A hang ends the process, and the next one starts on the CPU.
+    """
+
+    def __init__(
+        self,
+        *,
+        device: Device = "auto",
+        threads: int = 2,
+        deadlines: Deadlines = PATIENT,
+        hangs: Hangs | None = None,
+        opener: OpenSession = open_session,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._asked: Device = device
+        self._threads = threads
+        self._deadlines = deadlines
+        self._hangs = hangs or NoHangs()
+        self._opener = opener
+        self._clock = clock
+        self._served: list[_Sessions] = []
+        self._thread: _Thread | None = None
+        self._is_closed = False
+        self._has_hung = False
+        self._turn = asyncio.Lock()
+        self._tries = 0 if device == "cpu" else self._hangs.count()
+        self._lost = self._tries > 0
+        self._reason = "the last run ended because the GPU hung" if self._lost else "not started"
+        self._gpu_since_s = clock()
+        self._wanted = asyncio.Event()
+
+    @property
+    def report(self) -> DeviceReport:
+        """Where screening runs, against what was asked."""
+        if self._is_on_gpu():
+            return DeviceReport(self._asked, "cuda", "")
+        return DeviceReport(self._asked, "cpu", self._reason, self._lost)
+
+    async def open(self, bundle: Bundle) -> BundleDetector:
+        """Open, warm and self-test a bundle's sessions; batches of other bundles go on meanwhile.
+
+        Raises:
+            BundleError: The weights fail their self-test.
+            RuntimeFault: No session can be opened, or none within the deadline.
+        """
+        cpu: Session = await self._open_aside(partial(open_on_cpu, bundle, self._threads, self._opener), "cpu")
+        sessions = _Sessions(bundle, cpu)
+        if self._asked == "cpu":
+            self._reason = ""
+        elif not self._lost:
+            work = partial(open_on_gpu, bundle, self._threads, self._opener)
+            sessions.gpu, self._reason = await self._open_aside(work, "cuda")
+        self._served.append(sessions)
+        self._see_whether_gpu_is_wanted()
+        return BundleDetector(self, sessions)
+
+    async def screen(self, sessions: _Sessions, pixels_NYXC: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Do `BundleDetector.screen`."""
+        self._refuse_when_closed()
+        async with self._turn:  # a deadline counts from when the batch's turn has come
+            self._thread = self._thread or _Thread("inference")
+            device: Literal["cpu", "cuda"] = "cpu" if sessions.gpu is None else "cuda"
+            deadline_s = self._deadlines.cpu_s if device == "cpu" else self._deadlines.gpu_s
+            try:
+                scores_N: NDArray[np.float32] = await self._thread.call(
+                    lambda: self._run(sessions, pixels_NYXC), deadline_s
+                )
+            except TimeoutError:
+                raise self._hung(device, deadline_s) from None
+        self._see_whether_gpu_is_wanted()
         if not np.isfinite(scores_N).all():
             raise RuntimeFault("the inference session returned scores that are not finite")
         return scores_N
 
+    def release(self, sessions: _Sessions) -> None:
+        """Do `BundleDetector.release`."""
+        self._served = [each for each in self._served if each is not sessions]
+
     async def close(self) -> None:
         """End the thread; a batch under way is finished first, one that hangs is left to the process's end."""
         self._is_closed = True
-        self._orders.put(None)
-        self._active = self._standby = None
+        if self._is_on_gpu() and not self._has_hung:
+            self._hangs.forget()
+        if self._thread is not None:
+            self._thread.end()
+        self._served = []
 
-    async def _call(self, work: Callable[[], Any]) -> Any:
+    async def keep_on_gpu(self, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        """Go back to a GPU that failed: opened and tested off the batch path, taken between two batches.
+
+        For ever, or until the GPU hangs while it is tried.
+        """
+        while True:
+            await self._wanted.wait()
+            await sleep(pause_s(self._tries))
+            self._tries += 1
+            try:
+                await self._return_to_gpu()
+            except TimeoutError:
+                # Its thread is left behind; another try would leave another.
+                self._reason = "the GPU does not answer; it is tried again after a restart"
+                _log.warning("gpu_hangs", screening_on="cpu")
+                return
+
+    async def _return_to_gpu(self) -> None:
+        for sessions in [each for each in self._served if each.gpu is None]:
+            work = partial(open_on_gpu, sessions.bundle, self._threads, self._opener)
+            gpu, reason = await self._call_aside(work)
+            if gpu is None:
+                self._reason = reason
+                return
+            async with self._turn:
+                sessions.gpu = gpu
+        if self._is_on_gpu():
+            self._lost, self._reason, self._gpu_since_s = False, "", self._clock()
+            self._wanted.clear()
+            _log.info("gpu_back", screening_on="cuda")
+
+    def _is_on_gpu(self) -> bool:
+        return bool(self._served) and all(sessions.gpu is not None for sessions in self._served)
+
+    def _see_whether_gpu_is_wanted(self) -> None:
+        if self.report.degraded:
+            self._wanted.set()
+
+    def _refuse_when_closed(self) -> None:
         if self._is_closed:
             raise RuntimeFault("the inference thread is closed")
-        if self._thread is None:
-            # A daemon: Python waits for any other thread when the process ends, for one that hangs without end.
-            self._thread = threading.Thread(target=_serve, args=(self._orders,), name="inference", daemon=True)
-            self._thread.start()
-        answer: Future[Any] = Future()
-        self._orders.put((work, answer))
+
+    async def _open_aside(self, work: Callable[[], Any], device: Literal["cpu", "cuda"]) -> Any:
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(answer), ANSWER_DEADLINE_S)
+            return await self._call_aside(work)
         except TimeoutError:
-            raise RuntimeFault(f"the inference session gave no answer within {ANSWER_DEADLINE_S:.0f} s") from None
+            raise self._hung(device, self._deadlines.open_s) from None
 
-    def _open(self) -> DeviceReport:
-        cpu = self._opener(self.bundle, "CPUExecutionProvider", self._threads)
-        check_self_test(cpu, self.bundle)
-        self._active = cpu
-        if self.report.asked == "cpu":
-            return DeviceReport("cpu", "cpu", "")
-        gpu, reason = self._open_gpu()
-        if gpu is None:
-            return DeviceReport(self.report.asked, "cpu", reason)
-        self._active, self._standby = gpu, cpu
-        return DeviceReport(self.report.asked, "cuda", "")
-
-    def _open_gpu(self) -> tuple[Session | None, str]:
-        if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-            return None, "this onnxruntime has no CUDA support"
+    async def _call_aside(self, work: Callable[[], Any]) -> Any:
+        """Open a session in a thread of its own, which hangs alone where the GPU does."""
+        self._refuse_when_closed()
+        aside = _Thread("inference-open")
         try:
-            gpu = self._opener(self.bundle, "CUDAExecutionProvider", self._threads)
-            # The provider list names CUDA where there is none; the session then silently runs on the CPU.
-            if gpu.get_providers()[0] != "CUDAExecutionProvider":
-                return None, "no usable GPU or CUDA libraries; pip install 'spectragate[cuda]' brings the libraries"
-            check_self_test(gpu, self.bundle)
-            for size in BUCKETS:
-                side_px = self.bundle.profile.side_px
-                gpu.run(["scores"], {"pixels": np.zeros((size, side_px, side_px, 3), np.uint8)})
-        except GPU_ERRORS as error:
-            return None, f"the GPU session fails: {error}"
-        return gpu, ""
+            return await aside.call(work, self._deadlines.open_s)
+        finally:
+            aside.end()
 
-    def _run(self, pixels_NYXC: NDArray[np.uint8]) -> NDArray[np.float32]:
-        if self._active is None:
-            raise RuntimeFault("screening was asked for before the inference thread was started")
+    def _hung(self, device: Literal["cpu", "cuda"], deadline_s: float) -> RuntimeFault:
+        """Return the fault that ends this process; where it was the GPU, the next one is told."""
+        self._has_hung = True
+        if device == "cuda":
+            self._hangs.note(1 if self._has_lasted() else self._tries + 1)
+        where = "on the GPU" if device == "cuda" else "on the CPU"
+        return RuntimeFault(f"the inference session {where} gave no answer within {deadline_s:g} s")
+
+    def _has_lasted(self) -> bool:
+        return self._clock() - self._gpu_since_s >= LASTING_S
+
+    def _run(self, sessions: _Sessions, pixels_NYXC: NDArray[np.uint8]) -> NDArray[np.float32]:
+        if sessions.gpu is not None:
+            try:
+                return run_in_buckets(sessions.gpu, pixels_NYXC)
+            except ONNXRUNTIME_ERRORS as error:
+                self._leave_gpu(error)
         try:
-            return run_in_buckets(self._active, pixels_NYXC)
+            return run_in_buckets(sessions.cpu, pixels_NYXC)
         except ONNXRUNTIME_ERRORS as error:
-            if self._standby is None:
-                raise RuntimeFault(f"the inference session fails: {error}") from error
-            self._active, self._standby = self._standby, None
-            self.report = DeviceReport(self.report.asked, "cpu", f"the GPU failed while screening: {error}")
-            _log.warning("gpu_failed", screening_on="cpu", reason=str(error))
-            return run_in_buckets(self._active, pixels_NYXC)
+            raise RuntimeFault(f"the inference session fails: {error}") from error
+
+    def _leave_gpu(self, error: Exception) -> None:
+        """Go to the CPU with every bundle: what broke one session of a device breaks the others."""
+        for sessions in self._served:
+            sessions.gpu = None
+        self._tries = 0 if self._has_lasted() else self._tries
+        self._lost, self._reason = True, f"the GPU failed while screening: {error}"
+        _log.warning("gpu_failed", screening_on="cpu", reason=str(error))
 
 
-def check_device(device: Device, report: DeviceReport) -> None:
-    """Refuse to go on where a GPU was demanded on the command line and is not to be had.
-
-    Raises:
-        ConfigError: `cuda` was asked for and the session runs on the CPU.
-    """
-    if device == "cuda" and report.degraded:
-        raise ConfigError(f"screening.device is cuda, but screening runs on the CPU: {report.reason}")
+def pause_s(tries: int) -> float:
+    """Return how long to stay on the CPU after this many tries in vain."""
+    return min(FIRST_PAUSE_S * 2.0**tries, LONGEST_PAUSE_S)

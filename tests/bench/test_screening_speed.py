@@ -14,8 +14,9 @@ from gateway.contract.bundle import Bundle
 from gateway.contract.geometry import reduce_to
 from gateway.contract.network import PROFILES
 from gateway.models.shipped import resolve_bundle
-from gateway.screening.runtime import InferenceThread, Session, open_session, run_in_buckets
+from gateway.screening.runtime import InferenceThread
 from gateway.screening.screen import prepare
+from gateway.screening.sessions import Session, open_session, run_in_buckets
 from gateway.values import FaceBox, FaceCrop
 from trainer.model import Detector, load_weights
 
@@ -107,17 +108,18 @@ def test_share_of_the_resize(bundle: Bundle, session: Session, tell: Tell) -> No
 
 async def test_gpu_scores_and_speed(bundle: Bundle, session: Session, tell: Tell) -> None:
     """Where there is a GPU, its scores equal the CPU's within 1e-3 and its speed is told; elsewhere that is said."""
-    inference = InferenceThread(bundle, device="auto", threads=2)
-    report = await inference.start()
+    inference = InferenceThread(device="auto", threads=2)
     try:
+        detector = await inference.open(bundle)
+        report = detector.report
         if report.got == "cpu":
             tell(f"GPU: not measured on a GPU ({report.reason})")
-        scores_N = await inference.screen(FACES_NYXC)
+        scores_N = await detector.screen(FACES_NYXC)
         np.testing.assert_allclose(scores_N, run_in_buckets(session, FACES_NYXC), atol=1e-3)
         if report.got == "cuda":
             started = time.perf_counter()
             for _ in range(20):
-                await inference.screen(FACES_NYXC)
+                await detector.screen(FACES_NYXC)
             tell(f"GPU: {20_000 / (time.perf_counter() - started):,.0f} faces per second")
     finally:
         await inference.close()

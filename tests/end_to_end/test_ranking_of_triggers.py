@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gateway.contract.geometry import reduce_to
 from gateway.models.shipped import resolve_bundle
-from gateway.screening.runtime import open_session, run_in_buckets
+from gateway.screening.sessions import open_session, run_in_buckets
 from trainer.data import Pictures, read_pictures, split_faces
 from trainer.measures import auroc, detection_rate, threshold_at
 

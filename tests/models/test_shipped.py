@@ -9,7 +9,7 @@ from fakes.bundles import write_drawn_bundle
 from gateway.contract.bundle import BundleError, open_bundle
 from gateway.contract.network import PROFILES
 from gateway.models.shipped import SHIPPED_SHA256, _models_folder, graph_template, resolve_bundle
-from gateway.screening.runtime import check_self_test, open_session
+from gateway.screening.sessions import check_self_test, open_session
 from trainer.export import graph_template as exported_template
 
 

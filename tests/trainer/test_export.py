@@ -10,7 +10,7 @@ from fakes.bundles import draw_weights, write_drawn_bundle
 
 from gateway.contract.bundle import open_bundle
 from gateway.contract.network import PROFILES
-from gateway.screening.runtime import ONNXRUNTIME_ERRORS
+from gateway.screening.sessions import ONNXRUNTIME_ERRORS
 from trainer.export import graph_template, make_self_test
 
 

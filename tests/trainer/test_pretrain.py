@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from gateway.contract.bundle import open_bundle
-from gateway.screening.runtime import check_self_test, open_session
+from gateway.screening.sessions import check_self_test, open_session
 from trainer.__main__ import main
 
 
