@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import av
 import numpy as np
-
 from fakes.recordings import Picture, background, with_face
 
 Codec = Literal["h264", "h265", "mjpeg"]
