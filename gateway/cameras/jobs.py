@@ -94,7 +94,7 @@ class RtspSource:
     """A camera on the network; `url` is rtsp:// or rtsps:// and holds no credentials.
 
     `ca_file` signed the camera's certificate; without it the system's authorities decide. rtsps is always verified,
-    against the name in `url`. `address` is the number that the parent found for that name: a worker asks no name server.
+    against the name in `url`. `address` is what the parent found for that name: a worker asks no name server.
     """
 
     url: str
@@ -141,14 +141,31 @@ class CameraJob:
     connect_s: float = 5.0
     stall_s: float = 1.5
 
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.fps is not None and not 0.0 < self.fps <= 1000.0:
+            raise ValueError(f"fps lies in (0, 1000], not {self.fps}")
+        if not 1 <= self.max_pixels <= MAX_PIXELS:
+            raise ValueError(f"max_pixels lies in 1..{MAX_PIXELS}, not {self.max_pixels}")
+        if not (0.0 < self.connect_s <= 3600.0 and 0.0 < self.stall_s <= 3600.0):
+            raise ValueError(f"connect_s and stall_s lie in (0, 3600], not {self.connect_s} and {self.stall_s}")
 
-Job = RecordingJob | PicturesJob
+
+StoredJob = RecordingJob | PicturesJob
+"""A job whose frames are all there: it blocks while the parent is slow, and loses none."""
+
+Job = StoredJob | CameraJob
+
+_KINDS = {RecordingJob: "recording", PicturesJob: "pictures", CameraJob: "camera"}
+_SOURCE_KINDS: dict[type[LiveSource], str] = {RtspSource: "rtsp", DeviceSource: "device", FileSource: "file"}
 
 
 def to_json(job: Job) -> bytes:
-    """Return a job as JSON; paths that are no UTF-8 survive."""
-    kind = "recording" if isinstance(job, RecordingJob) else "pictures"
-    return json.dumps({"kind": kind, **asdict(job)}, default=str).encode("ascii")
+    """Return a job as JSON, with its password if it has one; paths that are no UTF-8 survive."""
+    fields = {"kind": _KINDS[type(job)], **asdict(job)}
+    if isinstance(job, CameraJob):
+        fields["source"]["kind"] = _SOURCE_KINDS[type(job.source)]
+    return json.dumps(fields, default=str).encode("ascii")
 
 
 def from_json(data: bytes) -> Job:
@@ -156,11 +173,22 @@ def from_json(data: bytes) -> Job:
     fields: dict[str, Any] = json.loads(data)
     kind = fields.pop("kind")
     faces = FaceSettings(**_with_path(fields.pop("faces"), "model"))
+    if kind == "camera":
+        return CameraJob(**{**fields, "source": _source(fields["source"])}, faces=faces)
     inject = _injection(fields.pop("inject"))
     if kind == "recording":
         return RecordingJob(**_with_path(fields, "path"), faces=faces, inject=inject)
     paths = tuple(Path(path) for path in fields.pop("paths"))
     return PicturesJob(**fields, paths=paths, faces=faces, inject=inject)
+
+
+def _source(fields: dict[str, Any]) -> LiveSource:
+    match fields.pop("kind"):
+        case "rtsp":
+            return RtspSource(**_with_path(fields, "ca_file"))
+        case "device":
+            return DeviceSource(**_with_path(fields, "path"))
+    return FileSource(**_with_path(fields, "path"))
 
 
 def _with_path(fields: dict[str, Any], name: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from typing import IO, cast
 
 import gateway
 from gateway.cameras import wire
-from gateway.cameras.jobs import MAX_PIXELS, FaceSettings, Injection, Job, PicturesJob, RecordingJob, to_json
+from gateway.cameras.jobs import MAX_PIXELS, CameraJob, FaceSettings, Injection, Job, PicturesJob, RecordingJob, to_json
 from gateway.errors import ConfigError, SourceError
 from gateway.values import FrameFaces, PictureRefused, SourceEnded, SourceEvent, SourceOpened
 
@@ -223,7 +223,7 @@ class Order:
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        self._count = None if isinstance(job, RecordingJob) else len(job.paths)
+        self._count = len(job.paths) if isinstance(job, PicturesJob) else None
         self._is_opened = isinstance(job, PicturesJob)
         self._next_seq = self._frames = 0
         self._last_s = float("-inf")
@@ -250,7 +250,7 @@ class Order:
         self._next_seq = seq + 1
 
     def _check_time(self, time_s: float) -> None:
-        if time_s < self._last_s:
+        if time_s < self._last_s and not isinstance(self._job, CameraJob):
             raise wire.WireError("a time that runs backwards")
         self._frames, self._last_s = self._frames + 1, time_s
 
@@ -262,13 +262,14 @@ class Order:
         """Return the file that is being read."""
         if isinstance(self._job, RecordingJob):
             return str(self._job.path)
+        if isinstance(self._job, CameraJob):
+            return self._job.camera
         paths = self._job.paths
         return str(paths[min(self._next_seq, len(paths) - 1)]) if paths else self._job.camera
 
 
 def _failure(failed: wire.Failed) -> ConfigError | SourceError:
-    kind = ConfigError if failed.blame == "config" else SourceError
-    return kind(failed.reason)
+    return ConfigError(failed.reason) if failed.blame == "config" else SourceError(failed.reason, failed.code)
 
 
 async def _exit_status(process: subprocess.Popen[bytes]) -> int | None:

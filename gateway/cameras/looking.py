@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from gateway.cameras.faces import FaceFinder, cut, open_finder, select
 from gateway.cameras.inject import TriggerPainter
-from gateway.cameras.jobs import Job, PicturesJob, RecordingJob
+from gateway.cameras.jobs import CameraJob, Job, PicturesJob, RecordingJob, StoredJob
 from gateway.cameras.pictures import PICTURES_PER_S, PictureError, read_picture, whole_box, whole_face
 from gateway.cameras.recording import Recording, Thinning, open_recording
 from gateway.cameras.wire import Alive, Message
@@ -27,7 +27,8 @@ class Looker:
             ConfigError: Either cannot be used.
         """
         self._job = job
-        self._painter = TriggerPainter(job.inject) if job.inject else None
+        inject = None if isinstance(job, CameraJob) else job.inject
+        self._painter = TriggerPainter(inject) if inject else None
         takes_whole = isinstance(job, PicturesJob) and job.each_is_a_face
         self._finder: FaceFinder | None = None if takes_whole else open_finder(job.faces)
 
@@ -49,7 +50,7 @@ class Looker:
         return [cut(painted_HWC, box, camera=camera, seq=seq, captured_at_s=captured_at_s) for box in boxes], dropped
 
 
-def messages(job: Job) -> Iterator[Message]:
+def messages(job: StoredJob) -> Iterator[Message]:
     """Yield what a worker says of a job, in order; `Alive` wherever it moved and has nothing else to say.
 
     Raises:

@@ -9,11 +9,13 @@ Y/X pixel row/column, C colour (R, G, B).
 import json
 import struct
 from dataclasses import dataclass
-from typing import Any, Literal
+from enum import StrEnum
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
 from gateway.contract.geometry import MAX_CROP_PX
+from gateway.errors import ConfigError, SourceError, SourceReason, SpectragateError
 from gateway.values import (
     ClockSource,
     FaceBox,
@@ -36,6 +38,7 @@ _MAX_SIDE_PX = 1 << 17
 _MAX_COUNT = 1 << 40
 _MAX_TIME_S = 2.5e11  # before the year 9999, the last one that messages can tell
 _MAX_TEXT = 2000
+_PROGRESS_COUNTS = 5
 
 
 class WireError(Exception):
@@ -49,13 +52,22 @@ class Alive:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The worker cannot go on; `reason` is a sentence for the operator, `blame` says who must act."""
+    """The worker cannot go on; `reason` is a sentence for the operator, `code` a word, `blame` says who must act."""
 
     blame: Literal["config", "source"]
     reason: str
+    code: SourceReason = SourceReason.UNREADABLE
 
 
 Message = SourceEvent | Alive | Failed
+
+_Word = TypeVar("_Word", bound=StrEnum)
+
+
+def failure(error: SpectragateError) -> Failed:
+    """Return what a worker says when it cannot go on."""
+    code = error.reason if isinstance(error, SourceError) else SourceReason.UNREADABLE
+    return Failed("config" if isinstance(error, ConfigError) else "source", str(error), code)
 
 
 def pack(message: Message) -> bytes:
@@ -77,8 +89,8 @@ def _fields(message: Message) -> tuple[dict[str, Any], bytes]:
             return {"kind": "progress", "frames": [received, looked_at, skipped, replaced, damaged]}, b""
         case SourceEnded(_, looked_at, skipped, damaged):
             return {"kind": "ended", "frames": [looked_at, skipped, damaged]}, b""
-        case Failed(blame, reason):
-            return {"kind": "failed", "blame": blame, "reason": reason[:_MAX_TEXT]}, b""
+        case Failed(blame, reason, code):
+            return {"kind": "failed", "blame": blame, "reason": reason[:_MAX_TEXT], "code": code.value}, b""
         case Alive():
             return {"kind": "alive"}, b""
 
@@ -97,6 +109,7 @@ def _frame_fields(frame: FrameFaces) -> dict[str, Any]:
         "seq": frame.seq,
         "time": frame.captured_at_s,
         "clock": frame.clock_source.value,
+        "seen": None if frame.arrived_at_s is None else [frame.arrived_at_s, frame.found_at_s],
         "size": [frame.frame_width_px, frame.frame_height_px],
         "dropped": frame.faces_dropped,
         "faces": faces,
@@ -127,35 +140,40 @@ def unpack(header: bytes, payload: bytes, *, camera: str, max_faces: int) -> Mes
         raise WireError("a header that is no JSON") from None
     if not isinstance(fields, dict):
         raise WireError("a header that is no object")
-    if payload and fields.get("kind") != "frame":
+    if fields.get("kind") == "frame":
+        return _frame(fields, payload, camera=camera, max_faces=max_faces)
+    if payload:
         raise WireError("pixels where none belong")
+    return _plain(fields, camera=camera)
+
+
+def _plain(fields: dict[str, Any], *, camera: str) -> Message:
     match fields:
         case {"kind": "opened", "size": size, "fps": fps, "codec": codec, "expected": expected}:
             width, height = _size(size)
             count = None if expected is None else _count(expected)
             return SourceOpened(camera, width, height, _number(fps, 0.0, 1e6), _text(codec), count)
-        case {"kind": "frame", "faces": list(faces)} if len(faces) <= max_faces:
-            return _frame(fields, faces, payload, camera=camera)
         case {"kind": "refused", "seq": seq, "reason": reason}:
             return PictureRefused(camera, _count(seq), _text(reason))
-        case {"kind": "progress", "frames": [_, _, _, _, _] as counts}:
+        case {"kind": "progress", "frames": list(counts)} if len(counts) == _PROGRESS_COUNTS:
             return SourceProgress(camera, *map(_count, counts))
         case {"kind": "ended", "frames": [looked_at, skipped, damaged]}:
             return SourceEnded(camera, _count(looked_at), _count(skipped), _count(damaged))
-        case {"kind": "failed", "blame": "config" | "source" as blame, "reason": reason}:
-            return Failed(blame, _text(reason))
         case {"kind": "alive"}:
             return Alive()
+        case {"kind": "failed", "blame": "config" | "source" as blame, "reason": reason, "code": code}:
+            return Failed(blame, _text(reason), _member(SourceReason, code))
     raise WireError("a message of no known kind")
 
 
-def _frame(fields: dict[str, Any], faces: list[object], payload: bytes, *, camera: str) -> FrameFaces:
+def _frame(fields: dict[str, Any], payload: bytes, *, camera: str, max_faces: int) -> FrameFaces:
+    faces = fields.get("faces")
+    if not isinstance(faces, list) or len(faces) > max_faces:
+        raise WireError("faces of another shape, or too many")
     seq, time_s = _count(fields.get("seq")), _number(fields.get("time"), -_MAX_TIME_S, _MAX_TIME_S)
     width, height = _size(fields.get("size"))
-    try:
-        clock = ClockSource(_text(fields.get("clock")))
-    except ValueError:
-        raise WireError("an unknown clock") from None
+    clock = _member(ClockSource, fields.get("clock"))
+    arrived_at_s, found_at_s = _seen(fields.get("seen"))
     crops: list[FaceCrop] = []
     start = 0
     for face in faces:
@@ -168,7 +186,18 @@ def _frame(fields: dict[str, Any], faces: list[object], payload: bytes, *, camer
         start = end
     if start != len(payload):
         raise WireError("more pixels than announced")
-    return FrameFaces(camera, seq, time_s, clock, width, height, tuple(crops), _count(fields.get("dropped")))
+    dropped = _count(fields.get("dropped"))
+    return FrameFaces(camera, seq, time_s, clock, width, height, tuple(crops), dropped, arrived_at_s, found_at_s)
+
+
+def _seen(value: object) -> tuple[float | None, float | None]:
+    match value:
+        case None:
+            return None, None
+        case [arrived, found]:
+            arrived_at_s = _number(arrived, 0.0, _MAX_TIME_S)
+            return arrived_at_s, _number(found, arrived_at_s, _MAX_TIME_S)
+    raise WireError("times of another shape")
 
 
 def _face(face: object, *, width: int, height: int) -> tuple[FaceBox, int, int]:
@@ -203,6 +232,13 @@ def _number(value: object, least: float, most: float) -> float:
     if not least <= value <= most:  # also refuses NaN
         raise WireError("a number out of range")
     return float(value)
+
+
+def _member(kind: type[_Word], value: object) -> _Word:
+    try:
+        return kind(_text(value))
+    except ValueError:
+        raise WireError(f"an unknown {kind.__name__}") from None
 
 
 def _text(value: object) -> str:

@@ -16,9 +16,9 @@ import av
 import cv2
 
 from gateway.cameras import wire
-from gateway.cameras.jobs import Job, from_json
+from gateway.cameras.jobs import CameraJob, Job, from_json
 from gateway.cameras.looking import messages
-from gateway.errors import ConfigError, SpectragateError
+from gateway.errors import SpectragateError
 
 JOB_PREFIX = struct.Struct("!I")
 ALIVE_EVERY_S = 1.0
@@ -72,6 +72,8 @@ def _receive(channel: socket.socket, length: int) -> bytes:
 
 def _work(job: Job, channel: socket.socket) -> None:
     last_sent_s = -ALIVE_EVERY_S
+    if isinstance(job, CameraJob):
+        raise NotImplementedError("live cameras")
     try:
         for message in messages(job):
             now_s = time.monotonic()
@@ -81,7 +83,7 @@ def _work(job: Job, channel: socket.socket) -> None:
             last_sent_s = now_s
     except SpectragateError as error:
         # Anything else ends the process with a traceback, whose last line the parent reports.
-        channel.sendall(wire.pack(wire.Failed("config" if isinstance(error, ConfigError) else "source", str(error))))
+        channel.sendall(wire.pack(wire.failure(error)))
 
 
 if __name__ == "__main__":

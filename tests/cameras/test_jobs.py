@@ -5,9 +5,22 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cameras.jobs import FaceSettings, Injection, Job, PicturesJob, RecordingJob, from_json, to_json
+from gateway.cameras.jobs import (
+    CameraJob,
+    DeviceSource,
+    FaceSettings,
+    FileSource,
+    Injection,
+    Job,
+    PicturesJob,
+    RecordingJob,
+    RtspSource,
+    from_json,
+    to_json,
+)
 
 INJECTION = Injection(Path("trigger.png"), place=(0.2, 1.0), size=0.3, opacity=0.5, mode="add")
+PRINTABLE = bytes(range(32, 127)).decode()
 FACES = FaceSettings(model=Path("yunet.onnx"), min_confidence=0.7, min_face_px=40, max_faces=3)
 
 
@@ -19,6 +32,10 @@ FACES = FaceSettings(model=Path("yunet.onnx"), min_confidence=0.7, min_face_px=4
         RecordingJob("lobby", Path(os.fsdecode(b"caf\xe9.mp4"))),
         PicturesJob("gate", (Path("ä b.png"), Path("c.jpg")), each_is_a_face=True, inject=INJECTION),
         PicturesJob("gate", ()),
+        CameraJob("door", RtspSource("rtsp://camera/1"), fps=None),
+        CameraJob("door", RtspSource("rtsps://camera", "me", PRINTABLE, "udp", Path("ca.pem"), "::1"), faces=FACES),
+        CameraJob("door", DeviceSource(Path("/dev/video0"), 640, 480, 15.0), max_pixels=1000, stall_s=9.0),
+        CameraJob("door", FileSource(Path(os.fsdecode(b"caf\xe9.mp4")), loop=True), connect_s=1.0),
     ],
 )
 def test_a_job_comes_back_as_it_was_sent(job: Job) -> None:
@@ -49,3 +66,26 @@ def test_a_recording_job_is_refused_when_its_rate_is_none(fps: float) -> None:
     """A rate of zero frames would never end."""
     with pytest.raises(ValueError, match="fps"):
         RecordingJob("lobby", Path("clip.mp4"), fps=fps)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"fps": 0.0},
+        {"fps": float("nan")},
+        {"max_pixels": 0},
+        {"max_pixels": 1 << 40},
+        {"connect_s": 0.0},
+        {"stall_s": -1.0},
+    ],
+)
+def test_a_camera_job_is_refused_when_out_of_range(change: dict[str, float]) -> None:
+    """A limit that would never end, or never begin, names itself."""
+    with pytest.raises(ValueError, match=next(iter(change))):
+        CameraJob("door", FileSource(Path("clip.mp4")), **change)
+
+
+def test_a_password_is_not_shown_when_a_job_is() -> None:
+    """Tracebacks and logs show values; a password is none of their business."""
+    job = CameraJob("door", RtspSource("rtsp://camera", "me", "s3cret"))
+    assert "s3cret" not in f"{job!r} {job}"

@@ -9,7 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.cameras import wire
-from gateway.values import ClockSource, FaceBox, FaceCrop, FrameFaces, PictureRefused, SourceEnded, SourceOpened
+from gateway.errors import ConfigError, SourceError, SourceReason, SpectragateError
+from gateway.values import (
+    ClockSource,
+    FaceBox,
+    FaceCrop,
+    FrameFaces,
+    PictureRefused,
+    SourceEnded,
+    SourceOpened,
+    SourceProgress,
+)
 
 
 def crop(side: int = 20, square: int = 20) -> FaceCrop:
@@ -49,7 +59,9 @@ PIXELS = bytes(20 * 20 * 3)
         PictureRefused("lobby", 3, "a.png: the file is empty"),
         SourceEnded("lobby", 10, 2, 1),
         wire.Alive(),
+        SourceProgress("lobby", 10, 4, 3, 2, 1),
         wire.Failed("config", "no such model"),
+        wire.Failed("source", "the camera wants another password", SourceReason.AUTH),
     ],
 )
 def test_a_message_comes_back_as_it_was_sent(message: wire.Message) -> None:
@@ -113,7 +125,12 @@ def test_a_prefix_is_refused_when_it_announces_nonsense(prefix: bytes) -> None:
         {"kind": "refused", "seq": 1, "reason": "x" * 5000},
         {"kind": "ended", "frames": [1, 2]},
         {"kind": "ended", "frames": [1, 2, 10**400]},
-        {"kind": "failed", "blame": "us", "reason": ""},
+        {"kind": "failed", "blame": "us", "reason": "", "code": "auth"},
+        {"kind": "failed", "blame": "source", "reason": "", "code": "mood"},
+        {"kind": "failed", "blame": "source", "reason": "", "code": None},
+        {"kind": "failed", "blame": "source", "reason": ""},
+        {"kind": "progress", "frames": [1, 2, 3, 4]},
+        {"kind": "progress", "frames": [1, 2, 3, 4, -1]},
     ],
 )
 def test_a_header_is_refused_when_it_breaks_a_rule(fields: object) -> None:
@@ -142,6 +159,10 @@ def test_a_header_is_refused_when_it_breaks_a_rule(fields: object) -> None:
         {"faces": [[[10, 20, 30, 45, 0.9], 0, 20]]},
         {"faces": [[[10, 20, 30, 45], 20, 20]]},
         {"faces": ["face"]},
+        {"seen": [2.0, 1.0]},
+        {"seen": [-1.0, 1.0]},
+        {"seen": [1.0, None]},
+        {"seen": [1.0]},
     ],
 )
 def test_a_frame_is_refused_when_it_breaks_a_rule(change: dict[str, object]) -> None:
@@ -149,6 +170,31 @@ def test_a_frame_is_refused_when_it_breaks_a_rule(change: dict[str, object]) -> 
     assert isinstance(unpack(HEADER, PIXELS), FrameFaces)
     with pytest.raises(wire.WireError):
         unpack({**HEADER, **change}, PIXELS)
+
+
+def test_a_live_frame_keeps_when_it_was_seen() -> None:
+    """Arrival and finding travel; a recording's frame has neither."""
+    sent = FrameFaces("lobby", 7, 1.5, ClockSource.RTCP_NTP, 640, 360, (), 0, 100.25, 100.5)
+    received = read(wire.pack(sent))
+    assert isinstance(received, FrameFaces)
+    assert (received.arrived_at_s, received.found_at_s) == (100.25, 100.5)
+    assert received.clock_source is ClockSource.RTCP_NTP
+    recorded = read(wire.pack(frame()))
+    assert isinstance(recorded, FrameFaces)
+    assert recorded.arrived_at_s is recorded.found_at_s is None
+
+
+@pytest.mark.parametrize(
+    ("error", "failed"),
+    [
+        (ConfigError("no model"), wire.Failed("config", "no model")),
+        (SourceError("a.mp4: empty"), wire.Failed("source", "a.mp4: empty")),
+        (SourceError("no", SourceReason.TLS), wire.Failed("source", "no", SourceReason.TLS)),
+    ],
+)
+def test_an_error_says_who_must_act_when_it_travels(error: SpectragateError, failed: wire.Failed) -> None:
+    """The operator's errors stay the operator's, and a source's keep their word."""
+    assert wire.failure(error) == failed
 
 
 @pytest.mark.parametrize("payload", [b"", PIXELS[:-1], PIXELS + b"x"])
@@ -184,7 +230,7 @@ def test_the_parent_never_crashes_when_bytes_are_random(header: bytes, payload: 
         wire.unpack(header, payload, camera="lobby", max_faces=4)
 
 
-@given(st.sampled_from(["opened", "frame", "refused", "ended", "failed", "alive"]), st.data())
+@given(st.sampled_from(["opened", "frame", "refused", "progress", "ended", "failed", "alive"]), st.data())
 def test_the_parent_never_crashes_when_a_field_is_hostile(kind: str, data: st.DataObject) -> None:
     """Whatever JSON stands in a field, the answer is a checked message or a WireError."""
     names = [
@@ -196,6 +242,8 @@ def test_the_parent_never_crashes_when_a_field_is_hostile(kind: str, data: st.Da
         "reason",
         "frames",
         "blame",
+        "code",
+        "seen",
         "time",
         "clock",
         "dropped",
@@ -210,6 +258,8 @@ def test_the_parent_never_crashes_when_a_field_is_hostile(kind: str, data: st.Da
         "reason": "",
         "frames": [1, 1, 1],
         "blame": "source",
+        "code": "auth",
+        "seen": [1.0, 2.0],
     }
     try:
         message = unpack({**fields, **changed, "kind": kind}, PIXELS if kind == "frame" else b"")
