@@ -21,7 +21,7 @@ from gateway.contract.bundle import Bundle
 from gateway.contract.calibration import p_value, tracks_needed
 from gateway.contract.messages import ModelIdentity
 from gateway.errors import ConfigError, SourceError
-from gateway.pipeline import Detector
+from gateway.lane import Detector
 from gateway.progress import Bar
 from gateway.screening.screen import prepare
 from gateway.values import FrameFaces, PictureRefused, Quality

@@ -3,17 +3,19 @@
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+from fakes.naming import FactoryCalibration, LiveNames, live_frame
 from fakes.screening import FakeDetector, make_bundle
 from numpy.typing import NDArray
 
 from gateway.contract import messages
 from gateway.contract.bundle import Bundle
 from gateway.errors import DeliveryError, RuntimeFault, SourceError
-from gateway.pipeline import Outcome, Parts, SourceSummary, screen_source
+from gateway.lane import Outcome, Parts, SourceSummary
+from gateway.pipeline import LiveScreening, screen_source
 from gateway.screening import decide
 from gateway.values import (
     ClockSource,
@@ -30,24 +32,6 @@ from gateway.values import (
 CAMERA = "gate"
 
 
-@dataclass
-class FactoryCalibration:
-    """Judges against the bundle's tracks alone and remembers what it was asked and taught, in order."""
-
-    bundle: Bundle
-    heard: list[tuple[str, object]] = field(default_factory=list)
-
-    def reference(self, camera: str, environment: str) -> decide.Reference | None:
-        """Return the factory reference."""
-        self.heard.append(("reference", (camera, environment)))
-        factory = self.bundle.calibration.clean_tracks
-        return decide.choose_reference(asked_rate=0.001, camera=(), environment=(), factory=factory)
-
-    def learn(self, verdict: decide.Verdict, environment: str) -> None:
-        """Remember the track."""
-        self.heard.append(("learn", verdict.track_id))
-
-
 class CountingNames:
     """Names messages by counting."""
 
@@ -61,9 +45,13 @@ class CountingNames:
         """Return camera and track."""
         return f"{camera}-{track_id}"
 
-    def event_id(self, camera: str, track_id: int, number: int) -> str:
+    def alert_event_id(self, said: decide.Announcement, *, number: int, seq: int) -> str:
         """Return camera, track and number."""
-        return f"{camera}-{track_id}-{number}"
+        return f"{said.face.camera}-{said.face.track_id}-{number}"
+
+    def verdict_event_id(self, verdict: decide.Verdict) -> str:
+        """Return camera, track and 0."""
+        return f"{verdict.camera}-{verdict.track_id}-0"
 
     def next_seq(self) -> int:
         """Count."""
@@ -376,3 +364,132 @@ async def test_face_of_another_camera_is_our_own_fault() -> None:
     """A mix-up of cameras must never become a verdict."""
     with pytest.raises(RuntimeFault, match="a face of camera lobby came from the source of gate"):
         await screen(source([frame(0, crop(0, camera="lobby"))]))
+
+
+class GatedDetector(FakeDetector):
+    """Answers only while its gate is open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = asyncio.Event()
+        self.asked = asyncio.Event()
+
+    async def screen(self, pixels_NYXC: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the rule's scores once the gate is open."""
+        self.asked.set()
+        await self.gate.wait()
+        return await super().screen(pixels_NYXC)
+
+
+class Live:
+    """Live screening of one environment, its consumer running until the block ends."""
+
+    def __init__(self, detector: FakeDetector | None = None, *, batch_size: int = 4, max_wait_s: float = 0.01) -> None:
+        bundle = make_bundle()
+        self.outcomes: list[Outcome] = []
+        self.spoke = asyncio.Event()
+        self.parts = Parts(bundle, detector or FakeDetector(), FactoryCalibration(bundle), LiveNames(), batch_size)
+        self.screening = LiveScreening(
+            self.parts, environment="hall", deliver=self._deliver, max_wait_s=max_wait_s, clock=lambda: 1000.0
+        )
+
+    async def _deliver(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+        self.spoke.set()
+
+    async def through(self, *frames: FrameFaces) -> None:
+        """Run the consumer, see the frames, close, and wait until everything is through."""
+        async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+            group.create_task(self.screening.run(), name="screen:hall")
+            for each in frames:
+                await self.screening.see(each)
+            await self.screening.close()
+
+    def alerts_of(self, camera: str) -> list[messages.AlertData]:
+        """The alerts of a camera in order."""
+        return [each.data for each in self.outcomes if isinstance(each, messages.Alert) and each.data.camera == camera]
+
+
+async def test_cameras_of_an_environment_share_batches() -> None:
+    """Faces of several cameras go to the detector together, and each gets its own verdict."""
+    detector = FakeDetector()
+    live = Live(detector, batch_size=4, max_wait_s=10.0)
+    frames = [live_frame(seq, camera=camera) for seq in range(4) for camera in ("gate", "lobby", "dock", "yard")]
+    await live.through(*frames)
+    assert detector.batches == [4, 4, 4, 4]
+    verdicts = [each.data for each in live.outcomes if isinstance(each, messages.Verdict)]
+    assert {(each.camera, each.frames_seen) for each in verdicts} == {
+        (camera, 4) for camera in ("gate", "lobby", "dock", "yard")
+    }
+
+
+async def test_live_batch_does_not_wait_for_more_faces_than_there_are() -> None:
+    """A single face goes out when its wait is over."""
+    live = Live(batch_size=32, max_wait_s=0.01)
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        group.create_task(live.screening.run(), name="screen:hall")
+        await live.screening.see(live_frame(0))
+        await live.spoke.wait()
+        await live.screening.close()
+
+
+async def test_overload_sheds_faces_of_the_busiest_camera_and_never_an_alert() -> None:
+    """With the detector standing still the busiest camera loses its oldest faces, counted; alerts come whole after."""
+    detector = GatedDetector()
+    live = Live(detector, batch_size=4)
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        group.create_task(live.screening.run(), name="screen:hall")
+        for seq in range(4):
+            await live.screening.see(live_frame(seq, camera="calm", white=0.5))
+        await detector.asked.wait()
+        for seq in range(40):
+            await live.screening.see(live_frame(seq, camera="busy", faces=3, white=0.5))
+            await live.screening.see(live_frame(4 + seq, camera="calm")) if seq < 2 else None
+        detector.gate.set()
+        await live.screening.close()
+    calm, busy = live.screening.summaries["calm"], live.screening.summaries["busy"]
+    assert (calm.faces, calm.faces_shed) == (6, 0)
+    assert busy.faces == 120
+    assert busy.faces_shed == 120 - (16 - 2)
+    assert [alert.type for alert in live.alerts_of("calm")] == ["new", "end"]
+    assert sorted(alert.type for alert in live.alerts_of("busy")) == ["end"] * 3 + ["new"] * 3
+    numbers = [each.data.seq for each in live.outcomes if isinstance(each, messages.Alert)]
+    assert numbers == list(range(1, 9))
+
+
+async def test_camera_that_goes_away_ends_its_tracks_and_goes_on_counting() -> None:
+    """The tracks before and after are two, under ids that are never used again."""
+    live = Live()
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        group.create_task(live.screening.run(), name="screen:hall")
+        for life in range(2):
+            for seq in range(3):
+                await live.screening.see(live_frame(seq, time_s=100.0 * life + seq / 5))
+            await live.screening.end_tracks("gate")
+        await live.screening.close()
+    verdicts = [each.data.track_id for each in live.outcomes if isinstance(each, messages.Verdict)]
+    assert verdicts == [1, 2]
+
+
+async def test_camera_that_leaves_is_forgotten_after_its_last_face() -> None:
+    """A camera taken out of the configuration leaves nothing behind, and the last score still finds its line."""
+    detector = GatedDetector()
+    live = Live(detector)
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        group.create_task(live.screening.run(), name="screen:hall")
+        for seq in range(3):
+            await live.screening.see(live_frame(seq))
+        await live.screening.leave("gate")
+        assert set(live.screening.summaries) == {"gate"}
+        detector.gate.set()
+        await live.screening.close()
+    assert live.screening.summaries == {}
+    assert [each.data.camera for each in live.outcomes if isinstance(each, messages.Verdict)] == ["gate"]
+
+
+async def test_failing_detector_ends_live_screening() -> None:
+    """The defect comes out of the consumer."""
+    live = Live(BrokenDetector(), batch_size=1)
+    with pytest.raises(ExceptionGroup) as failure:
+        await live.through(live_frame(0), live_frame(1))
+    assert failure.group_contains(RuntimeFault, match="the session fails")

@@ -16,7 +16,8 @@ from gateway.contract.bundle import Bundle
 from gateway.demo.events import AlertPublished, Calibrated, Listen, Progress, TrackJudged
 from gateway.demo.passages import DemoSettings, Passage, frame_count, passage_at, plan
 from gateway.errors import RuntimeFault
-from gateway.pipeline import Detector, Outcome, Parts, SourceSummary, screen_source
+from gateway.lane import Detector, Outcome, Parts, SourceSummary
+from gateway.pipeline import screen_source
 from gateway.screening import decide
 from gateway.values import FrameFaces, Screening, SourceEvent
 
@@ -161,8 +162,12 @@ class _Naming:
     def alert_id(self, camera: str, track_id: int, start_time_s: float) -> str:
         return messages.alert_id(self._run_id, camera=camera, track_id=track_id, start_time=start_time_s)
 
-    def event_id(self, camera: str, track_id: int, number: int) -> str:
-        return messages.replay_event_id(self._run_id, camera=camera, track_id=track_id, number=number)
+    def alert_event_id(self, said: decide.Announcement, *, number: int, seq: int) -> str:  # noqa: ARG002  (a Protocol's)
+        face = said.face
+        return messages.replay_event_id(self._run_id, camera=face.camera, track_id=face.track_id, number=number)
+
+    def verdict_event_id(self, verdict: decide.Verdict) -> str:
+        return messages.replay_event_id(self._run_id, camera=verdict.camera, track_id=verdict.track_id, number=0)
 
     def next_seq(self) -> int:
         self._seq += 1

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from gateway.contract import messages
-from gateway.pipeline import SourceSummary
+from gateway.lane import SourceSummary
 from gateway.replay.metrics import Judged
 from gateway.replay.recordings import Recording
 from gateway.screening import decide

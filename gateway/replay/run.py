@@ -16,7 +16,8 @@ from gateway.cameras.link import FaceSettings, Injection, RecordingJob, open_sou
 from gateway.contract import messages
 from gateway.contract.bundle import Bundle
 from gateway.errors import ConfigError
-from gateway.pipeline import Detector, Outcome, Parts, SourceSummary, screen_source
+from gateway.lane import Detector, Outcome, Parts, SourceSummary
+from gateway.pipeline import screen_source
 from gateway.replay.labels import WHOLLY_CLEAN, WHOLLY_TRIGGERED, Truth, read_labels
 from gateway.replay.recordings import INJECTED_SUFFIX, Recording, digest, name_recordings
 from gateway.replay.results import Pass, PassResult, ReplayResult, TrackResult
@@ -308,5 +309,9 @@ class _Naming:
     def alert_id(self, camera: str, track_id: int, start_time_s: float) -> str:
         return messages.alert_id(self._origin, camera=camera, track_id=track_id, start_time=start_time_s)
 
-    def event_id(self, camera: str, track_id: int, number: int) -> str:
-        return messages.replay_event_id(self._origin, camera=camera, track_id=track_id, number=number)
+    def alert_event_id(self, said: decide.Announcement, *, number: int, seq: int) -> str:  # noqa: ARG002  (a Protocol's)
+        face = said.face
+        return messages.replay_event_id(self._origin, camera=face.camera, track_id=face.track_id, number=number)
+
+    def verdict_event_id(self, verdict: decide.Verdict) -> str:
+        return messages.replay_event_id(self._origin, camera=verdict.camera, track_id=verdict.track_id, number=0)

@@ -23,7 +23,7 @@ from gateway.demo.passages import TRIGGERS, DemoSettings, plan
 from gateway.demo.recording import drawing
 from gateway.demo.stage import Publish, Stage
 from gateway.demo.tally import Outcome, Tally, tally
-from gateway.pipeline import Detector
+from gateway.lane import Detector
 from gateway.screening import decide
 from gateway.settings import BrokerSettings
 

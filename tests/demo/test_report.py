@@ -12,7 +12,7 @@ from gateway.demo.passages import plan
 from gateway.demo.report import GATE_FILE, LABELS_FILE, REPORT_FOLDER, Run, write_report
 from gateway.demo.stage import CAMERA, Screened
 from gateway.errors import ConfigError
-from gateway.pipeline import SourceSummary
+from gateway.lane import SourceSummary
 from gateway.replay.labels import read_labels
 
 PASSAGES = plan(SMALL, "gate")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from fakes.screening import make_bundle
 
-from gateway.pipeline import SourceSummary
+from gateway.lane import SourceSummary
 from gateway.replay.recordings import Recording
 from gateway.replay.results import Kind, Pass, PassResult, ReplayResult, TrackResult
 from gateway.screening import decide
