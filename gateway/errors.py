@@ -43,5 +43,9 @@ class DeliveryError(SpectragateError):
     """The broker refuses or cannot be reached."""
 
 
+class StorageError(SpectragateError):
+    """The state folder cannot be used, or the disk takes nothing now."""
+
+
 class RuntimeFault(SpectragateError):
     """Our own fault or the device's: the process ends and its supervisor restarts it."""

@@ -60,3 +60,19 @@ class BrokerSettings(BaseModel):
         if self.tls_certfile is not None and self.tls_ca_certs is None:
             raise ValueError("a client certificate needs tls_ca_certs: the certificate of the broker's authority")
         return self
+
+
+class OutboxSettings(BaseModel):
+    """How much of what was published, or still waits, is kept on the disk."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    max_bytes: int = Field(
+        default=64 * 2**20, ge=2**16, le=2**40, description="Most that messages may take; the least important go first."
+    )
+    retention_hours: float = Field(
+        default=168.0, ge=0, le=87_600, description="How long delivered alerts can still be asked for again."
+    )
+    reserve_bytes: int = Field(
+        default=16 * 2**20, ge=0, le=2**30, description="Space kept free for the day the disk is full."
+    )

@@ -1,0 +1,1 @@
+"""The durable state of the gateway: one SQLite file, one thread that writes it."""

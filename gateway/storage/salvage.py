@@ -1,0 +1,210 @@
+"""A damaged state file: set aside, and a new one made of everything in it that can still be read and proved.
+
+Rows of the outbox are found page by page and taken when their checksum holds. What was accepted and is not among them
+becomes a gap, which is announced like any other. The damaged file stays beside the new one.
+"""
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from gateway.storage.database import (
+    Connect,
+    Connection,
+    Degraded,
+    check_identity,
+    connect_to_read,
+    fault_of,
+    numbers_checksum,
+    prepare,
+)
+from gateway.storage.gaps import add_gap, missing_ranges
+from gateway.storage.pages import records
+from gateway.storage.rows import COLUMNS, read
+
+_DONE = ".salvaged"
+_UNDER_WAY = ".salvaging"
+_MARGIN = 1000  # numbers skipped where nobody can tell any more which were given
+_OUTBOX_COLUMNS = len(COLUMNS.split(","))
+_OTHER_TABLES = {
+    "calibration": "number, camera, environment, statistic, alert_id, time_s",
+    "switches": "camera, enabled, time_s",
+    "retained": "topic, kind, payload, camera, time_s",
+    "markers": "name, value, time_s",
+    "gaps": "number, from_seq, to_seq, count, reason, time_s, announced",
+}
+
+_log = structlog.get_logger()
+
+
+def is_sound(path: Path, connect: Connect) -> bool:
+    """Return whether SQLite finds nothing wrong with the file.
+
+    Raises:
+        StorageError: It is another program's.
+        sqlite3.Error: The disk cannot be read; that says nothing of the file.
+    """
+    if path.with_name(path.name + _DONE).exists():
+        return False  # killed while it was replaced
+    if not path.exists() or path.stat().st_size == 0:
+        return True
+    try:
+        connection = connect(path)
+        try:
+            check_identity(connection, path)
+            return bool(connection.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok")
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        if fault_of(error, path.parent) not in {Degraded.CORRUPT, None}:
+            raise
+        return False
+
+
+def set_aside(path: Path, *, now_s: float | None = None) -> Path:
+    """Put a salvaged file in the place of a damaged one; return where the damaged one lies now.
+
+    Killed anywhere, the next call begins again or goes on: the damaged file leaves its place last.
+    """
+    now_s = time.time() if now_s is None else now_s
+    done = path.with_name(path.name + _DONE)
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now_s))
+    kept = path.with_name(f"{path.name}.corrupt-{stamp}")
+    if not done.exists():
+        _salvage(path, now_s)
+    for suffix in ("", "-wal"):
+        with suppress(FileNotFoundError, FileExistsError):
+            os.link(path.with_name(path.name + suffix), kept.with_name(kept.name + suffix))
+    for suffix in ("-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    done.replace(path)
+    _sync_folder(path.parent)
+    return kept
+
+
+def _salvage(path: Path, now_s: float) -> None:
+    under_way = path.with_name(path.name + _UNDER_WAY)
+    for suffix in ("", "-wal", "-shm"):
+        under_way.with_name(under_way.name + suffix).unlink(missing_ok=True)
+    fresh = sqlite3.connect(under_way, isolation_level=None)
+    try:
+        prepare(fresh, under_way)
+        fresh.execute("PRAGMA journal_mode=DELETE").fetchall()
+        fresh.execute("BEGIN IMMEDIATE")
+        _fill(fresh, path, now_s)
+        fresh.execute("COMMIT")
+    finally:
+        fresh.close()
+    under_way.chmod(0o600)
+    under_way.replace(path.with_name(path.name + _DONE))
+    _sync_folder(path.parent)
+
+
+def _fill(fresh: sqlite3.Connection, path: Path, now_s: float) -> None:
+    rows = _proved_rows(path)
+    waiting, numbers = _rest_of(path, fresh)
+    last_seq, floor_seq = numbers or (0, 0)
+    seqs = sorted(columns[1] for columns in rows.values() if columns[1] is not None)
+    announced = [tuple(gap) for gap in fresh.execute("SELECT from_seq, to_seq FROM gaps").fetchall()]
+    if numbers is None:
+        known = max([*seqs, *(to for _from, to in announced)], default=0)
+        last_seq, floor_seq = known + _MARGIN, min(seqs, default=1)
+    last_seq = max([last_seq, *seqs])
+    for columns in rows.values():
+        fresh.execute(f"INSERT INTO outbox ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", columns)  # noqa: S608
+        if waiting is None or columns[0] in waiting:
+            held = 0 if waiting is None else waiting[columns[0]]
+            fresh.execute("INSERT INTO waiting (row, rank, held) VALUES (?, ?, ?)", (columns[0], columns[3], held))
+    lost = missing_ranges(seqs, announced, floor_seq, last_seq)
+    for from_seq, to_seq in lost:
+        add_gap(fresh, (from_seq, to_seq), count=to_seq - from_seq + 1, reason="corrupted", time_s=now_s)
+    depth = fresh.execute("SELECT count(*) FROM waiting").fetchone()[0]
+    size = sum(columns[9] for columns in rows.values())
+    crc = numbers_checksum(last_seq, floor_seq)
+    fresh.execute("DELETE FROM numbers")
+    fresh.execute("INSERT INTO numbers VALUES (1, ?, ?, ?, ?, ?)", (last_seq, floor_seq, depth, size, crc))
+    _log.error("state_file_corrupted", file=str(path), recovered=len(rows), lost=sum(b - a + 1 for a, b in lost))
+
+
+def _proved_rows(path: Path) -> dict[int, tuple[Any, ...]]:
+    """Return the columns of every row whose checksum holds; of two with one number, the one accepted later."""
+    found: dict[int, tuple[Any, ...]] = {}
+    by_seq: dict[int, int] = {}
+    for row, (_, *values) in records(path, _OUTBOX_COLUMNS):
+        if not isinstance(values[7], int | float):
+            continue
+        values[7] = float(values[7])  # SQLite stores a whole number without its point
+        columns = (row, *values)
+        if row in found and found[row][8] > columns[8]:
+            continue
+        if read(columns) is None:
+            continue
+        other = by_seq.get(columns[1], row) if columns[1] is not None else row
+        if other != row and found[other][8] > columns[8]:
+            continue
+        if other != row:
+            del found[other]
+        if columns[1] is not None:
+            by_seq[columns[1]] = row
+        found[row] = columns
+    return dict(sorted(found.items()))
+
+
+def _rest_of(path: Path, fresh: Connection) -> tuple[dict[int, int] | None, tuple[int, int] | None]:
+    """Copy the other tables as far as they can be read; return what waits, and the numbers, or None for either."""
+    try:
+        damaged = connect_to_read(path)
+    except sqlite3.Error:
+        return None, None
+    try:
+        for table, columns in _OTHER_TABLES.items():
+            marks = ",".join("?" * len(columns.split(",")))
+            for values in _both_ways(damaged, f"SELECT {columns} FROM {table}"):  # noqa: S608
+                with suppress(sqlite3.Error):
+                    fresh.execute(f"INSERT OR IGNORE INTO {table} ({columns}) VALUES ({marks})", values)  # noqa: S608
+        return _waiting_of(damaged), _numbers_of(damaged)
+    finally:
+        with suppress(sqlite3.Error):
+            damaged.close()
+
+
+def _both_ways(damaged: Connection, select: str) -> Iterator[Any]:
+    """Yield rows from the front up to the damage, and from the back up to it."""
+    for order in ("1", "1 DESC"):
+        try:
+            yield from damaged.execute(f"{select} ORDER BY {order}")
+        except (sqlite3.Error, UnicodeDecodeError, OverflowError):
+            continue
+        return
+
+
+def _waiting_of(damaged: Connection) -> dict[int, int] | None:
+    """Return what waits for delivery; None where not all of it can be told: then everything is sent once more."""
+    try:
+        rows = dict(damaged.execute("SELECT row, held FROM waiting").fetchall())
+        expected = damaged.execute("SELECT depth FROM numbers").fetchone()
+    except (sqlite3.Error, UnicodeDecodeError, OverflowError):
+        return None
+    return rows if expected is not None and len(rows) == expected[0] else None
+
+
+def _numbers_of(damaged: Connection) -> tuple[int, int] | None:
+    try:
+        last_seq, floor_seq, crc = damaged.execute("SELECT last_seq, floor_seq, crc FROM numbers").fetchone()
+    except (sqlite3.Error, TypeError, UnicodeDecodeError, OverflowError):
+        return None
+    return (last_seq, floor_seq) if crc == numbers_checksum(last_seq, floor_seq) else None
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

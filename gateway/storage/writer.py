@@ -1,0 +1,325 @@
+"""The one thread that writes the state file: calls that wait while a commit runs go into the next one together.
+
+A disk that takes nothing is waited for: the group under way is kept and tried again, what comes in meanwhile queues up
+behind it, and reading goes on. Nothing is dropped here; who may wait, and how many, is decided by those who call.
+"""
+
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from gateway.errors import SpectragateError, StorageError
+from gateway.storage.database import FILE_NAME, Connect, Connection, Degraded, fault_of, fault_of_os, prepare
+from gateway.storage.failpoints import fail_point
+from gateway.storage.reserve import Reserve
+from gateway.storage.salvage import is_sound, set_aside
+
+GROUP = 256
+MAX_QUEUED = 4096
+_FIRST_DELAY_S = 0.05
+_LAST_DELAY_S = 1.0
+
+_log = structlog.get_logger()
+
+Work = Callable[[Connection], Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Call:
+    """Work and where its result is waited for."""
+
+    work: Work
+    writes: bool
+    answer: Future[Any] = field(default_factory=Future)
+
+
+class Writer:
+    """Owns connection, thread and reserve. `announce` is called on the thread with each new state of the disk."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        connect: Connect,
+        reserve_bytes: int,
+        announce: Callable[[Degraded | None], None],
+    ) -> None:
+        self.relief: Work | None = None
+        self.degraded: Degraded | None = None
+        self._path = folder / FILE_NAME
+        self._connect = connect
+        self._reserve = Reserve(folder, reserve_bytes)
+        self._announce = announce
+        self._connection: Connection | None = None
+        self._queue: deque[Call] = deque()
+        self._group: list[Call] = []  # could not be written yet
+        self._news = threading.Condition()
+        self._closing = False
+        self._is_damaged = self._is_suspect = False
+        self._retry_at_s: float | None = None
+        self._delay_s = _FIRST_DELAY_S
+        self._opened: Future[None] = Future()
+        # A daemon: a disk that hangs must not keep the process from ending.
+        self._thread = threading.Thread(target=self._run, name="storage", daemon=True)
+
+    def start(self) -> Future[None]:
+        """Start the thread; the future resolves when the file is open, or holds why it is not."""
+        self._thread.start()
+        return self._opened
+
+    def put(self, call: Call) -> None:
+        """Queue a call, from any thread.
+
+        Raises:
+            StorageError: Too many wait already, or it is closed.
+        """
+        with self._news:
+            if self._closing:
+                raise StorageError(f"{self._path} is closed")
+            if len(self._queue) >= MAX_QUEUED:
+                raise StorageError(
+                    f"{self._path}: {MAX_QUEUED} calls wait already; the disk is too slow or takes nothing"
+                )
+            self._queue.append(call)
+            self._news.notify()
+
+    def close(self, within_s: float) -> bool:
+        """Write what waits, close the file and end the thread; return whether that was done in time."""
+        with self._news:
+            self._closing = True
+            self._news.notify()
+        self._thread.join(within_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            self._open_first()
+            while self._step():
+                pass
+        finally:
+            self._fail_all()
+            self._disconnect()
+
+    def _open_first(self) -> None:
+        try:
+            try:
+                self._reopen()
+            except (sqlite3.Error, OSError):
+                # A full disk has no room for SQLite's shared memory either.
+                self._reserve.drop()
+                self._reopen()
+        except (sqlite3.Error, OSError) as error:
+            words = f"{self._path} cannot be opened: {error}. Check the disk and who owns it"
+            self._refuse_to_open(StorageError(words))
+            return
+        except SpectragateError as error:
+            self._refuse_to_open(error)
+            return
+        if not self._reserve.take():
+            self._degrade(Degraded.DISK_FULL)
+            self._retry_at_s = time.monotonic() + _LAST_DELAY_S
+        self._opened.set_result(None)
+        fail_point("storage.after_open")
+
+    def _refuse_to_open(self, error: SpectragateError) -> None:
+        self._closing = True
+        self._opened.set_exception(error)
+
+    def _reopen(self) -> None:
+        """Open the file; a damaged one is set aside, and a new one is made of what can be read of it."""
+        fail_point("storage.before_open")
+        self._disconnect()
+        if self._is_damaged or not is_sound(self._path, self._connect):
+            set_aside(self._path)
+            self._is_damaged = False
+        self._connection = connection = self._connect(self._path)
+        self._path.chmod(0o600)
+        prepare(connection, self._path)
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(sqlite3.Error):
+                connection.close()
+
+    def _step(self) -> bool:
+        """Serve what waits; return whether there may be more."""
+        calls = self._next_calls()
+        reads = [call for call in calls if not call.writes]
+        self._group += [call for call in calls if call.writes]
+        for call in reads:
+            self._read(call)
+        if self._retry_at_s is not None and time.monotonic() < self._retry_at_s and not self._closing:
+            return True
+        if self._group or self.degraded is not None:
+            self._write_or_wait()
+        with self._news:
+            return not self._closing or bool(self._queue)
+
+    def _next_calls(self) -> list[Call]:
+        """Wait for calls or for the time of the next attempt; while a group waits for the disk, take reads alone."""
+        with self._news:
+            while not self._closing:
+                due_s = None if self._retry_at_s is None else self._retry_at_s - time.monotonic()
+                if self._may_take() or (due_s is not None and due_s <= 0):
+                    break
+                self._news.wait(due_s)
+            if not self._group:
+                return [self._queue.popleft() for _ in range(min(GROUP, len(self._queue)))]
+            reads = [call for call in self._queue if not call.writes]
+            self._queue = deque(call for call in self._queue if call.writes)
+            return reads
+
+    def _may_take(self) -> bool:
+        return any(not call.writes for call in self._queue) if self._group else bool(self._queue)
+
+    def _read(self, call: Call) -> None:
+        try:
+            if self._connection is None:
+                self._reopen()
+            result = call.work(self._open_connection())
+        except (sqlite3.Error, OSError) as error:
+            call.answer.set_exception(StorageError(f"{self._path} cannot be read: {error}"))
+            if self._fault_of(error) is Degraded.CORRUPT:
+                self._is_damaged = True
+                self._disconnect()
+            return
+        call.answer.set_result(result)
+
+    def _fault_of(self, error: sqlite3.Error | OSError) -> Degraded | None:
+        return fault_of(error, self._path.parent) if isinstance(error, sqlite3.Error) else fault_of_os(error)
+
+    def _write_or_wait(self) -> None:
+        """Commit the group, or say what is wrong with the disk and when to try again."""
+        group = list(self._group)
+        try:
+            self._recover()
+            results = self._commit(group)
+        except (sqlite3.Error, OSError) as error:
+            self._roll_back()
+            fault = self._fault_of(error)
+            if fault is None:
+                self._commit_one_by_one(group, error)
+            else:
+                self._on_fault(fault, error)
+            return
+        self._group.clear()
+        self._on_written()
+        for call, result in zip(group, results, strict=True):
+            call.answer.set_result(result)
+
+    def _commit(self, group: Sequence[Call]) -> list[Any]:
+        connection = self._open_connection()
+        if not group:
+            return []
+        connection.execute("BEGIN IMMEDIATE")
+        fail_point("storage.after_begin")
+        results = [call.work(connection) for call in group]
+        fail_point("outbox.before_commit")
+        connection.execute("COMMIT")
+        fail_point("outbox.after_commit")
+        return results
+
+    def _commit_one_by_one(self, group: Sequence[Call], error: sqlite3.Error | OSError) -> None:
+        """One call of the group is wrong in itself: the others must not fail with it."""
+        self._group.clear()
+        if len(group) == 1:
+            group[0].answer.set_exception(error)
+            return
+        for index, call in enumerate(group):
+            self._group = [call]
+            self._write_or_wait()
+            if self._group:  # the disk has failed meanwhile
+                self._group += group[index + 1 :]
+                return
+
+    def _open_connection(self) -> Connection:
+        if self._connection is None:
+            raise sqlite3.OperationalError("the state file is not open")
+        return self._connection
+
+    def _roll_back(self) -> None:
+        if self._connection is not None:
+            with suppress(sqlite3.Error):  # SQLite has done it itself after most errors
+                self._connection.execute("ROLLBACK")
+
+    def _recover(self) -> None:
+        """After an I/O error, put all that is in the log on the disk before anything is built upon it.
+
+        Pages whose writing failed are clean in the kernel's memory and would be lost with the power: a checkpoint
+        writes and syncs what they held.
+        """
+        if self._connection is None:
+            self._reopen()
+        if self._is_suspect:
+            self._open_connection().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            fail_point("storage.after_checkpoint")
+            self._is_suspect = False
+
+    def _on_fault(self, fault: Degraded, error: sqlite3.Error | OSError) -> None:
+        self._degrade(fault, str(error))
+        if fault is Degraded.DISK_FULL and self._make_room():
+            self._retry_at_s = time.monotonic()
+            return
+        if fault is Degraded.CORRUPT:
+            self._is_damaged = True
+            self._disconnect()
+        elif fault is Degraded.IO_ERROR:
+            self._is_suspect = True
+            if self._delay_s >= _LAST_DELAY_S:  # what was opened may never work again: a disk that came back is another
+                self._disconnect()
+        self._retry_at_s = time.monotonic() + self._delay_s
+        self._delay_s = min(2 * self._delay_s, _LAST_DELAY_S)
+
+    def _make_room(self) -> bool:
+        """Give up the reserve; then, and whenever the disk is full again, what was delivered already goes."""
+        if self._reserve.drop():
+            _log.warning("reserve_dropped", file=str(self._path))
+            return True
+        if self.relief is None or self._connection is None:
+            return False
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            freed = self.relief(self._connection)
+            self._connection.execute("COMMIT")
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except sqlite3.Error:
+            self._roll_back()
+            return False
+        return bool(freed)
+
+    def _on_written(self) -> None:
+        """The disk takes what it gets; it is well again when the reserve is back too."""
+        self._delay_s, self._retry_at_s = _FIRST_DELAY_S, None
+        if self.degraded is None:
+            return
+        if self._reserve.take():
+            self.degraded = None
+            _log.info("storage_recovered", file=str(self._path))
+            self._announce(None)
+            return
+        self._degrade(Degraded.DISK_FULL)
+        self._retry_at_s = time.monotonic() + _LAST_DELAY_S
+
+    def _degrade(self, fault: Degraded, reason: str = "no room for the reserve") -> None:
+        if self.degraded is fault:
+            return
+        self.degraded = fault
+        _log.error("storage_degraded", file=str(self._path), state=fault.value, reason=reason)
+        self._announce(fault)
+
+    def _fail_all(self) -> None:
+        with self._news:
+            self._closing = True
+            calls, self._queue, self._group = [*self._group, *self._queue], deque(), []
+        for call in calls:
+            call.answer.set_exception(StorageError(f"{self._path} was closed before this could be stored"))
