@@ -7,20 +7,11 @@ JSON Schema draft 07 and 2020-12 share, because AsyncAPI speaks draft 07.
 import json
 from typing import Any, Literal, NamedTuple
 
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from gateway.contract import topics
-from gateway.contract.examples import EXAMPLES
-from gateway.contract.messages import (
-    CLOUDEVENTS_TYPE,
-    JSON_TYPE,
-    Alert,
-    CameraStatus,
-    Message,
-    Stats,
-    Verdict,
-    to_bytes,
-)
+from gateway.contract import messages, topics
+from gateway.contract.examples import EXAMPLES, REQUESTS
 
 CONTRACT_VERSION = "1.0.0"
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -32,10 +23,11 @@ class _Channel(NamedTuple):
     """One topic: what goes there and how it is delivered; plain words where it is not a message of ours."""
 
     address: str
-    content: type[Message] | tuple[str, ...]
+    content: tuple[type[BaseModel] | str, ...]
     summary: str
     qos: Literal[0, 1] = 1
     retain: bool = False
+    asked: bool = False  # others send it, the box receives
 
 
 _TOPICS = topics.Topics("{prefix}")
@@ -46,11 +38,19 @@ _CHANNELS = {
         summary="Whether the box is there: online on every connect, stopped on a clean exit, offline as its last will.",
         retain=True,
     ),
-    "alerts": _Channel(_TOPICS.alerts, Alert, summary="Every change of a triggered track."),
-    "verdicts": _Channel(_TOPICS.verdicts, Verdict, summary="Every finished track; off unless asked for."),
-    "stats": _Channel(_TOPICS.stats, Stats, summary="What was counted since the start, once a minute.", qos=0),
+    "alerts": _Channel(
+        _TOPICS.alerts,
+        (messages.Alert, messages.Notice),
+        summary="Every change of a triggered track, and what became of such messages; numbered by `seq`.",
+    ),
+    "verdicts": _Channel(
+        _TOPICS.verdicts, (messages.Verdict,), summary="Every finished track; off unless `mqtt.verdicts` asks for it."
+    ),
+    "stats": _Channel(
+        _TOPICS.stats, (messages.Stats,), summary="What was counted since the start, once a minute.", qos=0
+    ),
     "cameraStatus": _Channel(
-        _TOPICS.status("camera"), CameraStatus, summary="Whether a camera is watched.", retain=True
+        _TOPICS.status("camera"), (messages.CameraStatus,), summary="Whether a camera is watched.", retain=True
     ),
     "cameraAlert": _Channel(
         _TOPICS.alert("camera"),
@@ -58,19 +58,54 @@ _CHANNELS = {
         summary="Whether a triggered face is in front of the camera.",
         retain=True,
     ),
+    "cameraEnabledState": _Channel(
+        _TOPICS.enabled_state("camera"),
+        (topics.ON, topics.OFF),
+        summary="Whether a camera is switched on.",
+        retain=True,
+    ),
+    "cameraEnabledSet": _Channel(
+        _TOPICS.enabled_set("camera"),
+        (topics.ON, topics.OFF),
+        summary="Switches a camera for good; obeyed with `mqtt.commands: true` only, and told as a notice.",
+        asked=True,
+    ),
+    "replay": _Channel(
+        _TOPICS.replay,
+        (messages.ReplayRequest,),
+        summary="Asks for alerts and notices again, by their numbers.",
+        asked=True,
+    ),
+    "replayed": _Channel(
+        _TOPICS.replayed,
+        (messages.Alert, messages.Notice, messages.ReplayEnd),
+        summary="What was asked for: the bytes first published, in the order of their numbers, then an end.",
+    ),
+    "feedback": _Channel(
+        _TOPICS.feedback("alert_id"),
+        ("false_positive", "confirmed", messages.Feedback),
+        summary="What people say of an alert; obeyed with `mqtt.commands: true` only, and told as a notice.",
+        asked=True,
+    ),
 }
-_SCHEMA_FILES: dict[type[Message], str] = {
-    Alert: "alert",
-    Verdict: "verdict",
-    CameraStatus: "camera_status",
-    Stats: "stats",
+_SCHEMA_FILES: dict[type[BaseModel], str] = {
+    messages.Alert: "alert",
+    messages.Notice: "notice",
+    messages.Verdict: "verdict",
+    messages.CameraStatus: "camera_status",
+    messages.Stats: "stats",
+    messages.ReplayRequest: "replay_request",
+    messages.ReplayEnd: "replay_end",
+    messages.Feedback: "feedback",
 }
+_CLOUD_EVENTS = (messages.Alert, messages.Notice, messages.Verdict)
 _PARAMETERS: Json = {
     "prefix": {
         "description": "`mqtt.topic_prefix` of the box, unique per box; it may have several segments.",
         "default": "spectragate",
     },
     "camera": {"description": "The camera's name in the configuration.", "examples": ["lobby"]},
+    "alert_id": {"description": "The `alert_id` of an alert.", "examples": ["3f0c7c1d2b9a4e58"]},
 }
 
 
@@ -84,7 +119,7 @@ def _text(document: Json) -> str:
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
-def _schema(model: type[Message]) -> Json:
+def _schema(model: type[BaseModel]) -> Json:
     schema = _without_titles(model.model_json_schema(mode="serialization"))
     address = f"urn:spectragate:schema:{_SCHEMA_FILES[model]}:v1"
     return {"$schema": _DIALECT, "$id": address, "title": model.__name__, **schema}
@@ -106,16 +141,20 @@ def _asyncapi() -> Json:
         "info": {
             "title": "Spectragate over MQTT",
             "version": CONTRACT_VERSION,
-            "description": "What a Spectragate box publishes. QoS 1 delivers at least once: drop duplicates by `id`.",
+            "description": "What a box publishes and listens to. QoS 1 delivers at least once: drop duplicates by `id`.",
             "license": {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
         },
-        "defaultContentType": JSON_TYPE,
+        "defaultContentType": messages.JSON_TYPE,
         "servers": {"broker": _server()},
         "channels": {name: _channel(name, channel) for name, channel in _CHANNELS.items()},
-        "operations": {f"publish{name[0].upper()}{name[1:]}": _operation(name) for name in _CHANNELS},
+        "operations": {
+            _operation_name(name, channel): _operation(name, channel) for name, channel in _CHANNELS.items()
+        },
         "components": {
             "parameters": _PARAMETERS,
-            "messages": {name: _message(channel) for name, channel in _CHANNELS.items()},
+            "messages": {
+                key: message for name, channel in _CHANNELS.items() for key, message in _messages(name, channel).items()
+            },
             "schemas": _without_titles(generated["$defs"]),
         },
     }
@@ -134,39 +173,44 @@ def _server() -> Json:
 
 
 def _channel(name: str, channel: _Channel) -> Json:
-    address = channel.address.replace("/camera/", "/{camera}/")
+    address = channel.address.replace("/camera/", "/{camera}/").replace("/alert_id/", "/{alert_id}/")
     return {
         "address": address,
         "summary": channel.summary,
-        "messages": {name: {"$ref": f"#/components/messages/{name}"}},
+        "messages": {key: {"$ref": f"#/components/messages/{key}"} for key in _messages(name, channel)},
         "parameters": {
             name: {"$ref": f"#/components/parameters/{name}"} for name in _PARAMETERS if f"{{{name}}}" in address
         },
     }
 
 
-def _operation(name: str) -> Json:
-    channel = _CHANNELS[name]
+def _operation_name(name: str, channel: _Channel) -> str:
+    return f"{'take' if channel.asked else 'publish'}{name[0].upper()}{name[1:]}"
+
+
+def _operation(name: str, channel: _Channel) -> Json:
     return {
-        "action": "send",
+        "action": "receive" if channel.asked else "send",
         "channel": {"$ref": f"#/channels/{name}"},
         "summary": channel.summary,
-        "messages": [{"$ref": f"#/channels/{name}/messages/{name}"}],
+        "messages": [{"$ref": f"#/channels/{name}/messages/{key}"} for key in _messages(name, channel)],
         "bindings": {"mqtt": {"qos": channel.qos, "retain": channel.retain, "bindingVersion": "0.2.0"}},
     }
 
 
-def _message(channel: _Channel) -> Json:
-    if isinstance(channel.content, tuple):
-        return {"contentType": "text/plain", "payload": {"type": "string", "enum": list(channel.content)}}
-    model = channel.content
+def _messages(name: str, channel: _Channel) -> dict[str, Json]:
+    """Return what goes over a channel by name: each model under its own, plain words under the channel's."""
+    words = [item for item in channel.content if isinstance(item, str)]
+    plain = {name: {"contentType": "text/plain", "payload": {"type": "string", "enum": words}}} if words else {}
+    return plain | {item.__name__: _message(item) for item in channel.content if not isinstance(item, str)}
+
+
+def _message(model: type[BaseModel]) -> Json:
+    sent = {name: json.loads(messages.to_bytes(each)) for name, each in EXAMPLES.items() if type(each) is model}
+    asked = {name: each.model_dump(mode="json") for name, each in REQUESTS.items() if type(each) is model}
     return {
         "title": model.__name__,
-        "contentType": CLOUDEVENTS_TYPE if model in (Alert, Verdict) else JSON_TYPE,
+        "contentType": messages.CLOUDEVENTS_TYPE if model in _CLOUD_EVENTS else messages.JSON_TYPE,
         "payload": {"$ref": f"#/components/schemas/{model.__name__}"},
-        "examples": [
-            {"name": name, "payload": json.loads(to_bytes(example))}
-            for name, example in EXAMPLES.items()
-            if isinstance(example, model)
-        ],
+        "examples": [{"name": name, "payload": payload} for name, payload in (sent | asked).items()],
     }

@@ -4,13 +4,27 @@ from gateway.contract.messages import (
     Alert,
     AlertData,
     Band,
+    BrokerStats,
     CameraStats,
     CameraStatus,
+    Command,
+    Degraded,
+    EnvironmentStats,
     Evidence,
+    Feedback,
+    Flood,
+    Gap,
     LatencyMs,
     Message,
     ModelIdentity,
+    Notice,
+    NoticeData,
+    OutboxStats,
     Promise,
+    Recovered,
+    ReplayEnd,
+    ReplayRequest,
+    SeverityCounts,
     Stats,
     Verdict,
     VerdictData,
@@ -101,6 +115,11 @@ _UNSURE = VerdictData(
     replay=True,
 )
 
+
+def _notice(data: NoticeData) -> Notice:
+    return Notice.of(data, event_id=live_event_id(_CLIENT, data.seq), source=f"spectragate/{_CLIENT}")
+
+
 EXAMPLES: dict[str, Message] = {
     "a track is triggered": Alert.of(
         _NEW_ALERT, event_id=live_event_id(_CLIENT, _NEW_ALERT.seq), source=f"spectragate/{_CLIENT}"
@@ -113,10 +132,32 @@ EXAMPLES: dict[str, Message] = {
     "a track with too few usable faces": Verdict.of(
         _UNSURE, event_id=replay_event_id(_RECORDING, camera="gate", track_id=3, number=0), source="spectragate/replay"
     ),
+    "messages that are gone": _notice(
+        Gap(seq=43, time=1_769_860_950.0, from_seq=38, to_seq=41, count=3, reason="evicted")
+    ),
+    "too many alerts of one camera": _notice(
+        Flood(
+            seq=44,
+            time=1_769_860_960.0,
+            camera="gate",
+            from_seq=21,
+            to_seq=37,
+            count=16,
+            held=((21, 30), (32, 37)),
+            severities=SeverityCounts(watch=14, alert=2, critical=0),
+        )
+    ),
+    "a command was obeyed": _notice(
+        Command(seq=45, time=1_769_860_970.0, command="enabled", value="OFF", camera="lobby", alert_id=None)
+    ),
+    "the disk is full": _notice(Degraded(seq=46, time=1_769_860_980.0, part="outbox", reason="disk_full")),
+    "the disk has room again": _notice(
+        Recovered(seq=47, time=1_769_860_990.0, part="outbox", reason="disk_full", since=1_769_860_980.0)
+    ),
     "a camera without a picture": CameraStatus(
         camera="lobby",
         state="offline",
-        reason="no_keyframe",
+        reason="stalled",
         since=1_769_860_900.0,
         calibration="factory",
         promise=_PROMISE,
@@ -125,22 +166,45 @@ EXAMPLES: dict[str, Message] = {
         time=1_769_864_400.0,
         uptime_s=3600.0,
         product_version="0.1.0",
-        model=_MODEL,
         device="cpu",
-        messages_published=12,
-        messages_waiting=0,
+        environments=(EnvironmentStats(environment="indoor", model=_MODEL),),
+        outbox=OutboxStats(depth=3, oldest_s=0.75, bytes=1_310_720, last_seq=45, evicted=0, degraded=None),
+        broker=BrokerStats(
+            state="online",
+            reason=None,
+            protocol="5",
+            connects=2,
+            taken_over=0,
+            published=42,
+            refused=0,
+            requests_dropped=0,
+            commands_ignored=1,
+        ),
         cameras=(
             CameraStats(
                 camera="lobby",
+                frames_received=90_010,
                 frames_looked_at=18_000,
                 frames_skipped=72_000,
+                frames_replaced=7,
                 frames_damaged=3,
                 faces_found=2_450,
                 faces_dropped=0,
+                faces_shed=0,
+                frame_age_ms=41.5,
                 tracks_clean=118,
                 tracks_triggered=1,
                 tracks_unsure=6,
+                alerts_held=0,
             ),
         ),
     ),
+    "a replay is over": ReplayEnd(
+        requester="desk-1", from_seq=40, to_seq=45, answered_to_seq=45, sent=5, missing=((43, 43),), last_seq=45
+    ),
+}
+
+REQUESTS: dict[str, ReplayRequest | Feedback] = {
+    "numbers are missing": ReplayRequest(from_seq=40, to_seq=45, requester="desk-1"),
+    "it was nothing": Feedback(feedback="false_positive", note="sun on the glass"),
 }

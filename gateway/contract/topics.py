@@ -1,7 +1,8 @@
-"""The MQTT topics, built in one place; and which camera names they leave free."""
+"""The MQTT topics, built and read in one place; and which camera names they leave free."""
 
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 MAX_NAME_LENGTH = 64
 MAX_PREFIX_LENGTH = 200
@@ -75,7 +76,7 @@ def _is_segment(segment: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """Every topic this box publishes on. Raises ValueError for a prefix or a camera name that cannot be used."""
+    """Every topic of this box. Raises ValueError for a prefix or a name that cannot be used."""
 
     prefix: str
 
@@ -90,7 +91,7 @@ class Topics:
 
     @property
     def alerts(self) -> str:
-        """One `messages.Alert` per change of a triggered track."""
+        """One `messages.Alert` per change of a triggered track, and `messages.Notice` in the same line of numbers."""
         return f"{self.prefix}/alerts"
 
     @property
@@ -110,3 +111,54 @@ class Topics:
     def alert(self, camera: str) -> str:
         """Return where `ON` and `OFF` go: whether a triggered face is in front of the camera; retained."""
         return f"{self.prefix}/{check_camera_name(camera)}/alert"
+
+    def enabled_set(self, camera: str) -> str:
+        """Return where `ON` and `OFF` switch a camera, where commands are obeyed."""
+        return f"{self.prefix}/{check_camera_name(camera)}/enabled/set"
+
+    def enabled_state(self, camera: str) -> str:
+        """Return where the box says whether a camera is switched on; retained."""
+        return f"{self.prefix}/{check_camera_name(camera)}/enabled/state"
+
+    @property
+    def replay(self) -> str:
+        """Where a `requests.ReplayRequest` asks for alerts again."""
+        return f"{self.alerts}/replay"
+
+    @property
+    def replayed(self) -> str:
+        """Where they come: the bytes first published, then a `messages.ReplayEnd`."""
+        return f"{self.alerts}/replayed"
+
+    def feedback(self, alert_id: str) -> str:
+        """Return where an alert is judged by people, with a `requests.Feedback`."""
+        return f"{self.alerts}/{check_name(alert_id)}/feedback"
+
+    @property
+    def requests(self) -> tuple[str, ...]:
+        """What the box subscribes to."""
+        return self.replay, f"{self.prefix}/+/enabled/set", f"{self.alerts}/+/feedback"
+
+    def asked(self, topic: str) -> "Asked | None":
+        """Return what a message on a topic asks for, or None where it is none of `requests`."""
+        if not topic.startswith(f"{self.prefix}/"):
+            return None
+        try:
+            match topic.removeprefix(f"{self.prefix}/").split("/"):
+                case ["alerts", "replay"]:
+                    return Asked("replay")
+                case [camera, "enabled", "set"]:
+                    return Asked("enabled", check_camera_name(camera))
+                case ["alerts", alert_id, "feedback"]:
+                    return Asked("feedback", check_name(alert_id))
+        except ValueError:
+            return None
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a topic asks for; `name` is the camera to switch or the alert that is judged."""
+
+    what: Literal["replay", "enabled", "feedback"]
+    name: str = ""

@@ -3,7 +3,7 @@
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jsonschema
 import pytest
@@ -13,6 +13,7 @@ from gateway.contract import topics
 from gateway.contract.asyncapi import documents
 from gateway.contract.examples import EXAMPLES
 from gateway.contract.messages import Alert, Message, parse, to_bytes
+from gateway.contract.requests import Judgement
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 DOCUMENTS = {name: json.loads(text) for name, text in documents().items()}
@@ -119,8 +120,13 @@ def test_asyncapi_channels_when_compared_with_the_topics() -> None:
         built.alerts,
         built.verdicts,
         built.stats,
+        built.replay,
+        built.replayed,
         "{prefix}/{camera}/status",
         "{prefix}/{camera}/alert",
+        "{prefix}/{camera}/enabled/set",
+        "{prefix}/{camera}/enabled/state",
+        "{prefix}/alerts/{alert_id}/feedback",
     }
     for channel in ASYNCAPI["channels"].values():
         assert set(channel["parameters"]) == set(re.findall(r"{(\w+)}", channel["address"]))
@@ -129,7 +135,7 @@ def test_asyncapi_channels_when_compared_with_the_topics() -> None:
 
 
 def test_asyncapi_operations_when_compared_with_the_delivery_promises() -> None:
-    """Each channel is sent to by one operation, with the documented QoS and retain flag."""
+    """Each channel has one operation, with who sends, the documented QoS and the retain flag."""
     delivered = {
         operation["channel"]["$ref"].rsplit("/", 1)[1]: (
             operation["action"],
@@ -146,17 +152,23 @@ def test_asyncapi_operations_when_compared_with_the_delivery_promises() -> None:
         "stats": ("send", 0, False),
         "cameraStatus": ("send", 1, True),
         "cameraAlert": ("send", 1, True),
+        "cameraEnabledState": ("send", 1, True),
+        "cameraEnabledSet": ("receive", 1, False),
+        "replay": ("receive", 1, False),
+        "replayed": ("send", 1, False),
+        "feedback": ("receive", 1, False),
     }
 
 
 def test_asyncapi_examples_when_validated_inside_the_document() -> None:
-    """The payload schemas work where they stand, with the document's own references."""
+    """Every message of ours has examples, and they satisfy its schema with the document's own references."""
     messages = ASYNCAPI["components"]["messages"]
-    with_examples = [message for message in messages.values() if "examples" in message]
+    ours = [message for message in messages.values() if message["contentType"] != "text/plain"]
 
-    assert len(with_examples) == 4
-    for message in with_examples:
+    assert len(ours) == len(SCHEMAS)
+    for message in ours:
         validator = Draft7Validator({"components": ASYNCAPI["components"], "allOf": [message["payload"]]})
+        assert message["examples"]
         for example in message["examples"]:
             validator.validate(example["payload"])
 
@@ -167,3 +179,5 @@ def test_asyncapi_plain_words_when_compared_with_the_topics_module() -> None:
 
     assert messages["available"]["payload"]["enum"] == [topics.ONLINE, topics.STOPPED, topics.OFFLINE]
     assert messages["cameraAlert"]["payload"]["enum"] == [topics.ON, topics.OFF]
+    assert messages["cameraEnabledSet"]["payload"]["enum"] == [topics.ON, topics.OFF]
+    assert set(messages["feedback"]["payload"]["enum"]) == set(get_args(Judgement))

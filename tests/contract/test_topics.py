@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.contract.topics import MAX_NAME_LENGTH, RESERVED_WORDS, Topics, check_camera_name, check_prefix
+from gateway.contract.topics import MAX_NAME_LENGTH, RESERVED_WORDS, Asked, Topics, check_camera_name, check_prefix
 
 
 def test_topics_when_built_from_a_prefix() -> None:
@@ -17,6 +17,40 @@ def test_topics_when_built_from_a_prefix() -> None:
     assert topics.stats == "plant/hall-3/stats"
     assert topics.status("lobby") == "plant/hall-3/lobby/status"
     assert topics.alert("lobby") == "plant/hall-3/lobby/alert"
+    assert topics.enabled_set("lobby") == "plant/hall-3/lobby/enabled/set"
+    assert topics.enabled_state("lobby") == "plant/hall-3/lobby/enabled/state"
+    assert topics.replay == "plant/hall-3/alerts/replay"
+    assert topics.replayed == "plant/hall-3/alerts/replayed"
+    assert topics.feedback("3f0c") == "plant/hall-3/alerts/3f0c/feedback"
+
+
+def test_requests_when_read_from_their_topics() -> None:
+    """What is asked for comes back from the topic it was sent on."""
+    topics = Topics("plant/hall-3")
+
+    assert topics.asked(topics.replay) == Asked("replay")
+    assert topics.asked(topics.enabled_set("lobby")) == Asked("enabled", "lobby")
+    assert topics.asked(topics.feedback("3f0c")) == Asked("feedback", "3f0c")
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        *("", "plant/hall-3", "plant/hall-3/alerts", "plant/hall-33/alerts/replay", "alerts/replay"),
+        *("plant/hall-3/alerts/enabled/set", "plant/hall-3/Lobby/enabled/set", "plant/hall-3/a/b/enabled/set"),
+        *("plant/hall-3/alerts/a b/feedback", "plant/hall-3/alerts//feedback", "plant/hall-3/lobby/enabled/state"),
+    ],
+)
+def test_requests_when_the_topic_asks_for_nothing(topic: str) -> None:
+    """Another box's topics, our own and hostile ones are no requests."""
+    assert Topics("plant/hall-3").asked(topic) is None
+
+
+@given(st.text(max_size=60))
+def test_requests_when_the_topic_is_any_text(rest: str) -> None:
+    """No topic a broker may deliver raises."""
+    asked = Topics("spectragate").asked(f"spectragate/{rest}")
+    assert asked is None or asked.what in {"replay", "enabled", "feedback"}
 
 
 @pytest.mark.parametrize(

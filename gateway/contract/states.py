@@ -1,0 +1,121 @@
+"""What a box says of itself: the status of each camera, and what was counted."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from gateway.contract.fields import (
+    MAX_CAMERAS,
+    CalibrationLevel,
+    CameraName,
+    Code,
+    Count,
+    EpochSeconds,
+    Milliseconds,
+    Model,
+    ModelIdentity,
+    Name,
+    Promise,
+    Token,
+)
+
+# Why a camera is not online: what its source says, what the box says, and what the operator wants.
+SOURCE_REASONS = (
+    *("auth", "codec", "crashed", "ended", "hung", "no_video", "not_found", "refused", "stalled", "timeout", "tls"),
+    *("too_large", "transport", "unreachable", "unreadable"),
+)
+BOX_REASONS = ("starting", "connecting", "overloaded", "cpu_fallback", "disk_full", "outbox", "damaged", "clock_step")
+OPERATOR_REASONS = ("by_config", "by_command")
+STATUS_REASONS = (*SOURCE_REASONS, *BOX_REASONS, *OPERATOR_REASONS)
+
+
+class CameraStatus(Model):
+    """Whether a camera is watched, on `<prefix>/<camera>/status`, retained."""
+
+    type: Literal["spectragate.camera_status.v1"] = "spectragate.camera_status.v1"
+    camera: CameraName
+    state: Literal["online", "offline", "disabled", "degraded"]
+    reason: Code | None = Field(
+        description="why it is not online, as a word for rules; new words may come",
+        json_schema_extra={"examples": list(STATUS_REASONS)},
+    )
+    since: EpochSeconds
+    calibration: CalibrationLevel | None = None
+    promise: Promise | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.state == "online" and self.reason is not None:
+            raise ValueError("a camera that is online needs no reason")
+        return self
+
+
+class CameraStats(Model):
+    """What was counted for one camera since the start.
+
+    Every frame received was looked at, skipped (more than `detect.fps` asks for), replaced by a newer one before there
+    was time for it, or damaged.
+    """
+
+    camera: CameraName
+    frames_received: Count
+    frames_looked_at: Count
+    frames_skipped: Count
+    frames_replaced: Count
+    frames_damaged: Count
+    faces_found: Count
+    faces_dropped: Count = Field(description="beyond the limit of a frame")
+    faces_shed: Count = Field(description="given up because the box was overloaded")
+    frame_age_ms: Milliseconds | None = Field(
+        description="from the arrival of the newest frame with a face to its verdict; null where there was none"
+    )
+    tracks_clean: Count
+    tracks_triggered: Count
+    tracks_unsure: Count
+    alerts_held: Count = Field(description="held back by flood control, to be had through alerts/replay")
+
+
+class EnvironmentStats(Model):
+    """Which detector judges an environment's cameras."""
+
+    environment: Name
+    model: ModelIdentity
+
+
+class OutboxStats(Model):
+    """What waits on disk to be delivered."""
+
+    depth: Count = Field(description="messages that wait")
+    oldest_s: float | None = Field(ge=0.0, description="how long the oldest of them waits; null where none does")
+    bytes: Count = Field(description="of everything kept, delivered messages included")
+    last_seq: Count = Field(description="the highest number given")
+    evicted: Count = Field(description="messages given up since the start; gaps tell which")
+    degraded: Code | None = Field(description="what is wrong with it, as a word: disk_full, read_only, io_error")
+
+
+class BrokerStats(Model):
+    """How the link to the broker is."""
+
+    state: Literal["off", "online", "away"]
+    reason: Code | None = Field(description="why it is away, or what is wrong: refused, tls, auth, taken_over, acl")
+    protocol: Literal["5", "3.1.1"] | None
+    connects: Count
+    taken_over: Count = Field(description="how often a twin with the same client id ended our session")
+    published: Count
+    refused: Count = Field(description="messages the broker refused; they are kept and tried again")
+    requests_dropped: Count = Field(description="messages to us that were too many or too large")
+    commands_ignored: Count = Field(description="commands that were not obeyed")
+
+
+class Stats(Model):
+    """What was counted since the start, on `<prefix>/stats`."""
+
+    type: Literal["spectragate.stats.v1"] = "spectragate.stats.v1"
+    time: EpochSeconds
+    uptime_s: float = Field(ge=0.0)
+    product_version: Token
+    device: Name
+    environments: tuple[EnvironmentStats, ...] = Field(max_length=MAX_CAMERAS)
+    outbox: OutboxStats
+    broker: BrokerStats
+    cameras: tuple[CameraStats, ...] = Field(max_length=MAX_CAMERAS)
