@@ -12,6 +12,7 @@ from fakes.recordings import background, make_picture, with_face
 from fakes.screening import FakeDetector, make_bundle
 
 from gateway.cameras.link import FaceSettings, open_source
+from gateway.cameras.starting import ExecWorkers
 from gateway.contract.bundle import Bundle
 from gateway.errors import ConfigError, RuntimeFault, SourceError
 from gateway.score import (
@@ -209,7 +210,7 @@ async def test_worker_that_dies_after_its_last_picture_costs_nothing(
 ) -> None:
     """Neither the picture behind it nor the command is blamed for the missing last word."""
     monkeypatch.setattr("gateway.score._PER_WORKER", 2)
-    monkeypatch.setattr("gateway.score.open_source", partial(open_source, program=("-c", WITHOUT_END)))
+    monkeypatch.setattr("gateway.score.open_source", partial(open_source, start=ExecWorkers(("-c", WITHOUT_END))))
     path = face_picture(tmp_path / "face.png")
     lines, summary = await lines_of([Picture(str(index), path) for index in range(3)])
     assert [line.file for line in lines] == ["0", "1", "2"]
@@ -218,7 +219,7 @@ async def test_worker_that_dies_after_its_last_picture_costs_nothing(
 
 async def test_worker_that_always_dies_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Many in a row that see nothing are no fault of the pictures: five thousand more starts would not help."""
-    monkeypatch.setattr("gateway.cameras.link.sys.executable", "/bin/false")
+    monkeypatch.setattr("gateway.cameras.starting.sys.executable", "/bin/false")
     path = face_picture(tmp_path / "face.png")
     with pytest.raises(SourceError, match="its worker ended with status 1"):
         await lines_of([Picture(str(index), path) for index in range(50)])

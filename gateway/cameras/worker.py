@@ -1,52 +1,99 @@
-"""The child process that parses untrusted bytes: `python -m gateway.cameras.worker FD PARENT_PID`.
+"""The child process that parses untrusted bytes: `python -m gateway.cameras.worker FD PARENT_PID`, or forked.
 
-It reads one job from the socket, writes messages to it and ends. It blocks while the parent is slow, and dies with it.
+It reads one job from the socket, gives up what the job does not need, writes messages to the socket and ends. It blocks
+while the parent is slow, and dies with it.
 """
 
-import ctypes
 import os
-import resource
-import signal
 import socket
 import struct
 import sys
 import time
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import av
 import cv2
 
 from gateway.cameras import wire
-from gateway.cameras.jobs import CameraJob, Job, from_json
+from gateway.cameras.jobs import (
+    CameraJob,
+    DeviceSource,
+    FileSource,
+    Job,
+    LiveSource,
+    RecordingJob,
+    RtspSource,
+    from_json,
+)
 from gateway.cameras.looking import messages
+from gateway.cameras.sandbox import FILE_MEMORY_BYTES, Needs, confine, offer_to_be_killed_first, tie_to_parent
 from gateway.errors import SpectragateError
 
 JOB_PREFIX = struct.Struct("!I")
 ALIVE_EVERY_S = 1.0
 
-_PR_SET_PDEATHSIG = 1
-_PR_SET_DUMPABLE = 4
+_RTSP_PORT, _RTSPS_PORT = 554, 322
 
 
 def main(arguments: list[str]) -> int:
     """Run the job that comes over the socket; 0 also when the parent has gone."""
-    channel, parent_pid = socket.socket(fileno=int(arguments[0])), int(arguments[1])
-    _confine(parent_pid)
+    return run(socket.socket(fileno=int(arguments[0])), parent_pid=int(arguments[1]))
+
+
+def run(channel: socket.socket, *, parent_pid: int) -> int:
+    """Run the job that comes over the channel, confined to what it needs; 0 also when the parent has gone."""
+    offer_to_be_killed_first()
+    tie_to_parent(parent_pid)
+    _quieten()
     try:
         with channel:
-            _work(_receive_job(channel), channel)
+            job = _receive_job(channel)
+            _load_late_libraries(job)
+            confine(needs_of(job))
+            _work(job, channel)
     except (BrokenPipeError, ConnectionResetError):
         return 0
     return 0
 
 
-def _confine(parent_pid: int) -> None:
-    # No face pixels in a core file: the limit holds for files, the flag also where a program collects them.
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    libc = ctypes.CDLL(None)
-    libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
-    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent_pid:
-        raise SystemExit(0)  # the parent died before the line above
+def needs_of(job: Job) -> Needs:
+    """Return what the worker of a job must still be able to reach."""
+    model = () if job.faces.model is None else (job.faces.model,)
+    if isinstance(job, CameraJob):
+        return _needs_of_camera(job.source, model)
+    trigger = () if job.inject is None else (job.inject.trigger,)
+    sources = (job.path, *_links_in(job.path)) if isinstance(job, RecordingJob) else job.paths
+    return Needs((*model, *trigger, *sources), memory_bytes=FILE_MEMORY_BYTES)
+
+
+def _needs_of_camera(source: LiveSource, model: tuple[Path, ...]) -> Needs:
+    match source:
+        case RtspSource(url=url, ca_file=ca_file):
+            address = urlsplit(url)
+            port = address.port or (_RTSPS_PORT if address.scheme == "rtsps" else _RTSP_PORT)
+            return Needs((*model, *((ca_file,) if ca_file else ())), tcp_port=port)
+        case DeviceSource(path=path):
+            return Needs(model, device=path)
+        case FileSource(path=path):
+            return Needs((*model, path, *_links_in(path)))
+
+
+def _links_in(folder: Path) -> tuple[Path, ...]:
+    """Return the links in a folder of pictures: what they point to may lie anywhere."""
+    try:
+        with os.scandir(folder) as entries:
+            return tuple(Path(entry) for entry in entries if entry.is_symlink())
+    except OSError:
+        return ()
+
+
+def _load_late_libraries(job: Job) -> None:
+    if job.faces.model is not None:
+        import onnxruntime  # noqa: F401, PLC0415  (a confined process may find no more code to load)
+
+
+def _quieten() -> None:
     cv2.setNumThreads(1)
     # FFmpeg writes straight to stderr, of which the parent keeps the end.
     av.logging.restore_default_callback()

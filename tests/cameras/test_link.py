@@ -18,13 +18,11 @@ from gateway.cameras.link import (
     FaceSettings,
     Injection,
     Job,
-    Order,
     PicturesJob,
     RecordingJob,
-    _environment,
     open_source,
 )
-from gateway.cameras.wire import WireError
+from gateway.cameras.starting import ExecWorkers
 from gateway.errors import ConfigError, SourceError
 from gateway.values import ClockSource, FrameFaces, PictureRefused, SourceEnded, SourceEvent, SourceOpened
 
@@ -308,48 +306,7 @@ parent = socket.socket(fileno=int(sys.argv[1]))
 async def test_a_worker_that_lies_is_stopped(clip: Path, code: str, reason: str) -> None:
     """Whatever a taken-over worker sends, the answer is one SourceError and a dead process."""
     with pytest.raises(SourceError, match=rf"walk\.mp4: its worker {reason}"):
-        await collect(RecordingJob("lobby", clip), program=("-c", SPEAK + code))
-
-
-def _frame(seq: int, time_s: float = 0.0) -> FrameFaces:
-    return FrameFaces("lobby", seq, time_s, ClockSource.FILE_PTS, 64, 36, (), 0)
-
-
-OPENED = SourceOpened("lobby", 64, 36, 25.0, "h264", None)
-RECORDING, TWO_PICTURES = RecordingJob("lobby", Path("a.mp4")), PicturesJob("gate", (Path("a.png"), Path("b.png")))
-
-
-@pytest.mark.parametrize(
-    ("job", "events"),
-    [
-        (RECORDING, [_frame(0)]),
-        (RECORDING, [OPENED, OPENED]),
-        (RECORDING, [OPENED, _frame(3), _frame(3)]),
-        (RECORDING, [OPENED, _frame(0, 1.0), _frame(1, 0.9)]),
-        (RECORDING, [OPENED, _frame(0), SourceEnded("lobby", 2, 0, 0)]),
-        (TWO_PICTURES, [OPENED]),
-        (TWO_PICTURES, [_frame(1)]),
-        (TWO_PICTURES, [_frame(0), SourceEnded("gate", 1, 0, 0)]),
-        (TWO_PICTURES, [_frame(0), _frame(1), PictureRefused("gate", 2, "")]),
-    ],
-)
-def test_events_are_refused_when_their_order_or_sum_is_wrong(job: Job, events: list[SourceEvent]) -> None:
-    """The last event of each list is one that must not come there."""
-    order = Order(job)
-    for event in events[:-1]:
-        order.check(event)
-    with pytest.raises(WireError):
-        order.check(events[-1])
-
-
-def test_the_worker_is_told_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the environment only what libraries need is handed on."""
-    monkeypatch.setenv("MQTT_PASSWORD", "secret")
-    monkeypatch.setenv("CREDENTIALS_DIRECTORY", "/run/credentials")
-    environment = _environment()
-    assert "secret" not in environment.values()
-    assert "CREDENTIALS_DIRECTORY" not in environment
-    assert environment["ORT_DISABLE_TELEMETRY"] == environment["OMP_NUM_THREADS"] == "1"
+        await collect(RecordingJob("lobby", clip), start=ExecWorkers(("-c", SPEAK + code)))
 
 
 async def test_the_worker_writes_no_core_and_runs_on_one_thread(long_clip: Path) -> None:

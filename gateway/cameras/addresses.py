@@ -1,0 +1,44 @@
+"""Find the number behind a camera's name before its worker starts, so that the worker asks no name server.
+
+What a name server answers is untrusted too; the system's resolver reads it, in a thread that may outlast the deadline
+but not the resolver's own.
+"""
+
+import asyncio
+import ipaddress
+import socket
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+from gateway.cameras.jobs import CameraJob, RtspSource
+from gateway.errors import SourceError, SourceReason
+
+
+async def with_address(job: CameraJob) -> CameraJob:
+    """Return the job of a network camera with the numeric address of its host; any other job as it is.
+
+    Raises:
+        SourceError: Its name is unknown, or nobody answers in time.
+    """
+    source = job.source
+    if not isinstance(source, RtspSource) or source.address is not None:
+        return job
+    host = urlsplit(source.url).hostname or ""
+    try:
+        async with asyncio.timeout(job.connect_s):
+            address = await _number_of(host)
+    except TimeoutError:
+        text = f"{job.camera}: no name server told the address of {host} within {job.connect_s:g} s"
+        raise SourceError(text, SourceReason.UNREACHABLE) from None
+    except OSError as error:
+        text = f"{job.camera}: the host name {host} is not known ({error.strerror}); correct the url or the name server"
+        raise SourceError(text, SourceReason.UNREACHABLE) from None
+    return replace(job, source=replace(source, address=address))
+
+
+async def _number_of(host: str) -> str:
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    return str(found[0][4][0])

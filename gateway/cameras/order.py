@@ -1,0 +1,85 @@
+"""The order and the sums that the events of a worker must keep, whatever it was sent."""
+
+from dataclasses import astuple
+
+from gateway.cameras.jobs import CameraJob, Job, PicturesJob, RecordingJob
+from gateway.cameras.wire import WireError
+from gateway.values import FrameFaces, PictureRefused, SourceEnded, SourceEvent, SourceOpened, SourceProgress
+
+
+class Order:
+    """Holds a worker to the order and the sums of its events.
+
+    A camera's times may step with its clock, and it tells its progress; a recording does neither.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._is_live = isinstance(job, CameraJob)
+        self._count = len(job.paths) if isinstance(job, PicturesJob) else None
+        self.is_opened = isinstance(job, PicturesJob)
+        self._next_seq = self._frames = 0
+        self._last_s = float("-inf")
+        self._progress = (0, 0, 0, 0, 0)
+
+    def check(self, event: SourceEvent, *, now_s: float) -> None:
+        """Take the next event, at `now_s` of the monotonic clock that a worker shares.
+
+        Raises:
+            WireError: It must not come here.
+        """
+        if isinstance(event, SourceOpened) is self.is_opened:
+            raise WireError("an event out of order")
+        self.is_opened = True
+        match event:
+            case FrameFaces():
+                self._check_seq(event.seq)
+                self._check_time(event.captured_at_s)
+                self._check_arrival(event, now_s)
+            case PictureRefused():
+                self._check_seq(event.seq)
+            case SourceProgress():
+                self._check_progress(event)
+            case SourceEnded():
+                self._check_sums(event)
+
+    def _check_seq(self, seq: int) -> None:
+        if seq < self._next_seq or (self._count is not None and not seq == self._next_seq < self._count):
+            raise WireError("a frame out of order")
+        self._next_seq = seq + 1
+
+    def _check_time(self, time_s: float) -> None:
+        if time_s < self._last_s and not self._is_live:
+            raise WireError("a time that runs backwards")
+        self._frames, self._last_s = self._frames + 1, time_s
+
+    def _check_arrival(self, frame: FrameFaces, now_s: float) -> None:
+        arrived_at_s, found_at_s = frame.arrived_at_s, frame.found_at_s
+        if arrived_at_s is None or found_at_s is None:
+            if self._is_live:
+                raise WireError("a frame that never arrived")
+        elif not arrived_at_s <= found_at_s <= now_s:
+            raise WireError("a frame from the future")
+
+    def _check_progress(self, progress: SourceProgress) -> None:
+        _, *counts = astuple(progress)
+        received, *parts = counts
+        if not self._is_live or sum(parts) > received:
+            raise WireError("a progress whose sums are wrong")
+        if any(now < before for now, before in zip(counts, self._progress, strict=True)):
+            raise WireError("a progress that runs backwards")
+        self._progress = tuple(counts)
+
+    def _check_sums(self, ended: SourceEnded) -> None:
+        if ended.frames_looked_at != self._frames or (self._count is not None and self._next_seq != self._count):
+            raise WireError("an end whose sums are wrong")
+
+    def where(self) -> str:
+        """Return the file that is being read, or the camera's name: its address is nobody else's business."""
+        match self._job:
+            case CameraJob(camera=camera):
+                return camera
+            case RecordingJob(path=path):
+                return str(path)
+            case PicturesJob(camera=camera, paths=paths):
+                return str(paths[min(self._next_seq, len(paths) - 1)]) if paths else camera

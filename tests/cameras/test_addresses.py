@@ -1,0 +1,61 @@
+"""Names of cameras become numbers before their workers start."""
+
+import asyncio
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.cameras.addresses import with_address
+from gateway.cameras.jobs import CameraJob, FileSource, RtspSource
+from gateway.errors import SourceError, SourceReason
+
+
+def _job(url: str, connect_s: float = 5.0) -> CameraJob:
+    return CameraJob("lobby", RtspSource(url, password="secret"), connect_s=connect_s)
+
+
+def _address(job: CameraJob) -> str | None:
+    assert isinstance(job.source, RtspSource)
+    return job.source.address
+
+
+async def test_a_number_stays_when_it_is_one_already() -> None:
+    """No name server is asked for an address that is a number, of either kind."""
+    assert _address(await with_address(_job("rtsp://127.0.0.1:8554/a"))) == "127.0.0.1"
+    assert _address(await with_address(_job("rtsps://[::1]/a"))) == "::1"
+
+
+async def test_a_name_is_looked_up_when_a_camera_has_one() -> None:
+    """The machine's own name needs no network."""
+    job = await with_address(_job("rtsp://localhost/a"))
+    assert _address(job) in {"127.0.0.1", "::1"}
+    assert await with_address(job) is job
+
+
+async def test_a_file_is_left_alone() -> None:
+    """Only cameras on the network have a host."""
+    job = CameraJob("lobby", FileSource(Path("a.mp4")))
+    assert await with_address(job) is job
+
+
+async def test_an_unknown_name_is_said_to_be_one() -> None:
+    """`invalid` is a domain that never exists."""
+    with pytest.raises(SourceError, match=r"lobby: the host name camera\.invalid is not known") as caught:
+        await with_address(_job("rtsp://camera.invalid/a", connect_s=30.0))
+    assert caught.value.reason is SourceReason.UNREACHABLE
+    assert "secret" not in str(caught.value)
+
+
+async def test_a_silent_name_server_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The deadline is the camera's own."""
+
+    async def never(*_: Any, **__: Any) -> list[Any]:
+        await asyncio.sleep(60)
+        return []
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", never)
+    with pytest.raises(SourceError, match=r"no name server told the address of camera within 0\.05 s"):
+        await with_address(_job("rtsp://camera/a", connect_s=0.05))
+    assert socket.getdefaulttimeout() is None

@@ -1,0 +1,85 @@
+"""What the parent takes from a worker, and in which order."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gateway.cameras.jobs import CameraJob, Job, PicturesJob, RecordingJob, RtspSource
+from gateway.cameras.order import Order
+from gateway.cameras.wire import WireError
+from gateway.values import (
+    ClockSource,
+    FrameFaces,
+    PictureRefused,
+    SourceEnded,
+    SourceEvent,
+    SourceOpened,
+    SourceProgress,
+)
+
+
+def _frame(seq: int, time_s: float = 0.0) -> FrameFaces:
+    return FrameFaces("lobby", seq, time_s, ClockSource.FILE_PTS, 64, 36, (), 0)
+
+
+def _live(seq: int, time_s: float = 0.0, *, arrived_at_s: float = 8.0, found_at_s: float = 8.5) -> FrameFaces:
+    return replace(_frame(seq, time_s), arrived_at_s=arrived_at_s, found_at_s=found_at_s)
+
+
+def _progress(*counts: int) -> SourceProgress:
+    return SourceProgress("lobby", *counts)
+
+
+OPENED = SourceOpened("lobby", 64, 36, 25.0, "h264", None)
+RECORDING, TWO_PICTURES = RecordingJob("lobby", Path("a.mp4")), PicturesJob("gate", (Path("a.png"), Path("b.png")))
+CAMERA = CameraJob("lobby", RtspSource("rtsp://camera/stream?token=secret"))
+
+
+@pytest.mark.parametrize(
+    ("job", "events"),
+    [
+        (RECORDING, [_frame(0)]),
+        (RECORDING, [OPENED, OPENED]),
+        (RECORDING, [OPENED, _frame(3), _frame(3)]),
+        (RECORDING, [OPENED, _frame(0, 1.0), _frame(1, 0.9)]),
+        (RECORDING, [OPENED, _frame(0), SourceEnded("lobby", 2, 0, 0)]),
+        (RECORDING, [OPENED, _progress(1, 1, 0, 0, 0)]),
+        (TWO_PICTURES, [OPENED]),
+        (TWO_PICTURES, [_frame(1)]),
+        (TWO_PICTURES, [_frame(0), SourceEnded("gate", 1, 0, 0)]),
+        (TWO_PICTURES, [_frame(0), _frame(1), PictureRefused("gate", 2, "")]),
+        (CAMERA, [_progress(1, 1, 0, 0, 0)]),
+        (CAMERA, [OPENED, _live(3), _live(2)]),
+        (CAMERA, [OPENED, _frame(0)]),
+        (CAMERA, [OPENED, _live(0, found_at_s=9.1)]),
+        (CAMERA, [OPENED, _live(0, arrived_at_s=8.6)]),
+        (CAMERA, [OPENED, _progress(3, 1, 1, 1, 0), _progress(4, 1, 1, 0, 0)]),
+        (CAMERA, [OPENED, _progress(3, 1, 1, 1, 1)]),
+        (CAMERA, [OPENED, _live(0), SourceEnded("lobby", 2, 0, 0)]),
+    ],
+)
+def test_events_are_refused_when_their_order_or_sum_is_wrong(job: Job, events: list[SourceEvent]) -> None:
+    """The last event of each list is one that must not come there."""
+    order = Order(job)
+    for event in events[:-1]:
+        order.check(event, now_s=9.0)
+    with pytest.raises(WireError):
+        order.check(events[-1], now_s=9.0)
+
+
+def test_a_cameras_clock_may_step_when_its_numbers_go_on() -> None:
+    """A camera that sets its clock back is no liar; frames between looked-at ones are not told one by one."""
+    order = Order(CAMERA)
+    for event in (OPENED, _live(0, 1e9), _progress(5, 1, 3, 0, 0), _live(7, 1.0), _progress(9, 2, 5, 1, 1)):
+        order.check(event, now_s=9.0)
+    order.check(SourceEnded("lobby", 2, 5, 1), now_s=9.0)
+
+
+def test_a_cameras_address_is_not_told_when_it_is_named() -> None:
+    """Addresses may hold keys; the name is enough for the operator."""
+    assert Order(CAMERA).where() == "lobby"
+    assert Order(RECORDING).where() == "a.mp4"
+    pictures = Order(TWO_PICTURES)
+    pictures.check(_frame(0), now_s=9.0)
+    assert pictures.where() == "b.png"
