@@ -279,5 +279,38 @@ def demo(seed: int | None, broker: str | None, keep: Path | None, as_json: bool)
     return run_async(demo_command(seed=seed, broker=broker, keep=keep, as_json=as_json))
 
 
+@cli.command()
+@config_option
+@click.option("--host", help="The MQTT broker, instead of a configuration; the password comes from $MQTT_PASSWORD.")
+@click.option("--port", type=click.IntRange(1, 65_535), default=1883, show_default=True, help="Its port.")
+@click.option("--prefix", default="spectragate", show_default=True, help="The box's topic prefix.")
+@click.option("--user", help="User name at the broker.")
+@click.option("--ca", type=A_FILE, help="Authority of the broker's certificate; turns on TLS.")
+@click.option("--since-seq", type=click.IntRange(min=0), metavar="N", help="Ask for everything after this number.")
+@click.option("--state", type=A_FILE, help="Keep here how far it came, and go on from there.")
+@click.option("--count", type=click.IntRange(min=1), metavar="N", help="Stop after so many alerts and notices.")
+@click.option("--all", "everything", is_flag=True, help="Also print what else the box says, with its topic.")
+def watch(**options: Any) -> int:
+    """Subscribe to a box's alerts: each one once, as a JSON line; what is missing is asked for again.
+
+    The reference subscriber. Drops duplicates, notices gaps by `seq`, asks the box for the replay and tells on stderr
+    what is missing and what came of it. Reconnects for ever; Ctrl-C ends it. With --state it goes on where it was; a
+    crash between printing and saving can print up to a second of alerts again.
+    """
+    from gateway.watch.console import WatchOptions, watch_command
+    from gateway.watch.options import broker_settings
+
+    settings = broker_settings(
+        options["config"],
+        host=options["host"],
+        port=options["port"],
+        prefix=options["prefix"],
+        user=options["user"],
+        ca=options["ca"],
+    )
+    watch_options = WatchOptions(options["since_seq"], options["state"], options["count"], options["everything"])
+    return run_async(watch_command(settings, watch_options))
+
+
 if __name__ == "__main__":
     main()
