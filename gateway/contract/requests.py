@@ -39,6 +39,7 @@ class ReplayEnd(Model):
     """
 
     type: Literal["spectragate.replay_end.v1"] = "spectragate.replay_end.v1"
+    source: Token = Field(description="the box that answers, as its messages name it")
     requester: Token | None
     from_seq: Count = Field(description="as asked")
     to_seq: Count = Field(description="as asked")

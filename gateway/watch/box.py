@@ -12,7 +12,7 @@ from enum import Enum, auto
 from gateway.contract.messages import ReplayEnd
 from gateway.watch.gaps import Missing, Range
 from gateway.watch.reading import Span
-from gateway.watch.steps import Ask, GapFilled, GapLost, GapNoticed, HeldBack, LostReason, Renumbered, Step
+from gateway.watch.steps import Ask, GapFilled, GapLost, GapNoticed, HeldBack, LostReason, NoAnswer, Renumbered, Step
 
 PATIENCE_S = 0.5
 ANSWER_S = 2.0
@@ -241,7 +241,7 @@ class Box:
             self._tail_attempts += 1
             over = answered_to is not None or self._tail_attempts >= MAX_ATTEMPTS
             self._tail_at_s = None if over else now_s + backoff_s(self._tail_attempts)
-            return []
+            return [NoAnswer(self.source)] if over and answered_to is None else []
 
         def later(one: Range) -> Range:
             return replace(one, attempts=one.attempts + 1, ask_at_s=now_s + backoff_s(one.attempts))

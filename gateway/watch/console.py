@@ -19,6 +19,7 @@ from gateway.watch.steps import (
     GapNoticed,
     Garbled,
     HeldBack,
+    NoAnswer,
     Renumbered,
     Step,
 )
@@ -112,6 +113,8 @@ class Console:
                 self._remark(f"{step.source}: {_span(step)} was held back by the box: ask with --since-seq")
             case Renumbered():
                 self._remark(f"{step.source}: counts anew from {step.seq}: its outbox was lost or replaced")
+            case NoAnswer():
+                self._remark(f"{step.source}: does not answer requests; may this user publish on alerts/replay?")
             case Garbled():
                 self._tell_garbled(step, now_s)
 

@@ -73,6 +73,13 @@ class Renumbered:
 
 
 @dataclass(frozen=True, slots=True)
+class NoAnswer:
+    """The box never said what its newest number is: what came after the newest known may be lost unnoticed."""
+
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class Garbled:
     """A message that cannot be read, or a known `id` with other content."""
 
@@ -80,4 +87,4 @@ class Garbled:
     reason: str
 
 
-Step = Deliver | Ask | GapNoticed | GapFilled | GapLost | HeldBack | Renumbered | Garbled
+Step = Deliver | Ask | GapNoticed | GapFilled | GapLost | HeldBack | Renumbered | NoAnswer | Garbled

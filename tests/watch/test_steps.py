@@ -7,7 +7,18 @@ import pytest
 
 from gateway.settings import BrokerSettings
 from gateway.watch.console import Console
-from gateway.watch.steps import Ask, Deliver, GapFilled, GapLost, GapNoticed, Garbled, HeldBack, Renumbered, Step
+from gateway.watch.steps import (
+    Ask,
+    Deliver,
+    GapFilled,
+    GapLost,
+    GapNoticed,
+    Garbled,
+    HeldBack,
+    NoAnswer,
+    Renumbered,
+    Step,
+)
 
 EXAMPLES: dict[type, tuple[Any, ...]] = {
     GapNoticed: ("spectragate/box", 3, 6),
@@ -15,6 +26,7 @@ EXAMPLES: dict[type, tuple[Any, ...]] = {
     GapLost: ("spectragate/box", 3, 3, "gone"),
     HeldBack: ("spectragate/box", 3, 6),
     Renumbered: ("spectragate/box", 1),
+    NoAnswer: ("spectragate/box",),
     Garbled: ("plant/alerts", "not JSON"),
 }
 
