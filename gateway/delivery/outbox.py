@@ -136,32 +136,55 @@ class Outbox:
         self._next_seq += 1
         return seq
 
-    async def accept(self, entry: OutboxEntry) -> None:
-        """Return when the message is on the disk; on a disk that takes nothing, wait for it.
+    def submit(self, entry: OutboxEntry) -> asyncio.Future[None]:
+        """Queue a message for the disk; the future is done when it is there. On a disk that takes nothing it waits.
 
-        Who stops waiting does not take it back: it is stored all the same.
+        Who cancels the future does not take the message back: it is stored all the same.
 
         Raises:
-            StorageError: `MAX_UNSTORED` wait already; the loss is then told as a gap of its own.
+            StorageError: `MAX_UNSTORED` wait already; the loss is then told as a gap of its own. The future holds one
+                when the storage is closed before the message is on the disk.
         """
         self._check_room(entry)
-        row = self._row_of(entry)
         refused, self._counters.refused = self._counters.refused, []
         work = partial(
             write,
-            row=row,
+            row=self._row_of(entry),
             held=entry.held,
             announces=entry.announces,
             refused=ranges_of(sorted(refused)),
             limits=self._limits,
         )
-        self._counters.unstored += 1
         try:
-            written = await self._storage.run(work, deadline_s=None)
-        finally:
-            self._counters.unstored -= 1
-        fail_point("outbox.before_reply")
-        self._note(written)
+            stored = self._storage.submit(work)
+        except StorageError:
+            self._counters.refused = [*refused, *([] if entry.seq is None else [entry.seq])]
+            raise
+        self._counters.unstored += 1
+        accepted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        stored.add_done_callback(partial(self._on_stored, accepted))
+        return accepted
+
+    async def accept(self, entry: OutboxEntry) -> None:
+        """Return when the message is on the disk.
+
+        Raises:
+            StorageError: As `submit`.
+        """
+        await self.submit(entry)
+
+    def _on_stored(self, accepted: asyncio.Future[None], stored: asyncio.Future[Written]) -> None:
+        self._counters.unstored -= 1
+        error = stored.exception()
+        if error is None:
+            fail_point("outbox.before_reply")
+            self._note(stored.result())
+        if accepted.done():
+            return  # nobody waits any more
+        if error is None:
+            accepted.set_result(None)
+        else:
+            accepted.set_exception(error)
 
     def _check_room(self, entry: OutboxEntry) -> None:
         room = MAX_UNSTORED // 2 if entry.seq is None else MAX_UNSTORED

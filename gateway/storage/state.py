@@ -1,8 +1,9 @@
 """The state file as the event loop sees it: work goes in, its result comes back when the commit is on the disk."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -12,7 +13,7 @@ from gateway.errors import StorageError
 from gateway.settings import OutboxSettings
 from gateway.storage.database import Connect, Connection, Degraded, connect
 from gateway.storage.lock import hold
-from gateway.storage.writer import Call, Writer
+from gateway.storage.writer import Answer, Call, Writer
 
 DEADLINE_S = 30.0
 _CLOSE_S = 10.0
@@ -32,7 +33,13 @@ class Storage:
         self.folder = folder
         self.on_health: Callable[[Degraded | None], None] | None = None
         self._loop = asyncio.get_running_loop()
-        self._writer = Writer(folder, connect=connect, reserve_bytes=settings.reserve_bytes, announce=self._on_degraded)
+        self._writer = Writer(
+            folder,
+            connect=connect,
+            reserve_bytes=settings.reserve_bytes,
+            answer=partial(self._call_soon, _settle),
+            announce=partial(self._call_soon, self._tell),
+        )
 
     @classmethod
     @asynccontextmanager
@@ -63,42 +70,63 @@ class Storage:
         """Name the work that makes room on a full disk; it returns whether it found any."""
         self._writer.relief = relief
 
-    async def run(self, work: Callable[[Connection], T], *, deadline_s: float | None = DEADLINE_S) -> T:
-        """Do work in the next group's transaction and return its result when that has reached the disk.
+    def submit(self, work: Callable[[Connection], T]) -> asyncio.Future[T]:
+        """Queue work for the next group's transaction; the future has its result when that has reached the disk.
 
         The work is done on the storage thread and perhaps more than once (after an error the transaction is tried
-        again), so it changes nothing but the database. It is done even when the caller stops waiting.
+        again), so it changes nothing but the database. It is done even when nobody waits for the future any more.
+
+        Raises:
+            StorageError: Too much waits already.
+        """
+        return self._put(work, writes=True)
+
+    async def run(self, work: Callable[[Connection], T], *, deadline_s: float = DEADLINE_S) -> T:
+        """Do what `submit` does and wait for it.
 
         Raises:
             StorageError: Too much waits already, or the disk took nothing in time; then it may still be done later.
             sqlite3.Error: The work is wrong in itself.
         """
-        return await self._answer(Call(work, writes=True), deadline_s)
+        return await self._within(self.submit(work), deadline_s)
 
-    async def read(self, work: Callable[[Connection], T], *, deadline_s: float | None = DEADLINE_S) -> T:
+    async def read(self, work: Callable[[Connection], T], *, deadline_s: float = DEADLINE_S) -> T:
         """Do work that changes nothing; it goes on when the disk takes nothing any more.
 
         Raises:
             StorageError: The file cannot be read, or not in time.
         """
-        return await self._answer(Call(work, writes=False), deadline_s)
+        return await self._within(self._put(work, writes=False), deadline_s)
 
-    async def _answer(self, call: Call, deadline_s: float | None) -> T:
-        self._writer.put(call)
+    def _put(self, work: Callable[[Connection], T], *, writes: bool) -> asyncio.Future[T]:
+        answer: asyncio.Future[T] = self._loop.create_future()
+        self._writer.put(Call(work, writes, answer))
+        return answer
+
+    async def _within(self, answer: asyncio.Future[T], deadline_s: float) -> T:
         try:
-            # Shielded: a caller that leaves must not cancel what others' numbers build upon.
             async with asyncio.timeout(deadline_s):
-                return await asyncio.shield(asyncio.wrap_future(call.answer))
+                return await answer
         except TimeoutError:
             state = self.degraded or "slow"
             raise StorageError(f"the state folder {self.folder} took nothing in {deadline_s:g} s: {state}") from None
 
-    def _on_degraded(self, fault: Degraded | None) -> None:
-        try:
-            self._loop.call_soon_threadsafe(self._tell, fault)
-        except RuntimeError:
-            _log.debug("storage_state_untold", state=fault)  # the loop has ended
+    def _call_soon(self, callback: Callable[[T], None], fact: T) -> None:
+        """Hand a fact of the storage thread to the loop; after the loop's end nobody is left to hear it."""
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(callback, fact)
 
     def _tell(self, fault: Degraded | None) -> None:
         if self.on_health is not None:
             self.on_health(fault)
+
+
+def _settle(answers: Sequence[Answer]) -> None:
+    for answer in answers:
+        future = answer.call.answer
+        if future.done():
+            continue  # nobody waits any more
+        if answer.error is None:
+            future.set_result(answer.result)
+        else:
+            future.set_exception(answer.error)

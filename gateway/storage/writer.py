@@ -4,6 +4,7 @@ A disk that takes nothing is waited for: the group under way is kept and tried a
 behind it, and reading goes on. Nothing is dropped here; who may wait, and how many, is decided by those who call.
 """
 
+import asyncio
 import sqlite3
 import threading
 import time
@@ -11,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,15 +36,27 @@ Work = Callable[[Connection], Any]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Call:
-    """Work and where its result is waited for."""
+    """Work, and the future of the loop where its result is waited for."""
 
     work: Work
     writes: bool
-    answer: Future[Any] = field(default_factory=Future)
+    answer: asyncio.Future[Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """What became of a call: its result, or an error."""
+
+    call: Call
+    result: Any = None
+    error: Exception | None = None
 
 
 class Writer:
-    """Owns connection, thread and reserve. `announce` is called on the thread with each new state of the disk."""
+    """Owns connection, thread and reserve.
+
+    On the thread, `answer` is called with what became of calls, and `announce` with each new state of the disk.
+    """
 
     def __init__(
         self,
@@ -51,6 +64,7 @@ class Writer:
         *,
         connect: Connect,
         reserve_bytes: int,
+        answer: Callable[[Sequence[Answer]], None],
         announce: Callable[[Degraded | None], None],
     ) -> None:
         self.relief: Work | None = None
@@ -58,6 +72,7 @@ class Writer:
         self._path = folder / FILE_NAME
         self._connect = connect
         self._reserve = Reserve(folder, reserve_bytes)
+        self._answer = answer
         self._announce = announce
         self._connection: Connection | None = None
         self._queue: deque[Call] = deque()
@@ -188,12 +203,12 @@ class Writer:
                 self._reopen()
             result = call.work(self._open_connection())
         except (sqlite3.Error, OSError) as error:
-            call.answer.set_exception(StorageError(f"{self._path} cannot be read: {error}"))
+            self._answer([Answer(call, error=StorageError(f"{self._path} cannot be read: {error}"))])
             if self._fault_of(error) is Degraded.CORRUPT:
                 self._is_damaged = True
                 self._disconnect()
             return
-        call.answer.set_result(result)
+        self._answer([Answer(call, result)])
 
     def _fault_of(self, error: sqlite3.Error | OSError) -> Degraded | None:
         return fault_of(error, self._path.parent) if isinstance(error, sqlite3.Error) else fault_of_os(error)
@@ -214,8 +229,8 @@ class Writer:
             return
         self._group.clear()
         self._on_written()
-        for call, result in zip(group, results, strict=True):
-            call.answer.set_result(result)
+        if group:
+            self._answer([Answer(call, result) for call, result in zip(group, results, strict=True)])
 
     def _commit(self, group: Sequence[Call]) -> list[Any]:
         connection = self._open_connection()
@@ -233,7 +248,7 @@ class Writer:
         """One call of the group is wrong in itself: the others must not fail with it."""
         self._group.clear()
         if len(group) == 1:
-            group[0].answer.set_exception(error)
+            self._answer([Answer(group[0], error=error)])
             return
         for index, call in enumerate(group):
             self._group = [call]
@@ -321,5 +336,5 @@ class Writer:
         with self._news:
             self._closing = True
             calls, self._queue, self._group = [*self._group, *self._queue], deque(), []
-        for call in calls:
-            call.answer.set_exception(StorageError(f"{self._path} was closed before this could be stored"))
+        error = StorageError(f"{self._path} was closed before this could be stored")
+        self._answer([Answer(call, error=error) for call in calls])
