@@ -5,11 +5,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.cameras.link import FaceSettings
-from gateway.config import Config, describe, read_config
+from gateway.cameras.jobs import CameraJob, DeviceSource, FaceSettings, FileSource, LiveSource, RtspSource
+from gateway.config import Config, RtspConfig, SourceConfig
+from gateway.config_file import describe, read_config
 from gateway.contract.bundle import Bundle, BundleError
 from gateway.errors import ConfigError
 from gateway.models.shipped import resolve_bundle
+from gateway.screening.decide import asked_rate
 from gateway.screening.runtime import BundleDetector, InferenceThread, check_device
 from gateway.screening.sessions import Device
 from gateway.strict_yaml import Problem
@@ -85,6 +87,43 @@ async def started_detector(choice: Choice) -> AsyncIterator[tuple[Bundle, Bundle
         yield bundle, detector
     finally:
         await inference.close()
+
+
+LIVE_FPS = 5.0
+"""Frames of a camera looked at per second where the configuration names no number."""
+
+
+def camera_jobs(config: Config) -> dict[str, CameraJob]:
+    """Return what each camera's worker is asked to do, those not enabled included; two are equal if nothing differs."""
+    jobs = {}
+    for name, camera in config.cameras.items():
+        faces, detect = config.faces_of(name), config.detect_of(name)
+        jobs[name] = CameraJob(
+            camera=name,
+            source=_live_source(camera.source),
+            faces=FaceSettings(faces.model, faces.min_confidence, detect.min_face_px, faces.max_per_frame),
+            fps=detect.fps or LIVE_FPS,
+            max_pixels=detect.max_pixels,
+        )
+    return jobs
+
+
+def camera_rates(config: Config) -> dict[str, float]:
+    """Return the false-alarm rate per track that each camera's operating point asks for."""
+    points = {name: config.operating_point_of(name) for name in config.cameras}
+    return {
+        name: asked_rate(alert_budget_per_day=point.alert_budget_per_day, tracks_per_day=point.tracks_per_day)
+        for name, point in points.items()
+    }
+
+
+def _live_source(source: SourceConfig) -> LiveSource:
+    if isinstance(source, RtspConfig):
+        password = None if source.password is None else source.password.get_secret_value()
+        return RtspSource(source.url, source.username, password, source.transport, source.ca_file)
+    if source.path.is_relative_to("/dev"):
+        return DeviceSource(source.path)
+    return FileSource(source.path, source.loop)
 
 
 def check_config(path: Path) -> None:

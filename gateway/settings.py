@@ -3,10 +3,12 @@
 import hashlib
 import platform
 import re
+import stat
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import ValidationInfo as Info
 
 from gateway.contract.topics import check_prefix
 
@@ -20,6 +22,44 @@ def default_client_id(machine_id: Path = MACHINE_ID) -> str:
     except OSError:
         identity = platform.node()
     return "spectragate-" + hashlib.sha256(b"spectragate:" + identity.encode()).hexdigest()[:11]
+
+
+def beside_config(path: Path, info: Info) -> Path:
+    """Read a relative path from the folder of the configuration file, wherever the program was started.
+
+    Raises:
+        ValueError: It starts in the home of a user who does not exist, or holds what no path can.
+    """
+    if "\0" in str(path):
+        raise ValueError("a path holds no NUL character")
+    try:
+        return Path((info.context or {}).get("folder", "."), path.expanduser())
+    except RuntimeError:
+        raise ValueError("there is no home folder of this name") from None
+
+
+def file_beside_config(path: Path, info: Info) -> Path:
+    """Read a path as `beside_config`, and refuse one that is no file where it comes from a configuration file.
+
+    Raises:
+        ValueError: There is no such file.
+    """
+    whole = beside_config(path, info)
+    if "folder" in (info.context or {}) and not whole.is_file():
+        raise ValueError(f"there is no file {whole}")
+    return whole
+
+
+def _key_file_beside_config(path: Path, info: Info) -> Path:
+    whole = file_beside_config(path, info)
+    if "folder" in (info.context or {}) and is_readable_by_everybody(whole):
+        raise ValueError(f"every user of this machine can read this key: chmod o= {whole}")
+    return whole
+
+
+def is_readable_by_everybody(path: Path) -> bool:
+    """Return whether every user of this machine can read a file."""
+    return bool(path.stat().st_mode & stat.S_IROTH)
 
 
 def _check_host(host: str) -> str:
@@ -46,10 +86,11 @@ class BrokerSettings(BaseModel):
     client_id: str = Field(default_factory=default_client_id, pattern=r"^[A-Za-z0-9_.-]+$", max_length=64)
     user: str | None = Field(default=None, min_length=1)
     password: SecretStr | None = None
-    tls_ca_certs: Path | None = None
-    tls_certfile: Path | None = None
-    tls_keyfile: Path | None = None
+    tls_ca_certs: Annotated[Path, AfterValidator(file_beside_config)] | None = None
+    tls_certfile: Annotated[Path, AfterValidator(file_beside_config)] | None = None
+    tls_keyfile: Annotated[Path, AfterValidator(_key_file_beside_config)] | None = None
     keepalive_s: int = Field(default=20, ge=1, le=3600)
+    stats_interval: int = Field(default=60, ge=1, le=86_400)
 
     @model_validator(mode="after")
     def _check(self) -> Self:

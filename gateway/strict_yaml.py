@@ -124,7 +124,7 @@ class _Reader:
     def _scalar(self, node: ScalarNode, path: KeyPath) -> Value:
         kind = node.tag.rsplit(":", 1)[-1]
         if kind not in {"null", "bool", "int", "float", "str"}:
-            self._refuse(node, path, f"the tag {node.tag} is not supported")
+            self._refuse(node, path, "tags are not supported; quote a text that begins with !")  # it may be a secret
             return None
         if _SURROGATE.search(node.value):
             self._refuse(node, path, r"\ud800 to \udfff are half a character; write \U with eight digits")

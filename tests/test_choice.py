@@ -5,8 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fakes.configs import load
 
-from gateway.choice import Choice, check_config, choose, started_detector
+from gateway.cameras.jobs import CameraJob, DeviceSource, FaceSettings, FileSource, RtspSource
+from gateway.choice import Choice, camera_jobs, camera_rates, check_config, choose, started_detector
 from gateway.config import Config, EnvironmentConfig
 from gateway.errors import ConfigError
 from gateway.models import shipped
@@ -79,3 +81,36 @@ def test_check_opens_what_the_file_names(tmp_path: Path) -> None:
     ]
     path.write_text("environments: {hall: {bundle: paper}}\n")
     check_config(path)
+
+
+CAMERAS = """\
+detect: {min_face_px: 40}
+cameras:
+  lobby:
+    source: {type: rtsp, url: "rtsp://cam/x", username: u, password: p, transport: udp}
+    detect: {fps: 2, max_pixels: 500000}
+    faces: {max_per_frame: 2}
+    screening: {tracks_per_day: 50}
+  desk: {source: {type: file, path: /dev/video0}, enabled: false}
+  yard: {source: {type: file, path: yard.mp4, loop: true}}
+"""
+
+
+def test_cameras_become_jobs(tmp_path: Path) -> None:
+    """Each with its own source and settings; what it leaves out is the sections', and 5 frames a second."""
+    config = load(tmp_path, CAMERAS)
+    jobs = camera_jobs(config)
+    assert jobs["lobby"] == CameraJob(
+        "lobby", RtspSource("rtsp://cam/x", "u", "p", "udp"), FaceSettings(None, 0.5, 40, 2), 2.0, 500_000
+    )
+    assert jobs["desk"] == CameraJob("desk", DeviceSource(Path("/dev/video0")), FaceSettings(min_face_px=40))
+    assert jobs["yard"].source == FileSource(tmp_path / "yard.mp4", loop=True)
+    assert camera_rates(config) == {"lobby": 1 / 50, "desk": 1 / 1000, "yard": 1 / 1000}
+
+
+def test_a_job_differs_only_where_its_camera_does(tmp_path: Path) -> None:
+    """So that a reload restarts the cameras that changed and no other."""
+    before = camera_jobs(load(tmp_path, CAMERAS))
+    after = camera_jobs(load(tmp_path, CAMERAS.replace("password: p", "password: q").replace("batch", "")))
+    assert {name for name in before if before[name] != after[name]} == {"lobby"}
+    assert camera_jobs(load(tmp_path, CAMERAS + "screening: {batch_size: 8}\n")) == before

@@ -1,4 +1,4 @@
-"""The configuration: strict values, every mistake at once with its place, secrets that stay secret."""
+"""The configuration: its keys and defaults, the samples that explain them, and what a camera overrides."""
 
 import json
 from pathlib import Path
@@ -6,25 +6,12 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
+from fakes.configs import load, mistakes_in
 
-from gateway.config import Config, config_schema, find_value, load_config
-from gateway.errors import ConfigError
+from gateway.config import Config, config_schema, secrets_of
+from gateway.config_file import load_config
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-
-
-def load(tmp_path: Path, text: str, **values: str) -> Config:
-    """Return the configuration of this text; `values` are what `${NAME}` finds."""
-    path = tmp_path / "gateway.yaml"
-    path.write_text(text, encoding="utf-8")
-    return load_config(path, lookup=values.get)
-
-
-def mistakes_in(tmp_path: Path, text: str, **values: str) -> list[str]:
-    """Return the lines that this text is refused with, without the path of the file."""
-    with pytest.raises(ConfigError) as refused:
-        load(tmp_path, text, **values)
-    return [line.removeprefix(f"{tmp_path / 'gateway.yaml'}:") for line in str(refused.value).splitlines()]
 
 
 def test_empty_file_gives_the_defaults(tmp_path: Path) -> None:
@@ -48,9 +35,9 @@ def test_sample_explains_every_key(tmp_path: Path) -> None:
 
 
 def test_sample_shows_the_defaults() -> None:
-    """What the sample shows is what an operator gets without it, but for the broker."""
+    """What the sample shows is what an operator gets without it, but for the broker and the cameras."""
     sample = load_config(CONFIGS / "gateway.yaml", lookup={}.get)
-    assert sample.model_copy(update={"mqtt": None}) == Config()
+    assert sample.model_copy(update={"mqtt": None, "cameras": {}}) == Config()
 
 
 def test_minimal_sample_loads() -> None:
@@ -73,157 +60,119 @@ def test_samples_name_and_satisfy_the_schema(name: str) -> None:
     jsonschema.validate(yaml.safe_load(text), json.loads(config_schema()))
 
 
-def test_every_mistake_is_named_at_once(tmp_path: Path) -> None:
-    """File, line, key, value and reason for each, in the order of the file, with the nearest known key."""
-    text = """\
-faces: {min_confidence: "0.5", max_per_frame: 012}
-detect:
-  fsp: 3
-  min_face_px: yes
-screening:
-  device: gpu
-  threads: 0
-environments:
-  Indoor: {bundel: paper}
-mqtt:
-  host: mqtt://broker
-  pasword: x
-cameras: []
-screening: {}
+def test_sample_explains_every_key_of_a_camera() -> None:
+    """Each kind of source is shown with all its keys, and one camera overrides everything that can be overridden."""
+    cameras = yaml.safe_load((CONFIGS / "gateway.yaml").read_text(encoding="utf-8"))["cameras"]
+    shown: dict[str, set[str]] = {}
+    for camera in cameras.values():
+        shown.setdefault(camera["source"]["type"], set()).update(camera["source"])
+    schema = json.loads(config_schema())["$defs"]
+    assert shown == {"rtsp": set(schema["RtspConfig"]["properties"]), "file": set(schema["FileConfig"]["properties"])}
+    assert set(cameras["lobby"]) == set(schema["CameraConfig"]["properties"])
+    assert set(cameras["lobby"]["screening"]) == set(schema["OperatingPoint"]["properties"])
+
+
+CAMERAS = """\
+detect: {fps: 8, min_face_px: 40}
+screening: {alert_budget_per_day: 2, device: cpu}
+cameras:
+  lobby:
+    source: {type: rtsp, url: "rtsp://cam1/stream"}
+    detect: {min_face_px: 24}
+    faces: {max_per_frame: 2}
+    screening: {tracks_per_day: 50}
+  yard:
+    source: {type: file, path: yard.mp4}
 """
-    assert mistakes_in(tmp_path, text) == [
-        '1: faces.min_confidence: "0.5": must be a valid number',
-        '1: faces.max_per_frame: "012": must be a valid integer',
-        "3: detect.fsp: unknown key (did you mean fps?)",
-        '4: detect.min_face_px: "yes": must be a valid integer',
-        "6: screening.device: \"gpu\": must be 'auto', 'cpu' or 'cuda'",
-        "7: screening.threads: 0: must be greater than or equal to 1",
-        "9: environments.Indoor: a name is made of a-z, 0-9, _ and -",
-        "9: environments.Indoor.bundel: unknown key (did you mean bundle?)",
-        '11: mqtt.host: "mqtt://broker": a host is a name or an address alone, without mqtt://, user, brackets or port',
-        "12: mqtt.pasword: unknown key (did you mean password?)",
-        "13: cameras: unknown key",
-        "14: screening: the key stands twice; first on line 5",
-    ]
+
+
+def test_camera_overrides_what_it_says_and_nothing_else(tmp_path: Path) -> None:
+    """Also by a value that is the default; what it leaves out is that of the sections of the same names."""
+    config = load(tmp_path, CAMERAS)
+    assert (config.detect_of("lobby").fps, config.detect_of("lobby").min_face_px) == (8, 24)
+    assert (config.detect_of("yard").fps, config.detect_of("yard").min_face_px) == (8, 40)
+    assert [config.faces_of(name).max_per_frame for name in ("lobby", "yard")] == [2, 16]
+    point = config.operating_point_of("lobby")
+    assert (point.alert_budget_per_day, point.tracks_per_day) == (2, 50)
+
+
+def test_path_of_a_recording_starts_at_the_file(tmp_path: Path) -> None:
+    """As every other path; the recording itself may come later."""
+    source = load(tmp_path, CAMERAS).cameras["yard"].source
+    assert source.type == "file"
+    assert source.path == tmp_path / "yard.mp4"
 
 
 @pytest.mark.parametrize(
-    ("text", "mistake"),
+    ("source", "mistake"),
     [
-        ("faces: 3", "1: faces: 3: must be a section with keys of its own"),
-        ("- a", "1: […]: must be a section with keys of its own"),
-        ("detect: {fps: 1000}", "1: detect.fps: 1000: must be less than or equal to 240"),
-        ("screening: {tracks_per_day: 0}", "1: screening.tracks_per_day: 0: must be greater than 0"),
-        ("mqtt: {port: 1:30}", '1: mqtt.port: "1:30": must be a valid integer'),
-        ("mqtt: {password: 5}", "1: mqtt.password: ***: must be a valid string"),
-        ("mqtt: {password: secret}", "1: mqtt: {…}: a password needs a user"),
-        ("faces: [", "2: not YAML: expected the node content, but found '<stream end>'"),
+        ("url: 'http://cam/x'", 'url: "http://cam/x": an address begins with rtsp:// or, encrypted, rtsps://'),
+        (
+            "url: 'rtsp://view:hunter2@cam/x'",
+            'url: "***@cam/x": leave user name and password out of it: they have keys of their own, username and'
+            " password",
+        ),
+        ("url: 'rtsp:///x'", 'url: "rtsp:///x": the host is missing: it looks like rtsp://host:554/path'),
+        ("url: 'rtsp://cam:0/x'", 'url: "rtsp://cam:0/x": there is no port 0'),
+        ("url: 'rtsp://cam:x/x'", 'url: "rtsp://cam:x/x": not an address: it looks like rtsp://host:554/path'),
+        ("url: 'rtsp://[::1/x'", 'url: "rtsp://[::1/x": not an address: it looks like rtsp://host:554/path'),
+        ("url: 'rtsp://cam/a b'", 'url: "rtsp://cam/a b": an address holds no blanks and no backslashes'),
+        (
+            "url: 'rtsp://cam/x#y'",
+            'url: "rtsp://cam/x#y": everything after # would never reach the camera; write %23 for a # of the path',
+        ),
+        (
+            "url: 'rtsps://cam/x', transport: udp",
+            'transport: "udp": rtsps is encrypted over tcp alone; use rtsp:// for udp',
+        ),
+        ("url: 'rtsp://cam/x', transport: http", "transport: \"http\": must be 'tcp' or 'udp'"),
+        ("url: 'rtsp://cam/x', password: hunter2", "password: ***: a password needs a username"),
+        (
+            "url: 'rtsp://cam/x', ca_file: gateway.yaml",
+            'ca_file: "gateway.yaml": only an rtsps:// address is encrypted; this file would never be used',
+        ),
+        ("url: 'rtsp://cam/x', loop: true", "loop: unknown key"),
+        ("url: 'rtsp://cam/x', user: a", "user: unknown key (did you mean username?)"),
+        ("username: a", "url: this key is needed"),
     ],
 )
-def test_mistake_says_what_to_do(tmp_path: Path, text: str, mistake: str) -> None:
-    """One line a mistake; a secret is never repeated."""
-    assert mistakes_in(tmp_path, text + "\n") == [mistake]
+def test_network_camera_that_cannot_work_is_refused(tmp_path: Path, source: str, mistake: str) -> None:
+    """Before anything starts, at its key, and without repeating a password."""
+    text = f"cameras:\n  lobby:\n    source: {{type: rtsp, {source}}}\n"
+    assert mistakes_in(tmp_path, text) == [f"3: cameras.lobby.source.{mistake}"]
 
 
-def test_missing_file_is_named(tmp_path: Path) -> None:
-    """A wrong path is the operator's to mend."""
-    with pytest.raises(ConfigError, match=r"absent\.yaml: cannot be read: No such file"):
-        load_config(tmp_path / "absent.yaml")
+@pytest.mark.parametrize("port", ["", ":1", ":65535"])
+@pytest.mark.parametrize("host", ["cam", "10.0.0.7", "[::1]", "cam-1.plant.example"])
+@pytest.mark.parametrize("path", ["", "/", "/h264/ch1?sub=1&x=%20y", "/a:b@c"])
+def test_network_camera_of_any_usual_address_is_taken(tmp_path: Path, host: str, port: str, path: str) -> None:
+    """Names, both kinds of addresses, with and without port, whatever path the maker thought of."""
+    url = f"rtsp://{host}{port}{path}"
+    source = load(tmp_path, f"cameras: {{a: {{source: {{type: rtsp, url: '{url}'}}}}}}").cameras["a"].source
+    assert source.type == "rtsp"
+    assert source.url == url
 
 
-def test_long_values_are_shortened(tmp_path: Path) -> None:
-    """A line stays a line."""
-    (mistake,) = mistakes_in(tmp_path, f"screening: {{device: {'x' * 500}}}")
-    assert len(mistake) < 150
+def test_passwords_of_all_characters_are_taken_as_they_are(tmp_path: Path) -> None:
+    """Nothing has to be encoded: every printable character may stand in a password."""
+    password = "".join(map(chr, range(33, 127)))
+    text = "cameras: {a: {source: {type: rtsp, url: 'rtsp://c', username: u, password: \"${P}\"}}}"
+    source = load(tmp_path, text, P=password).cameras["a"].source
+    assert source.type == "rtsp"
+    assert source.password is not None
+    assert source.password.get_secret_value() == password
 
 
-def test_variables_are_replaced(tmp_path: Path) -> None:
-    """A quoted one is text, an unquoted one is what the key needs, and a default counts where nothing is found."""
+def test_secrets_of_a_configuration_are_all_found(tmp_path: Path) -> None:
+    """What logs and errors must never show: passwords, and what an address says behind `password=`."""
     text = """\
-mqtt:
-  host: "${HOST}.plant"
-  user: ${USER}
-  password: ${PASSWORD}
-  port: ${PORT:8883}
-screening:
-  tracks_per_day: ${PER_DAY}
-  device: ${DEVICE:cpu}
+mqtt: {user: gw, password: one}
+cameras:
+  a: {source: {type: rtsp, url: "rtsp://cam/x?user=u&password=t%77o&sub=1", username: v, password: three}}
+  b: {source: {type: file, path: b.mp4}}
 """
-    config = load(tmp_path, text, HOST="broker", USER="gate", PASSWORD="0123", PER_DAY="5e2")
-    assert config.mqtt is not None
-    assert config.mqtt.password is not None
-    assert (config.mqtt.host, config.mqtt.user, config.mqtt.port) == ("broker.plant", "gate", 8883)
-    assert config.mqtt.password.get_secret_value() == "0123"
-    assert (config.screening.tracks_per_day, config.screening.device) == (500.0, "cpu")
-
-
-def test_password_of_digits_stays_text(tmp_path: Path) -> None:
-    """Only a key that needs a number gets one."""
-    config = load(tmp_path, "mqtt:\n  user: u\n  password: ${PASSWORD}\n", PASSWORD="12345")
-    assert config.mqtt is not None
-    assert config.mqtt.password is not None
-    assert config.mqtt.password.get_secret_value() == "12345"
-
-
-def test_quoted_variable_is_no_number(tmp_path: Path) -> None:
-    """Quotes mean text, also around a variable."""
-    assert mistakes_in(tmp_path, 'mqtt:\n  port: "${PORT}"\n', PORT="1883") == [
-        "2: mqtt.port: ***: must be a valid integer"
-    ]
-
-
-def test_variable_without_value_is_named_once(tmp_path: Path) -> None:
-    """The line, the key and where was looked; no second complaint about what it would have been."""
-    (mistake,) = mistakes_in(tmp_path, "screening:\n  threads: ${THREADS}\n")
-    assert mistake == (
-        "2: screening.threads: ${THREADS}: no value under this name in $CREDENTIALS_DIRECTORY, /run/secrets"
-        " and the environment"
-    )
-
-
-def test_value_of_a_variable_is_never_printed(tmp_path: Path) -> None:
-    """Any variable may hold a secret."""
-    (mistake,) = mistakes_in(tmp_path, "mqtt:\n  host: ${HOST}\n", HOST="user:hunter2@broker")
-    assert "hunter2" not in mistake
-    assert "mqtt.host: ***" in mistake
-
-
-def test_doubled_dollar_is_a_plain_one(tmp_path: Path) -> None:
-    """A password may look like a variable."""
-    config = load(tmp_path, 'mqtt: {user: u, password: "a$${B}$c"}')
-    assert config.mqtt is not None
-    assert config.mqtt.password is not None
-    assert config.mqtt.password.get_secret_value() == "a${B}$c"
-
-
-def test_values_come_from_credentials_then_secrets_then_environment(tmp_path: Path) -> None:
-    """The nearest store decides; the newline at a file's end is not part of a secret."""
-    credentials, secrets = tmp_path / "credentials", tmp_path / "secrets"
-    credentials.mkdir()
-    secrets.mkdir()
-    environ = {"CREDENTIALS_DIRECTORY": str(credentials), "A": "from-environment", "B": "from-environment"}
-    (secrets / "A").write_text("from-secrets\n")
-    (credentials / "C").write_text("from-credentials\r\n")
-    (secrets / "C").write_text("hidden")
-    (secrets / "D").write_bytes(b"\xff")
-    found = {name: find_value(name, environ=environ, run_secrets=secrets) for name in "ABCD"}
-    assert found == {"A": "from-secrets", "B": "from-environment", "C": "from-credentials", "D": None}
-
-
-def test_relative_paths_start_at_the_file(tmp_path: Path) -> None:
-    """The same file means the same wherever the program is started; a bundle's name is no path."""
-    (tmp_path / "yunet.onnx").write_bytes(b"x")
-    text = "faces: {model: yunet.onnx}\nenvironments: {a: {bundle: ./own/a}, b: {bundle: paper}, c: {bundle: /x/c}}\n"
-    config = load(tmp_path, text)
-    assert config.faces.model == tmp_path / "yunet.onnx"
-    assert [each.bundle for each in config.environments.values()] == [str(tmp_path / "own" / "a"), "paper", "/x/c"]
-
-
-def test_face_model_must_exist(tmp_path: Path) -> None:
-    """A typing mistake is found before anything starts."""
-    assert mistakes_in(tmp_path, "faces: {model: absent.onnx}") == [
-        f'1: faces.model: "absent.onnx": there is no file {tmp_path / "absent.onnx"}'
-    ]
+    assert secrets_of(load(tmp_path, text)) == {"one", "two", "three"}
+    assert secrets_of(Config()) == frozenset()
 
 
 def test_configuration_cannot_be_changed() -> None:
