@@ -12,7 +12,7 @@ from pydantic import ValidationInfo as Info
 
 from gateway.contract.messages import CameraName
 from gateway.redaction import SECRET_WORD
-from gateway.settings import BrokerSettings, beside_config, file_beside_config
+from gateway.settings import BrokerSettings, OutboxSettings, beside_config, file_beside_config
 
 MOST_CAMERAS = 64
 _NAME = r"^[a-z0-9_-]{1,64}$"
@@ -208,6 +208,7 @@ class Config(_Section):
         default=None,
         description="Where alerts wait for delivery; default: systemd's $STATE_DIRECTORY.",
     )
+    outbox: OutboxSettings = OutboxSettings()
     mqtt: BrokerSettings | None = Field(default=None, description="The MQTT broker that alerts go to.")
 
     def faces_of(self, camera: str) -> FaceFinderConfig:

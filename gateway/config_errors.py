@@ -16,6 +16,16 @@ LONGEST_SHOWN = 60
 _USER_INFO = re.compile(r".*@")
 
 
+_MESSAGES = {
+    "bool_type": "must be true or false",
+    "dict_type": "must be a section with keys of its own",
+    "model_attributes_type": "must be a section with keys of its own",
+    "model_type": "must be a section with keys of its own",
+    "string_too_short": "must not be empty",
+    "too_short": "at least one is needed",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Written:
     """What stands in the file, for messages: `touched` are the paths whose value came out of a `${NAME}`."""
@@ -79,15 +89,9 @@ def _reason(item: Any, path: KeyPath, sections: Sequence[type[BaseModel]], writt
             return "a name is made of a-z, 0-9, _ and -, at most 64"
         case "too_long":
             return f"at most {item['ctx']['max_length']} are possible"
-        case "too_short":
-            return "at least one is needed"
-        case "string_too_short":
-            return "must not be empty"
-        case "bool_type":
-            return f"{written.shown(path)}: must be true or false"
-        case "model_type" | "dict_type" | "model_attributes_type":
-            return f"{written.shown(path)}: must be a section with keys of its own"
-    message = item["msg"].removeprefix("Value error, ").replace("Input should be", "must be", 1)
+    message = _MESSAGES.get(item["type"]) or item["msg"].removeprefix("Value error, ").replace(
+        "Input should", "must", 1
+    )
     return message if of_key else f"{written.shown(path)}: {message}"
 
 

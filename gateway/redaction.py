@@ -12,7 +12,10 @@ HIDDEN = "***"
 SECRET_WORD = re.compile(r"passw|pwd|pass$|token|secret|credential|key$", re.IGNORECASE)
 """Names of keys whose values are secrets."""
 
-_USER_INFO = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]{0,20}(?::|%3A)(?://|%2F%2F|\\/\\/))[^\s\"'<>]*(?:@|%40)", re.IGNORECASE)
+_USER_INFO = re.compile(
+    r"(?P<scheme>\b[a-z][a-z0-9+.-]{0,20}(?::|%3A)(?://|%2F%2F|\\/\\/))[^\s\"'<>]*(?:@|%40)",
+    re.IGNORECASE,
+)
 _GIVEN = re.compile(
     r"(?P<name>\b[\w-]*(?:passw(?:or)?d|pwd|token|secret|credentials?)[\"']?\s*[=:]\s*[\"']?)(?!\*\*\*)[^\s\"'&,;}]+",
     re.IGNORECASE,

@@ -115,9 +115,13 @@ BROKEN: list[tuple[str, str, list[str]]] = [
         ["2: not YAML: anchors and aliases are not supported"],
     ),
     ("tab", "cameras:\n\ta: x\n", ["2: not YAML: found character '\\t' that cannot start any token"]),
-    ("no environments", "environments: {}\n", ["1: environments: at least one is needed"]),
+    ("no environments", "environments: {}\n", ["1: environments: {…}: at least one is needed"]),
     ("environments as a list", "environments: []\n", ["1: environments: […]: must be a section with keys of its own"]),
-    ("bundle without a name", "environments: {in: {bundle: ''}}\n", ["1: environments.in.bundle: must not be empty"]),
+    (
+        "bundle without a name",
+        "environments: {in: {bundle: ''}}\n",
+        ['1: environments.in.bundle: "": must not be empty'],
+    ),
     (
         "bundle with a blank",
         "environments: {in: {bundle: 'a b'}}\n",

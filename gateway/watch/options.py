@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import SecretStr, ValidationError
 
-from gateway.config import load_config
+from gateway.config_file import load_config
 from gateway.errors import ConfigError
 from gateway.settings import BrokerSettings
 from gateway.watch.subscriber import new_client_id
