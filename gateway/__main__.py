@@ -43,7 +43,9 @@ def run() -> int:
         click.echo("interrupted", err=True)
         return INTERRUPTED
     except SpectragateError as error:
-        for line in str(error).splitlines():
+        from gateway.redaction import redacted
+
+        for line in redacted(str(error)).splitlines():
             click.echo(f"error: {line}", err=True)
         return CONFIG if isinstance(error, ConfigError) else FAILED
     except BrokenPipeError:

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from gateway.config import Config, secrets_of
 from gateway.config_errors import Written, did_you_mean, key_in_words, problems_of, value_at
 from gateway.errors import ConfigError
+from gateway.redaction import hide
 from gateway.settings import is_readable_by_everybody
 from gateway.strict_yaml import Document, KeyPath, Problem, Value, parse, plain_value
 
@@ -47,7 +48,7 @@ def load_config(path: Path, *, lookup: Lookup = find_value) -> Config:
 
 
 def read_config(path: Path, *, lookup: Lookup = find_value) -> tuple[Config, Document]:
-    """Return the configuration of a file with its document, which knows the lines.
+    """Return the configuration of a file with its document, which knows the lines; its secrets are shown nowhere.
 
     Raises:
         ConfigError: As `load_config`.
@@ -70,6 +71,7 @@ def read_config(path: Path, *, lookup: Lookup = find_value) -> tuple[Config, Doc
         problems += _secrets_in_the_open(path, config, document)
     if problems:
         raise ConfigError("\n".join(describe(path, problem) for problem in sorted(problems, key=lambda p: p.line)))
+    hide(secrets_of(config))
     return config, document
 
 

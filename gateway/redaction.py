@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from urllib.parse import quote, quote_plus
@@ -61,6 +62,36 @@ class Redactor:
             case None | bool() | int() | float():
                 return value
         return self.text(str(value))
+
+
+class _Process:
+    """What this process must not show: as logging itself, there is one of it, because its outputs are one."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.redactor = Redactor()
+
+    def add(self, secrets: Iterable[str]) -> None:
+        with self._lock:
+            self.redactor = self.redactor.with_secrets(secrets)
+
+
+_process = _Process()
+
+
+def hide(secrets: Iterable[str]) -> None:
+    """Show these nowhere in what this process logs or tells from now on; a configuration does so when it is read."""
+    _process.add(secrets)
+
+
+def redacted(text: str) -> str:
+    """Return a text as this process may show it."""
+    return _process.redactor.text(text)
+
+
+def redacted_value(value: object) -> object:
+    """Return a fact of a log line as this process may show it."""
+    return _process.redactor.value(value)
 
 
 def _forms(secret: str) -> Iterator[str]:

@@ -1,16 +1,21 @@
 """Logs: an event's name is a constant, its facts are fields; never face data, never a secret.
 
 The daemon writes one JSON object a line to stderr, each with the sd-daemon prefix `<n>` that systemd reads as its
-priority. Commands say only what goes wrong, in words. Python's own loggers, those of libraries, go the same way.
+priority. Commands say only what goes wrong, in words. Python's own loggers, those of libraries, go the same way, and so
+does what nobody caught. Every fact passes `redaction`: libraries and exceptions repeat addresses with their passwords.
 """
 
 import json
 import logging
 import sys
+import threading
 from collections.abc import MutableMapping
+from types import TracebackType
 from typing import Any, TextIO
 
 import structlog
+
+from gateway.redaction import redacted_value
 
 _PRIORITIES = {"critical": 2, "error": 3, "warning": 4, "info": 6, "debug": 7}
 _Event = MutableMapping[str, Any]
@@ -26,6 +31,7 @@ def configure_logging(*, daemon: bool, stream: TextIO | None = None) -> None:
             structlog.stdlib.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
+            _without_secrets,
             render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -35,6 +41,27 @@ def configure_logging(*, daemon: bool, stream: TextIO | None = None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [_ToStructlog()]
     root.setLevel(level)
+    logging.captureWarnings(capture=True)
+    sys.excepthook = _tell_uncaught
+    threading.excepthook = _tell_uncaught_in_thread
+    sys.unraisablehook = _tell_unraisable
+
+
+def _tell_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    structlog.get_logger().critical("uncaught", exc_info=(kind, error, trace))
+
+
+def _tell_uncaught_in_thread(caught: threading.ExceptHookArgs) -> None:
+    if caught.exc_value is not None:
+        where = caught.thread.name if caught.thread else ""
+        told = (caught.exc_type, caught.exc_value, caught.exc_traceback)
+        structlog.get_logger().critical("uncaught", thread=where, exc_info=told)
+
+
+def _tell_unraisable(caught: "sys.UnraisableHookArgs") -> None:
+    if caught.exc_value is not None:
+        told = (caught.exc_type, caught.exc_value, caught.exc_traceback)
+        structlog.get_logger().error("unraisable", exc_info=told)
 
 
 class _ToStructlog(logging.Handler):
@@ -46,11 +73,16 @@ class _ToStructlog(logging.Handler):
         log.log(level, "library", logger=record.name, said=record.getMessage(), exc_info=record.exc_info or None)
 
 
+def _without_secrets(_logger: Any, _method: str, event: _Event) -> _Event:
+    """Hide secrets in every fact, before JSON changes how they are written."""
+    return {key: redacted_value(value) for key, value in event.items()}
+
+
 def _as_json(_logger: Any, _method: str, event: _Event) -> str:
     """Return `<n>{json}`, keys in the order in which they came, event and level first."""
     level = event.pop("level")
     facts = {"event": event.pop("event"), "level": level, "time": event.pop("timestamp"), **event}
-    return f"<{_PRIORITIES.get(level, 6)}>{json.dumps(facts, default=str)}"
+    return f"<{_PRIORITIES.get(level, 6)}>{json.dumps(facts)}"
 
 
 def _as_words(_logger: Any, _method: str, event: _Event) -> str:

@@ -7,6 +7,7 @@ from pydantic import SecretStr, ValidationError
 
 from gateway.config_file import load_config
 from gateway.errors import ConfigError
+from gateway.redaction import hide
 from gateway.settings import BrokerSettings
 from gateway.watch.subscriber import new_client_id
 
@@ -29,6 +30,7 @@ def broker_settings(
             raise ConfigError(f"{config}: has no section `mqtt` that names a broker")
         return broker.model_copy(update={"client_id": new_client_id()})
     password = os.environ.get(PASSWORD_VARIABLE) if user is not None else None
+    hide([password or ""])
     try:
         return BrokerSettings(
             host=host or "",

@@ -1,13 +1,21 @@
 """Log lines: JSON for systemd, words for people, and the loggers of libraries among them."""
 
+import ast
 import io
 import json
 import logging
+import re
+import sys
+import threading
+import warnings
 from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import structlog
 
+from gateway.redaction import hide
 from gateway.service.log import configure_logging
 
 
@@ -16,7 +24,10 @@ def as_before() -> Iterator[None]:
     """Give the process its logging back."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
+    hooks = sys.excepthook, threading.excepthook, sys.unraisablehook
     yield
+    sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
+    logging.captureWarnings(capture=False)
     structlog.reset_defaults()
     root.handlers[:] = handlers
     root.setLevel(level)
@@ -72,3 +83,84 @@ def test_exceptions_are_one_line() -> None:
         logging.getLogger("x").exception("failed")
     (line,) = stream.getvalue().splitlines()
     assert "ValueError: invalid literal" in json.loads(line[3:])["exception"]
+
+
+class Camera:
+    """Something whose text is not known before it is asked for."""
+
+    def __str__(self) -> str:
+        """Say what PyAV's exceptions say."""
+        return "rtsp://view:from-an-object@cam1/stream"
+
+
+def test_secrets_are_hidden_in_every_fact() -> None:
+    """In texts, keys, lists and objects, in what libraries say and in tracebacks; addresses lose their user names."""
+    hide(["hunter2/§"])
+    stream = io.StringIO()
+    configure_logging(daemon=True, stream=stream)
+    log = structlog.get_logger()
+    log.info("opened", url="rtsp://view:unknown@cam1/stream", camera=Camera(), more={"hunter2/§": ["hunter2%2F%C2%A7"]})
+    logging.getLogger("libav.rtsp").warning("Opening '%s' failed", "rtsp://view:hunter2%2F%C2%A7@cam1")
+    log.error("failed", exc_info=OSError(5, "Input/output error", "rtsp://u:p@cam1/x?password=hunter2/§"))
+    said = stream.getvalue()
+    for secret in ("hunter2", "unknown", "from-an-object", "view", "u:p"):
+        assert secret not in said
+    assert said.count("rtsp://***@cam1") == 4
+    assert len(said.splitlines()) == 3
+    assert all(json.loads(line[3:]) for line in said.splitlines())
+
+
+def test_what_nobody_caught_is_logged() -> None:
+    """The end of the program, of a thread, of an object: one line each, without secrets, where Python would print."""
+    stream = io.StringIO()
+    configure_logging(daemon=True, stream=stream)
+    error = ValueError("rtsp://view:unknown@cam1")
+    sys.excepthook(ValueError, error, None)
+    thread = threading.Thread(target=lambda: int("http://view:unknown@cam1"), name="worker")
+    thread.start()
+    thread.join(10)
+    sys.unraisablehook(
+        SimpleNamespace(exc_type=ValueError, exc_value=error, exc_traceback=None, err_msg=None, object=None)
+    )
+    warnings.showwarning(UserWarning("http://view:unknown@cam1"), UserWarning, "x.py", 1)
+    lines = [json.loads(line[3:]) for line in stream.getvalue().splitlines()]
+    assert [line["event"] for line in lines] == ["uncaught", "uncaught", "unraisable", "library"]
+    assert lines[1]["thread"] == "worker"
+    assert "unknown" not in stream.getvalue()
+
+
+# Names of facts that log lines may tell: things, numbers and reasons; nothing here can hold a picture or an address.
+FIELDS = frozenset(
+    re.findall(
+        r"\w+",
+        """
+    after_s alerts bundle by_s camera cameras_begun cameras_ended count dropped environment error exc_info
+    faces_shed file folder host how instead is_on keys logger lost lost_at_s part pid port reason recovered
+    resent restarts retry_s rows said sandbox screening_on state telemetry thread topics tracks_known version
+    waited_s warm_s workers
+""",
+    )
+)
+
+
+def log_calls() -> Iterator[tuple[str, ast.Call]]:
+    """Return every call of a logger in the gateway, with its place."""
+    for path in sorted((Path(__file__).parents[2] / "gateway").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and node.func.attr in {"debug", "info", "warning", "error", "critical", "exception"}
+                and ast.unparse(node.func.value) in {"_log", "log", "structlog.get_logger()"}
+            ):
+                yield f"{path.name}:{node.lineno}", node
+
+
+def test_log_lines_say_only_what_is_allowed() -> None:
+    """The event is a constant word, and each fact has a name from the list: no face, no address, no free data."""
+    assert list(log_calls())
+    for place, call in log_calls():
+        assert isinstance(call.args[0], ast.Constant), place
+        assert re.fullmatch(r"[a-z][a-z0-9_]*", str(call.args[0].value)), place
+        names = {keyword.arg for keyword in call.keywords}
+        assert names <= FIELDS, f"{place}: {names - FIELDS} is not allowed so far"
