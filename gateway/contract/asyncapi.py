@@ -141,7 +141,7 @@ def _asyncapi() -> Json:
         "info": {
             "title": "Spectragate over MQTT",
             "version": CONTRACT_VERSION,
-            "description": "What a box publishes and listens to. QoS 1 delivers at least once: drop duplicates by `id`.",
+            "description": "What a box publishes and listens to. QoS 1 delivers at least once: drop doubles by `id`.",
             "license": {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
         },
         "defaultContentType": messages.JSON_TYPE,

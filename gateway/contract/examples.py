@@ -201,7 +201,13 @@ EXAMPLES: dict[str, Message] = {
     ),
     "a replay is over": ReplayEnd(
         source=f"spectragate/{_CLIENT}",
-        requester="desk-1", from_seq=40, to_seq=45, answered_to_seq=45, sent=5, missing=((43, 43),), last_seq=45
+        requester="desk-1",
+        from_seq=40,
+        to_seq=45,
+        answered_to_seq=45,
+        sent=5,
+        missing=((43, 43),),
+        last_seq=45,
     ),
 }
 

@@ -23,6 +23,7 @@ class ReplayRequest(Model):
     from_seq: Count
     to_seq: Count
     requester: Token | None = Field(default=None, description="a name of your own; the end of the replay repeats it")
+    source: Token | None = Field(default=None, description="the CloudEvents source of the box that is asked; null: any")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -39,7 +40,7 @@ class ReplayEnd(Model):
     """
 
     type: Literal["spectragate.replay_end.v1"] = "spectragate.replay_end.v1"
-    source: Token = Field(description="the box that answers, as its messages name it")
+    source: Token = Field(description="the CloudEvents source of the box that answers")
     requester: Token | None
     from_seq: Count = Field(description="as asked")
     to_seq: Count = Field(description="as asked")

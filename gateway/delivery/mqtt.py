@@ -13,7 +13,8 @@ from typing import Any, Self
 import structlog
 
 from gateway.contract.topics import ONLINE, STOPPED, Topics
-from gateway.delivery.connection import Connection, Ended, Outgoing, Version
+from gateway.delivery.connection import Connection
+from gateway.delivery.packets import Ended, Outgoing, Terms, Version
 from gateway.errors import DeliveryError
 from gateway.settings import BrokerSettings
 
@@ -170,9 +171,7 @@ class Publisher:
         """Connect, say `online`, and send again what is unacknowledged."""
         connection = Connection(
             self._settings,
-            version=self._version,
-            connect_timeout_s=max(within_s, 0.001),
-            will_topic=self._available,
+            Terms(self._version, connect_timeout_s=max(within_s, 0.001), will_topic=self._available),
             acknowledged=self._on_acknowledged,
         )
         stands = False
