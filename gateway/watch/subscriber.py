@@ -25,7 +25,7 @@ from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
-from gateway.delivery.connection import tls_context
+from gateway.delivery.tls import tls_context
 from gateway.settings import BrokerSettings
 
 MAX_WAITING = 1_000
