@@ -108,7 +108,8 @@ class CenterFace:
         self._path = path
         self._min_confidence = min_confidence
         self._nets: dict[tuple[int, int], Any] = {}
-        self._net(_shape(CENTERFACE_LONG_PX, CENTERFACE_LONG_PX))
+        # Read now, so that a wrong file is told at once; the first picture's shape gets it (another net is 12 MB).
+        self._unused: Any = self._read()
 
     def find(self, picture_HWC: Picture) -> tuple[FaceBox, ...]:
         """Return the faces of an RGB picture in its own coordinates, largest area first."""
@@ -123,11 +124,14 @@ class CenterFace:
 
     def _net(self, blob_size: tuple[int, int]) -> Any:
         if blob_size not in self._nets:
-            try:
-                self._nets[blob_size] = cv2.dnn.readNetFromONNX(str(self._path))
-            except cv2.error:
-                raise ConfigError(f"{self._path}: damaged, or no ONNX file; name a CenterFace or YuNet file") from None
+            self._nets[blob_size], self._unused = self._unused or self._read(), None
         return self._nets[blob_size]
+
+    def _read(self) -> Any:
+        try:
+            return cv2.dnn.readNetFromONNX(str(self._path))
+        except cv2.error:
+            raise ConfigError(f"{self._path}: damaged, or no ONNX file; name a CenterFace or YuNet file") from None
 
 
 class YuNet:

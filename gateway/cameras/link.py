@@ -18,7 +18,7 @@ from gateway.cameras import wire
 from gateway.cameras.addresses import with_address
 from gateway.cameras.jobs import CameraJob, FaceSettings, Injection, Job, PicturesJob, RecordingJob, to_json
 from gateway.cameras.order import Order
-from gateway.cameras.starting import EXIT_S, Complaints, ExecWorkers, StartedWorker, StartWorker, end_worker
+from gateway.cameras.starting import EXIT_S, Complaints, ExecWorkers, StartedWorker, StartWorker, end_worker, listen
 from gateway.errors import ConfigError, SourceError, SourceReason
 from gateway.values import SourceEnded, SourceEvent, SourceOpened
 
@@ -80,7 +80,7 @@ async def _open_source(job: Job, deadlines: Deadlines, start: StartWorker) -> As
     async with contextlib.AsyncExitStack() as stack:
         ours, theirs = (stack.enter_context(end) for end in socket.socketpair())
         ours.setblocking(False)  # noqa: FBT003
-        complaints, stderr = await _listen(stack)
+        complaints, stderr = await listen(stack)
         try:
             worker = await start(theirs, stderr)
         finally:
@@ -94,20 +94,6 @@ async def _open_source(job: Job, deadlines: Deadlines, start: StartWorker) -> As
         data = to_json(job)
         writer.write(len(data).to_bytes(4, "big") + data)
         yield _Events(job, deadlines, reader, worker, complaints)
-
-
-async def _listen(stack: contextlib.AsyncExitStack) -> tuple[Complaints, int]:
-    """Return who keeps the complaints of a worker, and the descriptor to which it may write them."""
-    complaints = Complaints()
-    reading, writing = os.pipe()
-    try:
-        stream = stack.enter_context(os.fdopen(reading, "rb", buffering=0))
-        pipe, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: complaints, stream)
-    except BaseException:
-        os.close(writing)
-        raise
-    stack.callback(pipe.close)
-    return complaints, writing
 
 
 def _hang_up(ours: socket.socket) -> None:

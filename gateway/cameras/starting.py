@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -180,3 +180,17 @@ class Complaints(asyncio.Protocol):
         lines = self._tail.decode("utf-8", errors="replace").strip().splitlines()
         line = lines[-1] if lines else ""
         return "".join(letter for letter in line if letter.isprintable())[:300]
+
+
+async def listen(stack: AsyncExitStack) -> tuple[Complaints, int]:
+    """Return who keeps the complaints of a process, and the descriptor to which it may write them."""
+    complaints = Complaints()
+    reading, writing = os.pipe()
+    try:
+        stream = stack.enter_context(os.fdopen(reading, "rb", buffering=0))
+        pipe, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: complaints, stream)
+    except BaseException:
+        os.close(writing)
+        raise
+    stack.callback(pipe.close)
+    return complaints, writing
