@@ -130,6 +130,11 @@ class Outbox:
         numbers = await storage.read(numbers_of)
         return cls(storage, numbers, client_id=client_id, limits=limits, clock=clock)
 
+    @property
+    def last_row(self) -> int:
+        """The place of the newest message in the order of acceptance."""
+        return self._next_row - 1
+
     def next_seq(self) -> int:
         """Return the number of the next alert or notice; hand the message to `accept` before anything is awaited."""
         seq = self._next_seq

@@ -175,7 +175,7 @@ class Subscriber:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A PUBLISH as the scripted broker read it; `connection` counts from 1."""
+    """A PUBLISH as the scripted broker read it; `connection` counts from 1, `packet_id` is 0 at QoS 0."""
 
     connection: int
     topic: str
@@ -266,7 +266,7 @@ class ScriptedBroker:
             case 3:
                 published = _published(number, kind, body, with_properties=self.levels[-1] == 5)
                 self.published.append(published)
-                return self.on_publish(published)
+                return self.on_publish(published) if published.packet_id else None
             case 14:
                 self.farewells += 1
                 return b""
@@ -287,6 +287,9 @@ async def _packet(reader: asyncio.StreamReader) -> tuple[int, bytes]:
 def _published(connection: int, kind: int, body: bytes, *, with_properties: bool) -> Published:
     (length,) = struct.unpack_from("!H", body)
     topic, rest = body[2 : 2 + length].decode(), body[2 + length :]
-    (packet_id,) = struct.unpack_from("!H", rest)
-    start = 3 + rest[2] if with_properties else 2  # all property lengths here are below 128
+    packet_id, start = 0, 0
+    if kind & 0x06:
+        (packet_id,), start = struct.unpack_from("!H", rest), 2
+    if with_properties:
+        start += 1 + rest[start]  # all property lengths here are below 128
     return Published(connection, topic, rest[start:], retain=bool(kind & 1), packet_id=packet_id)

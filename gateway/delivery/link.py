@@ -1,0 +1,254 @@
+"""A link to the broker that is never given up: one session after the other, for as long as the box runs.
+
+Whoever sends over it works inside a session and begins anew with the next one: a session that is over takes what was
+not confirmed with it, and what must not be lost lies in the outbox.
+"""
+
+import asyncio
+import itertools
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Literal, NoReturn
+
+import structlog
+
+from gateway.backoff import pause_s
+from gateway.contract.topics import ONLINE, STOPPED, Topics
+from gateway.delivery.connection import Connection, Listen
+from gateway.delivery.packets import CHECK_TWIN, Ended, LinkReason, Outgoing, Terms, Version
+from gateway.errors import DeliveryError
+from gateway.settings import BrokerSettings
+
+SIDE_WINDOW = 16
+"""Messages of a session that may wait for their PUBACK beside the sender's."""
+
+CONNECT_TIMEOUT_S = 10.0
+CONNACK_TIMEOUT_S = 3.0  # with `protocol: auto`, how long version 5 may stay unanswered
+PUBACK_TIMEOUT_S = 10.0
+STEADY_S = 5.0  # a session that lived shorter is no reason to reconnect quickly
+_FAREWELL_S = 0.5
+# A twin with our client id ends our session as we end its: both would do nothing else, were they quick.
+TWIN_FIRST_S, TWIN_LAST_S = 5.0, 60.0
+_TWIN_STEADY_S = 120.0
+# What will not be different a second later, and what brokers lock clients out for.
+_OPERATORS = frozenset({LinkReason.AUTH, LinkReason.CLIENT_ID, LinkReason.TLS})
+_OPERATORS_LAST_S = 5.0
+
+Acknowledged = asyncio.Future[str | None]
+"""The broker's refusal, or None."""
+
+_log = structlog.get_logger()
+
+
+class SessionOver(DeliveryError):
+    """The session ended before the broker confirmed a message."""
+
+
+class Session:
+    """One connection that stands; of use until it ends."""
+
+    def __init__(self, connection: Connection, unconfirmed: dict[int, Acknowledged]) -> None:
+        self._connection = connection
+        self._unconfirmed = unconfirmed
+        self._numbers = itertools.count(1)
+        self._room = asyncio.Semaphore(SIDE_WINDOW)
+        self.gave_up: Ended | None = None
+
+    @property
+    def version(self) -> Version:
+        """The MQTT version in use."""
+        return self._connection.version
+
+    def send(self, topic: str, payload: bytes, *, retain: bool = False, content_type: str = "") -> Acknowledged:
+        """Hand a message over at QoS 1; the future stays open when the session ends first. The caller bounds them."""
+        number = next(self._numbers)
+        self._unconfirmed[number] = future = asyncio.get_running_loop().create_future()
+        self._connection.send(Outgoing(number, topic, payload, retain=retain, content_type=content_type))
+        return future
+
+    def say(self, topic: str, payload: bytes) -> None:
+        """Hand a message over at QoS 0: it arrives or it does not."""
+        if not self._room.locked():
+            self._connection.send(Outgoing(0, topic, payload, content_type="application/json", qos=0))
+
+    async def publish(self, topic: str, payload: bytes, *, retain: bool = False, content_type: str = "") -> str | None:
+        """Publish at QoS 1 and return the broker's refusal, or None; a broker that stays silent ends the session.
+
+        Raises:
+            SessionOver: The session ended first.
+        """
+        async with self._room:
+            future = self.send(topic, payload, retain=retain, content_type=content_type)
+            ways_out: tuple[asyncio.Future[Any], ...] = (future, self._connection.ended)
+            await asyncio.wait(ways_out, timeout=PUBACK_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
+            if future.done():
+                return future.result()
+            self.give_up(f"no PUBACK for a message on {topic}")
+            raise SessionOver(f"a message on {topic} was not confirmed")
+
+    def give_up(self, reason: str) -> None:
+        """End the session: this broker does not do what it should; the link makes the next one."""
+        self.gave_up = self.gave_up or Ended(reason, "the broker's log", code=LinkReason.SILENT)
+        self._connection.abandon()
+
+
+@dataclass(frozen=True, slots=True)
+class LinkState:
+    """How the link is; `reason` says why it is away, or `acl` where the broker does not let us say `online`."""
+
+    state: Literal["online", "away"]
+    reason: LinkReason | None
+    version: Version | None
+    connects: int
+    taken_over: int
+    incoming_dropped: int
+
+
+Serve = Callable[[Session], Awaitable[None]]
+
+
+class Link:
+    """Keeps one session with the broker, and says `online`, `stopped` and the will `offline` on `available`."""
+
+    def __init__(
+        self,
+        settings: BrokerSettings,
+        *,
+        subscriptions: tuple[str, ...] = (),
+        listen: Listen | None = None,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._settings = settings
+        self._subscriptions = subscriptions
+        self._listen = listen
+        self._chance = chance
+        self._available = Topics(settings.topic_prefix).available
+        self._version: Version = "3.1.1" if settings.protocol == "3.1.1" else "5"
+        self._unconfirmed: dict[int, Acknowledged] = {}
+        self._connection: Connection | None = None
+        self._reason: LinkReason | None = None
+        self._connects = 0
+        self._taken_over = 0
+        self._incoming_dropped = 0
+
+    @property
+    def state(self) -> LinkState:
+        """How the link is now."""
+        connection = self._connection
+        return LinkState(
+            "away" if connection is None else "online",
+            self._reason,
+            None if connection is None else self._version,
+            self._connects,
+            self._taken_over,
+            self._incoming_dropped + (0 if connection is None else connection.incoming_dropped),
+        )
+
+    async def run(self, serve: Serve) -> NoReturn:
+        """Connect for ever and let `serve` use each session; it is cancelled when its session ends.
+
+        When cancelled itself, it says `stopped` and disconnects.
+
+        Raises:
+            BaseExceptionGroup: Whatever `serve` raises, but for `SessionOver`.
+        """
+        clock = asyncio.get_running_loop()
+        failures, twins, told = 0, 0, ""
+        while True:
+            outcome = await self._connect()
+            lived_s = 0.0
+            if not isinstance(outcome, Ended):
+                if told:
+                    _log.info("broker_back", host=self._settings.host, port=self._settings.port)
+                began_s, told = clock.time(), ""
+                outcome = await self._use(outcome, serve)
+                lived_s = clock.time() - began_s
+            self._reason = outcome.code
+            if outcome.reason != told:
+                told = outcome.reason
+                self._tell_away(outcome)
+            failures = 1 if lived_s > STEADY_S else failures + 1
+            taken_over = outcome.code is LinkReason.TAKEN_OVER
+            twins = twins + 1 if taken_over and lived_s < _TWIN_STEADY_S else int(taken_over)
+            await asyncio.sleep(self._pause_s(outcome, failures, twins))
+
+    def _pause_s(self, outcome: Ended, failures: int, twins: int) -> float:
+        if outcome.code is LinkReason.TAKEN_OVER:
+            return pause_s(twins, chance=self._chance(), first_s=TWIN_FIRST_S, last_s=TWIN_LAST_S)
+        if outcome.code in _OPERATORS:
+            return pause_s(failures, chance=self._chance(), last_s=_OPERATORS_LAST_S)
+        return pause_s(failures, chance=self._chance())
+
+    def _tell_away(self, outcome: Ended) -> None:
+        if outcome.code is LinkReason.TAKEN_OVER:
+            self._taken_over += 1
+            _log.error("session_taken_over", client_id=self._settings.client_id, check=CHECK_TWIN)
+            return
+        where = {"host": self._settings.host, "port": self._settings.port}
+        _log.warning("broker_away", **where, reason=outcome.reason, check=outcome.check)
+
+    async def _connect(self) -> Connection | Ended:
+        """Try once, in the version that worked last; after a failure that may be the version's, next time the other."""
+        auto = self._settings.protocol == "auto"
+        patience_s = CONNACK_TIMEOUT_S if auto and self._version == "5" else CONNECT_TIMEOUT_S
+        terms = Terms(self._version, CONNECT_TIMEOUT_S, self._available, self._subscriptions)
+        connection = Connection(self._settings, terms, acknowledged=self._on_acknowledged, listen=self._listen)
+        stands = False
+        try:
+            failed = await connection.open(within_s=CONNECT_TIMEOUT_S, connack_within_s=patience_s)
+            stands = failed is None
+        finally:
+            if not stands:
+                connection.abandon()
+        if failed is None:
+            return connection
+        if failed.try_other_version and auto:
+            self._version = "3.1.1" if self._version == "5" else "5"
+        return failed
+
+    async def _use(self, connection: Connection, serve: Serve) -> Ended:
+        """Serve a session until its connection ends and return why it did."""
+        self._unconfirmed.clear()
+        session = Session(connection, self._unconfirmed)
+        self._connection, self._reason = connection, None
+        self._connects += 1
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                served = tasks.create_task(self._serve(session, serve), name="mqtt-session")
+                over: tuple[asyncio.Future[Any], ...] = (connection.ended, served)
+                await asyncio.wait(over, return_when=asyncio.FIRST_COMPLETED)
+                served.cancel()
+        except asyncio.CancelledError:
+            await self._take_leave(session, connection)
+            raise
+        finally:
+            connection.abandon()
+            self._connection = None
+            self._incoming_dropped += connection.incoming_dropped
+        await asyncio.wait({connection.ended}, timeout=_FAREWELL_S)
+        ended = connection.ended.result() if connection.ended.done() else Ended("given up", "the broker's log")
+        return session.gave_up or ended
+
+    async def _serve(self, session: Session, serve: Serve) -> None:
+        try:
+            if refusal := await session.publish(self._available, ONLINE.encode(), retain=True):
+                self._reason = LinkReason.ACL
+                _log.error("message_refused", topic=self._available, reason=refusal)
+            await serve(session)
+        except SessionOver:
+            return  # the link knows why
+
+    async def _take_leave(self, session: Session, connection: Connection) -> None:
+        """Say `stopped`; a broker that does not answer in time publishes the will instead."""
+        if connection.ended.done():
+            return
+        said = session.send(self._available, STOPPED.encode(), retain=True)
+        await asyncio.wait({said}, timeout=_FAREWELL_S)
+        if said.done():
+            await connection.leave(within_s=_FAREWELL_S)
+
+    def _on_acknowledged(self, number: int, refusal: str | None) -> None:
+        future = self._unconfirmed.pop(number, None)
+        if future is not None and not future.done():
+            future.set_result(refusal)

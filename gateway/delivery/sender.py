@@ -1,0 +1,153 @@
+"""Brings what waits in the outbox to the broker: a window of `WINDOW`, in order, each message until it is confirmed.
+
+A message the broker refuses stays in the outbox: it is said, and tried again with growing pauses, nothing behind it
+overtakes it. Telemetry is no obligation: what of it is refused is dropped and counted. A broker that confirms nothing
+any more is left, so that the next connection can try.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import NoReturn
+
+import structlog
+
+from gateway.backoff import pause_s
+from gateway.delivery.lanes import Flight, Lanes
+from gateway.delivery.link import PUBACK_TIMEOUT_S, Acknowledged, Session
+from gateway.delivery.outbox import Outbox
+from gateway.errors import StorageError
+from gateway.storage.rows import OutboxRow
+
+WINDOW = 16
+MAX_UNSETTLED = 512
+"""Confirmed messages that may wait for the disk to note it; beyond it nothing more is sent."""
+
+REFUSED_LAST_S = 30.0
+_DISK_PAUSE_S = 1.0
+
+_log = structlog.get_logger()
+
+
+class Sender:
+    """Sends the outbox's messages over one session after the other; `settle` runs beside them all the time."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        *,
+        puback_timeout_s: float = PUBACK_TIMEOUT_S,
+        refused_first_s: float = 1.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._outbox = outbox
+        self._puback_timeout_s = puback_timeout_s
+        self._refused_first_s = refused_first_s
+        self._clock = clock
+        self._lanes = Lanes(outbox)
+        self._flight = Flight()
+        self._stirred = asyncio.Event()
+        self._confirmed: list[OutboxRow] = []
+        self._settling = asyncio.Event()
+        self._refusals = 0
+        self._resume_s = 0.0
+        self.published = 0
+        self.refused = 0
+        self.telemetry_refused = 0
+        self.refusal: str | None = None
+
+    def stir(self) -> None:
+        """Look into the outbox: something was accepted, released or given up."""
+        self._lanes.look_again()
+        self._stirred.set()
+
+    async def drain(self, session: Session) -> NoReturn:
+        """Send over this session until it ends, which cancels this.
+
+        Raises:
+            StorageError: The outbox cannot be read.
+        """
+        self._flight = Flight()
+        self._lanes.taken = {row.row for row in self._confirmed}
+        self._lanes.rewind()
+        while True:
+            self._stirred.clear()
+            row = await self._next()
+            if row is None:
+                await self._wait(session)
+                continue
+            self._flight.add(row, now_s=self._clock())
+            sent = session.send(row.topic, row.payload, content_type=row.content_type)
+            sent.add_done_callback(partial(self._on_answer, row, self._flight))
+
+    async def _next(self) -> OutboxRow | None:
+        if len(self._flight) >= WINDOW or len(self._confirmed) >= MAX_UNSETTLED or self._clock() < self._resume_s:
+            return None
+        return await self._lanes.take(self._outbox.status().depth)
+
+    async def _wait(self, session: Session) -> None:
+        """Wait for something to do: an answer, a new message, or the end of somebody's patience."""
+        now_s, oldest_s = self._clock(), self._flight.oldest_s()
+        until_s = [now_s + self._puback_timeout_s] if oldest_s is None else [oldest_s + self._puback_timeout_s]
+        if now_s < self._resume_s:
+            until_s.append(self._resume_s)
+        try:
+            async with asyncio.timeout(max(0.0, min(until_s) - now_s)):
+                await self._stirred.wait()
+        except TimeoutError:
+            if oldest_s is not None and self._clock() - oldest_s >= self._puback_timeout_s:
+                session.give_up(f"it confirms nothing: no PUBACK in {self._puback_timeout_s:g} s")
+                self._resume_s = self._clock() + self._puback_timeout_s  # until the session's end cancels us
+
+    def _on_answer(self, row: OutboxRow, flight: Flight, answer: Acknowledged) -> None:
+        if flight is not self._flight or answer.cancelled():
+            return  # of an earlier session
+        refusal = answer.result()
+        if refusal is not None and row.kind != "telemetry":
+            self._take_refusal(row, refusal)
+        else:
+            self.telemetry_refused += refusal is not None
+            self._take_confirmation(row, accepted=refusal is None)
+        self._stirred.set()
+
+    def _take_confirmation(self, row: OutboxRow, *, accepted: bool) -> None:
+        settled, again = self._flight.confirm(row)
+        self._confirmed += settled
+        self._lanes.taken -= {row.row for row in again}
+        self.published += accepted
+        if accepted and self.refusal is not None and row.kind != "telemetry":
+            _log.info("messages_accepted_again", topic=row.topic)
+            self.refusal, self._refusals, self._resume_s = None, 0, 0.0
+        if settled:
+            self._settling.set()
+
+    def _take_refusal(self, row: OutboxRow, refusal: str) -> None:
+        self.refused += 1
+        if self._clock() >= self._resume_s:  # the first of a window, the others say the same
+            self._refusals += 1
+            pause = pause_s(self._refusals, chance=0.0, first_s=self._refused_first_s, last_s=REFUSED_LAST_S)
+            self._resume_s = self._clock() + pause
+        if refusal != self.refusal:
+            self.refusal = refusal
+            check = "what the broker allows mqtt.user"
+            _log.error("message_refused", topic=row.topic, seq=row.seq, reason=refusal, check=check)
+        self._lanes.taken -= {each.row for each in self._flight.refuse(row)}
+        self._lanes.rewind()
+
+    async def settle(self) -> NoReturn:
+        """Note in the outbox what was confirmed, in groups; while the disk takes nothing, again and again."""
+        while True:
+            await self._settling.wait()
+            self._settling.clear()
+            rows = self._confirmed[:]
+            try:
+                await self._outbox.delivered(rows)
+            except StorageError as error:
+                _log.error("delivery_not_noted", messages=len(rows), reason=str(error))
+                await asyncio.sleep(_DISK_PAUSE_S)
+                self._settling.set()
+                continue
+            del self._confirmed[: len(rows)]
+            self._lanes.settled(rows)
+            self._stirred.set()

@@ -1,0 +1,173 @@
+"""The link: it never gives up, says why it is away in a word, and lets a twin have its share."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fakes.brokers import CONNACK_3, Published, ScriptedBroker, connack, free_port, puback
+from fakes.links import idle, running, settings, settled
+from structlog.testing import capture_logs
+
+from gateway.delivery import link as link_module
+from gateway.delivery.link import Link, Session
+from gateway.delivery.packets import LinkReason
+
+AVAILABLE = "spectragate/available"
+TAKEN_OVER = b"\xe0\x01\x8e"
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left() -> Iterator[None]:
+    """Every connection's thread ends with its link."""
+    yield
+    for thread in threading.enumerate():
+        if thread.name == "mqtt":
+            thread.join(5.0)
+            assert not thread.is_alive()
+
+
+async def test_link_when_the_broker_is_away_at_first() -> None:
+    """Nothing raises: the link says why it is away and connects as soon as somebody listens."""
+    port = free_port()
+    async with running(Link(settings(port))) as link:
+        await settled(lambda: link.state.reason is LinkReason.REFUSED)
+        assert (link.state.state, link.state.version) == ("away", None)
+        async with ScriptedBroker(port=port).running():
+            await settled(lambda: link.state.state == "online")
+            assert (link.state.reason, link.state.connects, link.state.version) == (None, 1, "5")
+
+
+async def test_link_when_it_ends() -> None:
+    """It says online first, stopped last, both retained, and disconnects so that the will is dropped."""
+    async with ScriptedBroker().running() as broker:
+        async with running(Link(settings(broker.port))):
+            await settled(lambda: broker.published)
+        await settled(lambda: broker.farewells)
+    assert [(said.topic, said.payload, said.retain) for said in broker.published] == [
+        (AVAILABLE, b"online", True),
+        (AVAILABLE, b"stopped", True),
+    ]
+
+
+async def test_link_when_the_broker_stays_silent_at_the_end() -> None:
+    """It leaves all the same, within a second; the broker publishes the will."""
+
+    def hold(published: Published) -> bytes | None:
+        return puback(published.packet_id) if published.payload == b"online" else None
+
+    async with ScriptedBroker(on_publish=hold).running() as broker:
+        async with asyncio.timeout(10.0):
+            async with running(Link(settings(broker.port))):
+                await settled(lambda: broker.published)
+        assert broker.farewells == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [(0x87, LinkReason.AUTH), (0x85, LinkReason.CLIENT_ID), (0x89, LinkReason.REFUSED)],
+    ids=["not authorized", "client id", "busy"],
+)
+async def test_link_when_the_broker_refuses(answer: int, reason: LinkReason) -> None:
+    """The reason is a word, and the link goes on trying."""
+    refusing = ScriptedBroker(on_connect=lambda _: bytes([0x20, 3, 0, answer, 0]))
+    async with refusing.running() as broker, running(Link(settings(broker.port))) as link:
+        await settled(lambda: link.state.reason is reason)
+        await settled(lambda: len(broker.levels) >= 2)
+
+
+async def test_link_when_version_5_is_not_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `auto` it comes back in 3.1.1, and stays there."""
+    monkeypatch.setattr(link_module, "CONNACK_TIMEOUT_S", 0.2)
+    only_3 = ScriptedBroker(on_connect=lambda level: CONNACK_3 if level == 4 else None)
+    async with only_3.running() as broker, running(Link(settings(broker.port, protocol="auto"))) as link:
+        await settled(lambda: link.state.state == "online")
+        assert link.state.version == "3.1.1"
+        broker.hang_up()
+        await settled(lambda: link.state.connects == 2)
+    assert broker.levels == [5, 4, 4]
+
+
+async def test_link_when_the_broker_hangs_up_again_and_again() -> None:
+    """Each session is served anew; `serve` is cancelled with its session."""
+    served: list[Session] = []
+    cancelled = 0
+
+    async def serve(session: Session) -> None:
+        nonlocal cancelled
+        served.append(session)
+        try:
+            await idle(session)
+        finally:
+            cancelled += 1
+
+    async with ScriptedBroker().running() as broker, running(Link(settings(broker.port)), serve) as link:
+        for number in range(1, 4):
+            await settled(lambda number=number: len(served) == number)  # type: ignore[misc]
+            broker.hang_up()
+        await settled(lambda: link.state.connects == 4)
+        assert cancelled >= 3
+
+
+async def test_link_when_a_twin_takes_the_session_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cause is named once for each time, counted, and the link waits so long that the two do not fight."""
+    pauses: list[float] = []
+    monkeypatch.setattr(link_module, "TWIN_FIRST_S", 0.2)
+
+    def chance() -> float:
+        pauses.append(0.0)
+        return 0.0
+
+    async with ScriptedBroker().running() as broker:
+        with capture_logs() as logs:
+            async with running(Link(settings(broker.port), chance=chance)) as link:
+                await settled(lambda: broker.published)
+                broker.send(TAKEN_OVER)
+                await settled(lambda: link.state.taken_over == 1)
+                assert (link.state.state, link.state.reason) == ("away", LinkReason.TAKEN_OVER)
+                await settled(lambda: link.state.state == "online")
+    (told,) = [entry for entry in logs if entry["event"] == "session_taken_over"]
+    assert "client_id" in told["check"]
+    assert link_module.TWIN_LAST_S >= 30.0
+
+
+async def test_link_when_online_may_not_be_said() -> None:
+    """A broker that forbids `available` still gets what it allows; the state says acl."""
+    sessions: list[Session] = []
+
+    async def serve(session: Session) -> None:
+        sessions.append(session)
+        await idle(session)
+
+    deny = ScriptedBroker(on_publish=lambda published: puback(published.packet_id, 0x87))
+    async with deny.running() as broker, running(Link(settings(broker.port)), serve) as link:
+        await settled(lambda: sessions)
+        assert (link.state.state, link.state.reason) == ("online", LinkReason.ACL)
+
+
+async def test_publish_when_the_broker_confirms_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The session is given up as silent and the link makes the next one."""
+    monkeypatch.setattr(link_module, "PUBACK_TIMEOUT_S", 0.3)
+    mute = ScriptedBroker(on_publish=lambda _: None)
+    async with mute.running() as broker, running(Link(settings(broker.port))) as link:
+        await settled(lambda: link.state.reason is LinkReason.SILENT)
+        await settled(lambda: len(broker.levels) >= 2)
+
+
+async def test_publish_when_many_do_at_once() -> None:
+    """All are confirmed; what is said at QoS 0 comes too, without being waited for."""
+    answers: list[Any] = []
+
+    async def serve(session: Session) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            all_of_them = [tasks.create_task(session.publish("t", b"%d" % number)) for number in range(50)]
+        answers.extend(task.result() for task in all_of_them)
+        session.say("spectragate/stats", b"{}")
+        await idle(session)
+
+    async with ScriptedBroker(on_connect=connack).running() as broker, running(Link(settings(broker.port)), serve):
+        await settled(lambda: len(answers) == 50)
+        await settled(lambda: broker.published[-1].payload == b"{}")
+        assert set(answers) == {None}
+        assert sorted(int(p.payload) for p in broker.published if p.topic == "t") == list(range(50))
