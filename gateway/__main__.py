@@ -242,6 +242,20 @@ def check_config(file: Path) -> None:
 
 
 @cli.command()
+@json_option
+@config_option
+def doctor(config: Path | None, as_json: bool) -> int:
+    """Check whether everything that the gateway needs works here, and say what to do where it does not.
+
+    Looks at packages, GPU, decoder, face model, sandbox, limits, clock, disk, secrets, and at the broker and every
+    camera of the configuration. Exit code 1 where something fails; a warning alone is 0.
+    """
+    from gateway.doctor.run import doctor_command
+
+    return run_async(doctor_command(config, as_json=as_json))
+
+
+@cli.command()
 @click.option("--out", metavar="DIR", type=ANY_PATH, help="Write the documents below this folder.")
 def schema(out: Path | None) -> None:
     """Show the JSON Schemas of the messages and the configuration, and the AsyncAPI document, or write them."""

@@ -1,0 +1,1 @@
+"""The command `doctor`: does everything that the gateway needs work here?"""
