@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import av
 import cv2
 
-from gateway.cameras import wire
+from gateway.cameras import live, wire
 from gateway.cameras.jobs import (
     CameraJob,
     DeviceSource,
@@ -119,9 +119,10 @@ def _receive(channel: socket.socket, length: int) -> bytes:
 
 def _work(job: Job, channel: socket.socket) -> None:
     last_sent_s = -ALIVE_EVERY_S
-    if isinstance(job, CameraJob):
-        raise NotImplementedError("live cameras")
     try:
+        if isinstance(job, CameraJob):
+            live.run(job, channel)
+            return
         for message in messages(job):
             now_s = time.monotonic()
             if isinstance(message, wire.Alive) and now_s - last_sent_s < ALIVE_EVERY_S:

@@ -8,7 +8,9 @@ from typing import Any, Literal
 
 import av
 import numpy as np
+from av.video.reformatter import Interpolation, VideoReformatter
 from fakes.recordings import Picture, background, with_face
+from numpy.typing import NDArray
 
 Codec = Literal["h264", "h265", "mjpeg"]
 
@@ -46,6 +48,20 @@ def access_units(
         packets += context.encode(frame)
     packets += context.encode()
     return tuple(bytes(packet) for packet in packets)
+
+
+@lru_cache(maxsize=4)
+def decoded(codec: Codec = "h264") -> NDArray[np.uint8]:
+    """Return the pictures that `access_units` with its usual measures shows when nothing is lost; RGB, N H W C."""
+    decoder: Any = av.CodecContext.create({"h264": "h264", "h265": "hevc", "mjpeg": "mjpeg"}[codec], "r")
+    frames = [frame for unit in access_units(codec) for frame in decoder.decode(av.Packet(unit))]
+    reformatter = VideoReformatter()
+    return np.stack(
+        [
+            reformatter.reformat(frame, format="rgb24", interpolation=Interpolation.BILINEAR, threads=1).to_ndarray()
+            for frame in [*frames, *decoder.decode(None)]
+        ]
+    )
 
 
 def walker(index: int, *, frames: int, width: int = 640, height: int = 360) -> Picture:

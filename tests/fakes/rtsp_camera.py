@@ -105,6 +105,10 @@ class RtspCamera:
         """Close the connections of all clients."""
         self._tell("kick", "")
 
+    def clients(self) -> int:
+        """Return how many clients are connected."""
+        return int(self._ask("clients"))
+
     def freeze(self) -> None:
         """Stop the child where it is: its sockets stay open, and nothing comes."""
         assert self._child is not None

@@ -63,18 +63,18 @@ class Mount:
         )
         threading.Thread(target=self._feed, args=(element.get_by_name("src"),), daemon=True).start()
 
-    def _lose(self, _pad: object, info: object) -> object:
+    def _lose(self, pad: object, info: object) -> object:
         if not self.loss:
             return Gst.PadProbeReturn.OK
-        packets = info.get_buffer_list()
-        if packets is None:
+        if not info.type & Gst.PadProbeType.BUFFER_LIST:
             return Gst.PadProbeReturn.DROP if random.random() < self.loss else Gst.PadProbeReturn.OK
+        packets = info.get_buffer_list()
         kept = [index for index in range(packets.length()) if random.random() >= self.loss]
         if len(kept) == packets.length():
             return Gst.PadProbeReturn.OK
         # A list that is being pushed cannot be changed here: what is kept of it goes on packet by packet.
         for index in kept:
-            _pad.get_peer().chain(packets.get(index))
+            pad.get_peer().chain(packets.get(index))
         return Gst.PadProbeReturn.DROP
 
     def _feed(self, source: object) -> None:
@@ -155,6 +155,9 @@ def main() -> None:
         command, *arguments = line.split()
         if command == "kick":
             server.client_filter(lambda *_: GstRtspServer.RTSPFilterResult.REMOVE)
+        elif command == "clients":
+            print(len(server.client_filter(lambda *_: GstRtspServer.RTSPFilterResult.REF)), flush=True)
+            continue
         elif command == "stall":
             mounts[arguments[0]].flows.clear()
         elif command == "resume":

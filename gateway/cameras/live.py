@@ -1,0 +1,259 @@
+"""Look at a live camera: what runs in its worker process.
+
+One thread reads: it connects, decodes and picks the frames that are due. The main thread looks at the newest of them,
+sends what it finds and keeps watch: a camera that falls silent is noticed by the main thread's own clock, even where
+the reading thread hangs in a library. A container is closed by the thread that reads it and by no other, for that
+would crash; a reader that hangs ends with its process.
+"""
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import threading
+import time
+from dataclasses import replace
+from types import FrameType
+
+from gateway.cameras import wire
+from gateway.cameras.device import open_device
+from gateway.cameras.jobs import CameraJob, DeviceSource, FileSource, RtspSource
+from gateway.cameras.looking import Looker
+from gateway.cameras.mailbox import Mailbox, News
+from gateway.cameras.playing import Playing
+from gateway.cameras.recording import Thinning
+from gateway.cameras.rtsp import open_rtsp
+from gateway.cameras.stream import Feed, FeedHeader, FFmpegLog, LiveFrame
+from gateway.errors import SourceError, SourceReason
+from gateway.values import SourceEnded, SourceOpened, SourceProgress
+
+PROGRESS_EVERY_S = 1.0
+FAREWELL_S = 0.3
+"""How long a reader may take to notice that it is no longer needed, and to take leave of the camera."""
+
+_OPEN_GRACE_S = 1.0  # FFmpeg's own deadline lies behind ours, so that one and the same reason is told
+_FRAME_TIMES = 3.0
+_USUAL_FPS = 25.0
+_BLIND_S = 30.0  # longer than any distance of keyframes
+
+
+def run(job: CameraJob, channel: socket.socket) -> None:
+    """Look at a camera until it ends, fails or the parent closes the channel; ends the process if its reader hangs.
+
+    A camera that cannot be read is told to the parent, not raised.
+
+    Raises:
+        ConfigError: The face model cannot be used.
+        OSError: The parent has gone.
+    """
+    watch = Watch(job, channel)
+    signal.signal(signal.SIGTERM, watch.end)
+    try:
+        watch.run()
+    except SourceError as error:
+        # Said before the reader is waited for: the parent is to know at once.
+        channel.sendall(wire.pack(wire.Failed("source", f"{job.camera}: {error}", error.reason)))
+    if watch.reader_is_stuck():
+        os._exit(0)
+
+
+class Reader(threading.Thread):
+    """Reads one camera into a mailbox until told to stop; knows when it last heard of it."""
+
+    def __init__(self, job: CameraJob, mailbox: Mailbox) -> None:
+        super().__init__(name="camera-reader", daemon=True)
+        self._job, self._mailbox = job, mailbox
+        self._is_unwanted = threading.Event()
+        self._thinning = Thinning(job.fps)
+        self.heard_at_s: float | None = None
+        self.seen_at_s: float | None = None  # a picture that may be looked at; at first the first packet
+        self.frame_time_s: float | None = None
+
+    def stop(self) -> None:
+        """Ask for the end; it comes with the next packet."""
+        self._is_unwanted.set()
+
+    def run(self) -> None:
+        """Read, and say how it ended; the traceback of a fault of our own goes to stderr."""
+        end: SourceError | None = SourceError("reading it failed by a fault of our own", SourceReason.CRASHED)
+        try:
+            with FFmpegLog() as log, contextlib.closing(self._open(log)) as feed:
+                self._read(feed)
+            end = None
+        except SourceError as error:
+            end = error
+        finally:
+            self._mailbox.end(end)
+
+    def _open(self, log: FFmpegLog) -> Feed:
+        job, open_s = self._job, self._job.connect_s + _OPEN_GRACE_S
+        match job.source:
+            case RtspSource() as source:
+                return open_rtsp(source, max_pixels=job.max_pixels, open_s=open_s, log=log)
+            case DeviceSource() as source:
+                return open_device(source, max_pixels=job.max_pixels, open_s=open_s, log=log)
+            case FileSource() as source:
+                return Playing(source, max_pixels=job.max_pixels, log=log, is_over=self._is_unwanted)
+
+    def _read(self, feed: Feed) -> None:
+        is_opened = False
+        for frame in feed.frames():
+            self.heard_at_s, self.frame_time_s = time.monotonic(), feed.frame_time_s
+            if self.seen_at_s is None or (frame is not None and frame.picture is not None):
+                self.seen_at_s = self.heard_at_s
+            if self._is_unwanted.is_set():
+                return
+            if not is_opened and (header := _known(feed.header, frame)):
+                self._mailbox.opened(header)
+                is_opened = True
+            if frame is not None:
+                self._pass_on(frame)
+
+    def _pass_on(self, frame: LiveFrame) -> None:
+        if frame.picture is None:
+            self._mailbox.damaged()
+        elif self._thinning.takes(frame.frame_clock_s):
+            self._mailbox.put(frame)
+        else:
+            self._mailbox.skip()
+
+
+class Watch:
+    """The main thread of a worker: looks, sends, and notices silence."""
+
+    def __init__(self, job: CameraJob, channel: socket.socket) -> None:
+        self._job, self._channel = job, channel
+        self._mailbox = Mailbox()
+        self._reader = Reader(job, self._mailbox)
+        self._poll = select.poll()
+        self._poll.register(channel, select.POLLIN | select.POLLRDHUP)
+        self._poll.register(self._mailbox, select.POLLIN)
+        self._is_over = False
+        self._told_at_s = self._began_s = time.monotonic()
+        self._told_received = 0
+
+    def end(self, *_: int | FrameType | None) -> None:
+        """End as soon as possible: also a signal handler."""
+        self._is_over = True
+        self._mailbox.wake()
+
+    def run(self) -> None:
+        """Look at the camera until it ends or is no longer wanted.
+
+        Raises:
+            ConfigError: The face model cannot be used.
+            SourceError: The camera cannot be read.
+            OSError: The parent has gone.
+        """
+        self._reader.start()
+        try:
+            looker = Looker(self._job)
+            self._began_s = time.monotonic()
+            self._send(wire.Alive())
+            while self._waits():
+                news = self._mailbox.collect()
+                self._tell(news, looker)
+                if news.is_over:
+                    self._tell_end(news)
+                    return
+                self._tell_progress()
+                self._watch_silence()
+                self._watch_sight()
+        finally:
+            self._reader.stop()
+
+    def reader_is_stuck(self) -> bool:
+        """Return whether the reader has not ended within its farewell time."""
+        self._reader.join(FAREWELL_S)
+        return self._reader.is_alive()
+
+    def _waits(self) -> bool:
+        """Wait for news, a deadline or the end; False at the end."""
+        until_s = min(self._silent_at_s(), self._told_at_s + PROGRESS_EVERY_S)
+        ready = self._poll.poll(max(0.0, until_s - time.monotonic()) * 1000)
+        # The parent says nothing after the job: whatever comes from there is its farewell.
+        is_left = any(descriptor == self._channel.fileno() for descriptor, _ in ready)
+        return not (self._is_over or is_left)
+
+    def _tell(self, news: News, looker: Looker) -> None:
+        if news.opened is not None:
+            header = news.opened
+            self._send(
+                SourceOpened(self._job.camera, header.width_px, header.height_px, header.fps, header.codec, None)
+            )
+        if news.waiting is not None:
+            seq, frame = news.waiting
+            if frame.picture is not None:
+                found = looker.look(frame.picture(), seq, frame.captured_at_s)
+                self._mailbox.looked_at()
+                self._send(
+                    replace(
+                        found,
+                        clock_source=frame.clock_source,
+                        arrived_at_s=frame.arrived_at_s,
+                        found_at_s=time.monotonic(),
+                    )
+                )
+
+    def _tell_end(self, news: News) -> None:
+        if news.error is not None:
+            raise news.error
+        counts = self._mailbox.counts()
+        skipped = counts.skipped + counts.replaced
+        self._send(SourceEnded(self._job.camera, counts.looked_at, skipped, counts.damaged))
+
+    def _tell_progress(self) -> None:
+        """Say once a second how far it is; before the first packet only that this process lives."""
+        now_s = time.monotonic()
+        if now_s < self._told_at_s + PROGRESS_EVERY_S:
+            return
+        self._told_at_s = now_s
+        counts = self._mailbox.counts()
+        if counts.received == self._told_received:
+            self._send(wire.Alive())
+            return
+        self._told_received = counts.received
+        self._send(
+            SourceProgress(
+                self._job.camera, counts.received, counts.looked_at, counts.skipped, counts.replaced, counts.damaged
+            )
+        )
+
+    def _silent_at_s(self) -> float:
+        heard_at_s, frame_time_s = self._reader.heard_at_s, self._reader.frame_time_s
+        if heard_at_s is None:
+            return self._began_s + self._job.connect_s
+        if frame_time_s is None:  # two packets tell no beat: it may be a slow one
+            return heard_at_s + max(self._job.stall_s, self._job.connect_s)
+        return heard_at_s + max(self._job.stall_s, _FRAME_TIMES * frame_time_s)
+
+    def _watch_silence(self) -> None:
+        if time.monotonic() < self._silent_at_s():
+            return
+        if self._reader.heard_at_s is None:
+            raise SourceError(
+                f"no picture came within {self._job.connect_s:g} s; check that the camera is on and can be reached",
+                SourceReason.TIMEOUT,
+            )
+        raise SourceError("no more pictures come, but the connection stands", SourceReason.STALLED)
+
+    def _watch_sight(self) -> None:
+        seen_at_s = self._reader.seen_at_s
+        if seen_at_s is not None and time.monotonic() > seen_at_s + _BLIND_S:
+            raise SourceError(
+                f"pictures come, but for {_BLIND_S:g} s all were damaged or could not be decoded; check the network "
+                "and the codec of the camera",
+                SourceReason.UNREADABLE,
+            )
+
+    def _send(self, message: wire.Message) -> None:
+        self._channel.sendall(wire.pack(message))
+
+
+def _known(header: FeedHeader, frame: LiveFrame | None) -> FeedHeader | None:
+    """Return the header once the size of the pictures is known."""
+    fps = header.fps or _USUAL_FPS
+    if frame is not None:
+        return replace(header, width_px=frame.width_px, height_px=frame.height_px, fps=fps)
+    return replace(header, fps=fps) if header.width_px and header.height_px else None

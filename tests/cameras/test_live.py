@@ -1,0 +1,134 @@
+"""A live worker from inside: its messages, its watch and its end; with real cameras in tests/end_to_end."""
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fakes.recordings import make_passage
+
+from gateway.cameras import live, wire
+from gateway.cameras.jobs import CameraJob, FileSource, RtspSource
+from gateway.errors import SourceReason
+from gateway.values import ClockSource, FrameFaces, SourceEnded, SourceOpened, SourceProgress
+
+READ_S = 20.0
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a clip of one second."""
+    return make_passage(tmp_path_factory.mktemp("clips") / "walk.mp4", 25)
+
+
+@pytest.fixture(autouse=True)
+def _signals() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+class Parent:
+    """The other end of a worker's channel, read by a thread: everything that was said."""
+
+    def __init__(self, *, leave_after: type | None = None) -> None:
+        """Leave, if asked to, after the first message of a kind."""
+        self.ours, self.theirs = socket.socketpair()
+        self.ours.settimeout(READ_S)
+        self.said: list[wire.Message] = []
+        self._leave_after = leave_after
+        self._thread = threading.Thread(target=self._read)
+        self._thread.start()
+
+    def _read(self) -> None:
+        with self.ours.makefile("rb") as stream:
+            while prefix := stream.read(wire.PREFIX.size):
+                header_bytes, payload_bytes = wire.sizes(prefix, max_faces=16)
+                header, payload = stream.read(header_bytes), stream.read(payload_bytes)
+                self.said.append(wire.unpack(header, payload, camera="door", max_faces=16))
+                if self._leave_after is not None and isinstance(self.said[-1], self._leave_after):
+                    self.ours.shutdown(socket.SHUT_WR)
+
+    def hear(self, job: CameraJob) -> list[wire.Message]:
+        """Run a job in this thread and return what it said."""
+        try:
+            live.run(job, self.theirs)
+        finally:
+            self.theirs.close()
+            self._thread.join(READ_S)
+            self.ours.close()
+        return self.said
+
+
+def test_a_clip_is_looked_at_as_a_camera_would_be(clip: Path) -> None:
+    """Five frames a second of its clock, each with its times; the rest is counted; the end is told."""
+    said = Parent().hear(CameraJob("door", FileSource(clip)))
+    assert said[0] == wire.Alive()
+    assert SourceOpened("door", 640, 360, 25.0, "h264", None) in said
+    frames = [message for message in said if isinstance(message, FrameFaces)]
+    assert {frame.seq for frame in frames} <= {0, 5, 10, 15, 20}
+    assert frames[-1].seq == 20
+    for frame in frames:
+        assert frame.clock_source is ClockSource.ARRIVAL
+        assert frame.arrived_at_s is not None
+        assert frame.found_at_s is not None
+        assert frame.arrived_at_s <= frame.found_at_s <= time.monotonic()
+        assert abs(frame.captured_at_s - time.time()) < 60
+    assert len(frames[-1].crops) == 1
+    assert said[-1] == SourceEnded("door", len(frames), 25 - len(frames), 0)
+
+
+def test_progress_is_told_once_a_second_when_a_camera_goes_on(clip: Path) -> None:
+    """Its numbers add up, but for the frame that waits."""
+    said = Parent(leave_after=SourceProgress).hear(CameraJob("door", FileSource(clip, loop=True), fps=2.0))
+    (progress,) = [message for message in said if isinstance(message, SourceProgress)]
+    counted = progress.frames_looked_at + progress.frames_skipped + progress.frames_replaced + progress.frames_damaged
+    assert 0 <= progress.frames_received - counted <= 1
+    assert progress.frames_received > 5
+
+
+def test_a_worker_ends_when_its_parent_leaves(clip: Path) -> None:
+    """Long before the clip would."""
+    begun_s = time.monotonic()
+    Parent(leave_after=FrameFaces).hear(CameraJob("door", FileSource(clip, loop=True)))
+    assert time.monotonic() - begun_s < READ_S
+    assert threading.active_count() == 1
+
+
+def test_a_worker_ends_when_it_is_terminated(clip: Path) -> None:
+    """SIGTERM is as good as the parent's farewell."""
+    timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGTERM))
+    timer.start()
+    said = Parent().hear(CameraJob("door", FileSource(clip, loop=True)))
+    timer.join()
+    assert isinstance(said[-1], FrameFaces | SourceProgress)
+
+
+def test_a_camera_that_cannot_be_read_is_told_with_name_and_reason(tmp_path: Path) -> None:
+    """The text begins with the camera's name."""
+    (failed,) = Parent().hear(CameraJob("door", FileSource(tmp_path / "none.mp4")))[-1:]
+    assert isinstance(failed, wire.Failed)
+    assert failed.reason.startswith(f"door: {tmp_path / 'none.mp4'}: no such file")
+
+
+def test_a_camera_is_given_up_when_it_does_not_answer() -> None:
+    """The watch has its own deadline, and says what the reader cannot."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"rtsp://127.0.0.1:{listener.getsockname()[1]}/1"
+        watch_of: list[live.Watch] = []
+        parent = Parent()
+        job = CameraJob("door", RtspSource(url), connect_s=0.3)
+        watch = live.Watch(job, parent.theirs)
+        watch_of.append(watch)
+        with pytest.raises(live.SourceError, match=r"no picture came within 0\.3 s") as caught:
+            watch.run()
+        assert caught.value.reason is SourceReason.TIMEOUT
+        assert watch.reader_is_stuck()
+    watch._reader.join(READ_S)
+    parent.theirs.close()
+    parent._thread.join(READ_S)
+    parent.ours.close()

@@ -1,0 +1,134 @@
+"""Decoding of a live stream: damage, first keyframe, times, limits."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from fakes.recordings import background, cut_clip, make_clip, passage
+
+from gateway.cameras.stream import FFmpegLog, LiveFrame, Stream, video_stream
+from gateway.errors import SourceError, SourceReason
+from gateway.values import ClockSource
+
+CODECS = frozenset({"h264"})
+
+
+@pytest.fixture(scope="module")
+def wall(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a transport stream of 40 frames with a keyframe every 10."""
+    pictures = list(passage(40, width=320, height=180, portrait_px=100))
+    return make_clip(tmp_path_factory.mktemp("clips") / "wall.ts", pictures, options={"g": "10"})
+
+
+def stream_of(path: Path, log: FFmpegLog, *, max_pixels: int = 1_000_000) -> Stream:
+    """Open a file as if it were a camera."""
+    container: Any = av.open(str(path))
+    return Stream(container, video_stream(container, CODECS, max_pixels=max_pixels), max_pixels=max_pixels, log=log)
+
+
+def frames_of(stream: Stream) -> Iterator[LiveFrame]:
+    """Yield the frames until the file's end, which for a camera is a lost connection."""
+    with pytest.raises(SourceError, match="closed the connection") as caught:
+        yield from (frame for frame in stream.frames() if frame is not None)
+    assert caught.value.reason is SourceReason.ENDED
+    stream.close()
+
+
+def test_every_frame_is_a_picture_when_nothing_is_lost(wall: Path) -> None:
+    """With its size, its stamp, and the time of its arrival."""
+    with FFmpegLog() as log:
+        stream = stream_of(wall, log)
+        assert (stream.header.width_px, stream.header.height_px, stream.header.codec) == (320, 180, "h264")
+        before_s, frames = time.monotonic(), list(frames_of(stream))
+    assert len(frames) == 40
+    assert stream.frame_time_s == pytest.approx(0.04)
+    for index, frame in enumerate(frames):
+        assert frame.frame_clock_s - frames[0].frame_clock_s == pytest.approx(index / 25)
+        assert before_s <= frame.arrived_at_s <= time.monotonic()
+        assert frame.clock_source is ClockSource.ARRIVAL
+        assert abs(frame.captured_at_s - time.time()) < 60
+        assert frame.picture is not None
+    picture = frames[7].picture
+    assert picture is not None
+    assert picture().shape == (180, 320, 3)
+    assert np.abs(picture().astype(int) - list(passage(40, width=320, height=180, portrait_px=100))[7]).mean() < 12
+
+
+def damaged(frames: Iterator[LiveFrame]) -> list[int]:
+    """Return the numbers of the frames that must not be looked at."""
+    return [index for index, frame in enumerate(frames) if frame.picture is None]
+
+
+def test_nothing_is_looked_at_from_damage_to_the_next_keyframe(wall: Path, tmp_path: Path) -> None:
+    """Half a picture spoils the rest of its group, and no other."""
+    with FFmpegLog() as log:
+        cut = cut_clip(wall, tmp_path / "cut.mkv", packets=[13])
+        assert damaged(frames_of(stream_of(cut, log))) == list(range(13, 20))
+
+
+def without(source: Path, path: Path, packets: set[int]) -> Path:
+    """Copy a clip and leave out whole pictures. Return the path."""
+    with av.open(str(source)) as given, av.open(str(path), "w") as container:
+        stream = container.add_stream_from_template(given.streams.video[0])
+        for number, packet in enumerate(given.demux(video=0)):
+            if packet.size and number not in packets:
+                packet.stream = stream
+                container.mux(packet)
+    return path
+
+
+def test_nothing_is_looked_at_when_a_whole_picture_is_missing(wall: Path, tmp_path: Path) -> None:
+    """Its decoder goes on with the wrong reference and marks nothing; the hole in the stamps tells."""
+    with FFmpegLog() as log:
+        holed = without(wall, tmp_path / "holed.mkv", {13, 33})
+        assert damaged(frames_of(stream_of(holed, log))) == [*range(13, 19), *range(32, 38)]
+
+
+def test_nothing_is_looked_at_before_the_first_keyframe(wall: Path, tmp_path: Path) -> None:
+    """A camera is joined in the middle of a group; what its decoder makes of that is no picture."""
+    with FFmpegLog() as log:
+        late = without(wall, tmp_path / "late.ts", set(range(3)))
+        frames = list(frames_of(stream_of(late, log)))
+    pictures = [frame for frame in frames if frame.picture is not None]
+    assert len(pictures) == 30
+    assert all(frame.picture is None for frame in frames[: len(frames) - 30])
+
+
+def test_a_stream_is_refused_when_it_is_too_large(wall: Path) -> None:
+    """By its header, before anything is decoded."""
+    with FFmpegLog() as log, pytest.raises(SourceError, match="320×180 px are larger than the limit") as caught:
+        stream_of(wall, log, max_pixels=1000)
+    assert caught.value.reason is SourceReason.TOO_LARGE
+
+
+def test_a_stream_is_refused_when_its_codec_is_not_allowed(tmp_path: Path) -> None:
+    """Only codecs that cameras use are decoded."""
+    clip = make_clip(tmp_path / "old.mkv", [background(64, 36)], codec="mpeg4")
+    with FFmpegLog() as log, pytest.raises(SourceError, match="codec mpeg4 is not read here") as caught:
+        stream_of(clip, log)
+    assert caught.value.reason is SourceReason.CODEC
+
+
+def test_the_log_tells_of_missed_packets_once() -> None:
+    """FFmpeg says it nowhere else; repeated words count each time, and other words do not."""
+    with FFmpegLog() as log:
+        assert not log.tells_of_loss()
+        for _ in range(2):
+            av.logging.log(av.logging.WARNING, "rtsp", "RTP: missed 3 packets\n")
+            assert log.tells_of_loss()
+            assert not log.tells_of_loss()
+        av.logging.log(av.logging.ERROR, "h264", "error while decoding MB 3 4")
+        assert not log.tells_of_loss()
+
+
+def test_nothing_of_the_log_reaches_stderr(capfd: pytest.CaptureFixture[str]) -> None:
+    """It names addresses with their passwords."""
+    with FFmpegLog():
+        av.logging.log(av.logging.ERROR, "rtsp", "rtsp://me:secret@camera")
+    av.logging.log(av.logging.ERROR, "rtsp", "rtsp://me:secret@camera")
+    captured = capfd.readouterr()
+    assert captured.out == captured.err == ""
