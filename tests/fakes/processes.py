@@ -45,3 +45,9 @@ async def wait_until(holds: Callable[[], bool], *, within_s: float = 20.0) -> No
     async with asyncio.timeout(within_s):
         while not holds():  # noqa: ASYNC110
             await asyncio.sleep(0.02)
+
+
+def peak_bytes(pid: int) -> int:
+    """Return the most memory that a process has held so far."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) * 1024
