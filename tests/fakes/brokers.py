@@ -165,6 +165,14 @@ class Subscriber:
         """Return the next message."""
         return await asyncio.to_thread(self._received.get, timeout=within_s)
 
+    def drained(self) -> list[Received]:
+        """Return everything that came and nobody asked for yet."""
+        received = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                received.append(self._received.get_nowait())
+        return received
+
     async def until(self, last: bytes, *, within_s: float = 40.0) -> list[Received]:
         """Return everything up to the message with the payload `last`."""
         received = [await self.next(within_s=within_s)]
