@@ -10,7 +10,7 @@ from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
-from gateway.cameras.jobs import CameraJob
+from gateway.cameras.jobs import CameraJob, RtspSource
 from gateway.cameras.link import open_source
 from gateway.delivery.tls import tls_context
 from gateway.doctor.findings import Finding, failed, fine, warning
@@ -144,13 +144,14 @@ class _Conversation:
 async def camera(job: CameraJob) -> Finding:
     """Open a camera as the gateway does, look at its first pictures, and see what clock it has."""
     name = f"camera {job.camera}"
+    clock_within_s = CLOCK_S if isinstance(job.source, RtspSource) else 0.0
     try:
         async with open_source(job) as events:
             opened, clock, until_s = None, None, float("inf")
             async for event in events:
                 match event:
                     case SourceOpened():
-                        opened, until_s = event, time.monotonic() + CLOCK_S
+                        opened, until_s = event, time.monotonic() + clock_within_s
                     case FrameFaces():
                         clock = event.clock_source
                     case SourceEnded():

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 from fakes.brokers import Mosquitto, free_port, make_authority
+from fakes.recordings import background, make_clip
+from fakes.rtsp_camera import Mount, RtspCamera
 
+from gateway.cameras.jobs import CameraJob, FileSource, RtspSource
 from gateway.doctor import outside
 from gateway.doctor.findings import Finding
 from gateway.settings import BrokerSettings
@@ -106,3 +109,46 @@ async def test_broker_that_says_nothing_is_told(monkeypatch: pytest.MonkeyPatch)
         finding = await asyncio.to_thread(outside.broker, settings(port))
     assert finding.level == "failed"
     assert "takes connections but does not answer" in finding.found
+
+
+async def test_camera_that_is_away_is_told_with_its_reason() -> None:
+    """In a word, in words, and with what to do; the password is never repeated."""
+    source = RtspSource(f"rtsp://127.0.0.1:{free_port()}/x", "view", "hunter2")
+    finding = await outside.camera(CameraJob("gate", source))
+    assert finding.level == "failed"
+    assert finding.found.startswith("refused: gate: ")
+    assert finding.advice == "check host and port of the address, and that the camera is on"
+    assert "hunter2" not in str(finding)
+
+
+async def test_recording_that_is_away_is_told(tmp_path: Path) -> None:
+    """A path that leads nowhere."""
+    finding = await outside.camera(CameraJob("yard", FileSource(tmp_path / "absent.mp4")))
+    assert finding.level == "failed"
+    assert "absent.mp4" in finding.found
+
+
+async def test_camera_that_works_is_told_with_codec_size_and_clock(tmp_path: Path) -> None:
+    """What it sends, how large, how often, and whose clock; a wrong password and a wrong path differ."""
+    with RtspCamera(tmp_path, Mount(size=(320, 240)), users={"view": "right"}) as server:
+        sources = {
+            "good": RtspSource(server.url(), "view", "right"),
+            "wrong": RtspSource(server.url(), "view", "hunter2"),
+            "lost": RtspSource(server.url("/absent"), "view", "right"),
+        }
+        jobs = [CameraJob(name, source) for name, source in sources.items()]
+        good, wrong, lost = await asyncio.gather(*(outside.camera(job) for job in jobs))
+    assert good.level == "ok"
+    assert good.found.startswith("h264 320x240 at 25 fps, clock: ")
+    assert wrong.found.startswith("auth: ")
+    assert wrong.advice == "check username and password of this camera"
+    assert lost.found.startswith("not_found: ")
+    assert "hunter2" not in str(wrong)
+
+
+async def test_recording_as_a_camera_is_told(tmp_path: Path) -> None:
+    """A file that is played, with its own clock or that of its arrival."""
+    clip = make_clip(tmp_path / "yard.mp4", [background(320, 240)] * 30)
+    finding = await outside.camera(CameraJob("yard", FileSource(clip, loop=True)))
+    assert finding.level == "ok", finding
+    assert "320x240 at 25 fps" in finding.found
