@@ -1,0 +1,141 @@
+"""What is killed: storage, outbox and delivery of a gateway, fed with alerts of its own making until it dies.
+
+Runs in a child that the killer forks. Each alert that the outbox has accepted, its commit on the disk, is reported on
+a pipe to the oracle, one line in one write, so that a kill tears none.
+"""
+
+import asyncio
+import hashlib
+import itertools
+import os
+import random
+import signal
+import time
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from chaos.faults import failing_once
+from chaos.plain_delivery import delivering
+from fakes.boxes import TOPICS, alert
+
+from gateway.contract.messages import CLOUDEVENTS_TYPE, to_bytes
+from gateway.delivery.outbox import Outbox, OutboxEntry, Rank
+from gateway.settings import BrokerSettings, OutboxSettings
+from gateway.storage import failpoints
+from gateway.storage.database import connect
+from gateway.storage.state import Storage
+
+CLIENT = "chaos"
+CAMERAS = ("lobby", "gate", "yard", "dock")
+RATE_PER_S = 200.0
+OUTBOX = OutboxSettings(max_bytes=4 * 2**20, reserve_bytes=2**20)
+_AT_ONCE = 32
+_TELEMETRY_EVERY = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """How one gateway lives: where, and at which fail-point it ends by itself, if at one."""
+
+    folder: Path
+    port: int
+    seed: int
+    fail_point: str | None = None
+
+
+def live(life: Life, *, reports: int, progress: int) -> None:
+    """Live until killed; the first SIGTERM ends the alerts, the second the gateway."""
+    if life.fail_point is not None:
+        failpoints.arm(life.fail_point)
+    asyncio.run(_Gateway(life, reports, progress).run())
+
+
+class _Gateway:
+    def __init__(self, life: Life, reports: int, progress: int) -> None:
+        self._life = life
+        self._reports = reports
+        self._progress = progress
+        self._rng = random.Random(life.seed)
+        self._enough = asyncio.Event()
+        self._over = asyncio.Event()
+
+    async def run(self) -> None:
+        """Open what there is, deliver, and feed."""
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._on_sigterm)
+        broker = BrokerSettings(
+            host="127.0.0.1", port=self._life.port, client_id=CLIENT, topic_prefix=TOPICS.prefix, protocol="5"
+        )
+        faulty = (self._life.fail_point or "").startswith("storage.after_checkpoint")
+        opened = Storage.open(
+            self._life.folder, settings=OUTBOX, connect=failing_once(connect, at=3) if faulty else connect
+        )
+        async with opened as storage:
+            outbox = await Outbox.open(storage, client_id=CLIENT, settings=OUTBOX)
+            async with delivering(outbox, storage, broker):
+                await self._feed(outbox)
+                await self._over.wait()
+
+    def _on_sigterm(self) -> None:
+        (self._over if self._enough.is_set() else self._enough).set()
+
+    async def _feed(self, outbox: Outbox) -> None:
+        """Accept alerts at `RATE_PER_S`, several at once, as cameras do."""
+        room = asyncio.Semaphore(_AT_ONCE)
+        began_s = asyncio.get_running_loop().time()
+        tracks = {camera: deque[tuple[str, str]]() for camera in CAMERAS}
+        async with asyncio.TaskGroup() as tasks:
+            for number in itertools.count():
+                due_s = began_s + number / RATE_PER_S
+                with suppress(TimeoutError):
+                    async with asyncio.timeout_at(due_s):
+                        await self._enough.wait()
+                if self._enough.is_set():
+                    return
+                await room.acquire()
+                entry = self._telemetry() if number % _TELEMETRY_EVERY == 0 else self._alert(outbox, tracks)
+                task = tasks.create_task(self._accept(outbox, entry), name=f"accept {entry.seq}")
+                task.add_done_callback(lambda _: room.release())
+
+    def _telemetry(self) -> OutboxEntry:
+        return OutboxEntry("telemetry", TOPICS.verdicts, b"{}" + b" " * self._rng.randrange(500))
+
+    def _alert(self, outbox: Outbox, tracks: dict[str, deque[tuple[str, str]]]) -> OutboxEntry:
+        """Return the next alert of some camera: tracks begin, change and end."""
+        camera = self._rng.choice(CAMERAS)
+        if not tracks[camera]:
+            name = f"{self._rng.getrandbits(64):016x}"
+            tracks[camera].extend((name, kind) for kind in ("new", "update", "end"))
+        name, kind = tracks[camera].popleft()
+        now_s = round(time.time(), 6)
+        seq = outbox.next_seq()
+        message = alert(
+            seq,
+            client=CLIENT,
+            camera=camera,
+            time_s=now_s,
+            alert_id=name,
+            type=kind,
+            end_time=now_s if kind == "end" else None,
+            score=self._rng.random(),
+        )
+        return OutboxEntry(
+            "alert",
+            TOPICS.alerts,
+            to_bytes(message),
+            seq=seq,
+            rank=Rank.ALERT,
+            content_type=CLOUDEVENTS_TYPE,
+            camera=camera,
+            alert_id=name,
+            time_s=now_s,
+        )
+
+    async def _accept(self, outbox: Outbox, entry: OutboxEntry) -> None:
+        await outbox.accept(entry)
+        if entry.seq is not None:
+            digest = hashlib.sha256(entry.payload).hexdigest()[:16]
+            os.write(self._reports, f"{entry.seq} {digest} {entry.camera} {entry.alert_id}\n".encode())
+        with suppress(BlockingIOError):
+            os.write(self._progress, b".")
