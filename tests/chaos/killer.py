@@ -4,6 +4,7 @@ Run as a program: `killer ORDER` with the order as JSON; it forks and kills unti
 lets a last gateway live as long as it is told on stdin, and ends. Every death is a JSON line on stdout.
 """
 
+import itertools
 import json
 import os
 import random
@@ -21,7 +22,8 @@ from gateway.storage.failpoints import FAIL_POINTS
 
 START_S = 30.0
 SHORTEST_S, LONGEST_S = 0.0005, 0.120
-SECOND_CHANCE_S = 3.0  # for a fail-point that needs something to happen first
+_WARM_UP = 60  # kills before the outbox is so full that something has to go for each new alert
+_PATIENCE_S = 5.0  # for a fail-point that needs something to happen first
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +59,10 @@ class Killer:
 
     def run(self) -> None:
         """Kill as often as ordered, then let one live."""
-        points = sorted(FAIL_POINTS)
+        points = itertools.cycle(sorted(FAIL_POINTS))
         for number in range(1, self._order.kills + 1):
-            at_point = self._rng.random() < self._order.fail_point_share
-            death = self._one_at(points[number % len(points)], number) if at_point else self._one(number)
+            at_point = number > _WARM_UP and self._rng.random() < self._order.fail_point_share
+            death = self._one_at(next(points), number) if at_point else self._one(number)
             print(json.dumps(asdict(death)), flush=True)
         child, progress = self._fork(None)
         print(json.dumps({"storm": "over"}), flush=True)
@@ -77,7 +79,7 @@ class Killer:
         self._born += 1
         life = Life(Path(self._order.folder), self._order.port, self._rng.getrandbits(32), fail_point)
         readable, writable = os.pipe()
-        os.set_blocking(writable, False)  # noqa: FBT003
+        os.set_blocking(writable, False)
         child = os.fork()
         if child == 0:
             code = 1
@@ -86,7 +88,7 @@ class Killer:
                 self._log_to_file()
                 live(life, reports=self._order.reports, progress=writable)
                 code = 0
-            except BaseException:
+            except BaseException:  # noqa: BLE001 (a forked child must not return into its parent's code)
                 traceback.print_exc()
             finally:
                 sys.stderr.flush()
@@ -118,7 +120,7 @@ class Killer:
         began_s = time.monotonic()
         nth = 1 if point.startswith("storage.") else self._rng.randrange(1, 20)
         child, progress = self._fork(f"{point}:{nth}")
-        reached = self._reap(child, SECOND_CHANCE_S)
+        reached = self._reap(child, _PATIENCE_S)
         if not reached:
             os.kill(child, signal.SIGKILL)
             self._reap(child, START_S)

@@ -123,7 +123,7 @@ class Oracle:
     async def listening(self, reports: int) -> AsyncIterator["Oracle"]:
         """Hear the reports on this pipe, and what the broker delivers."""
         loop = asyncio.get_running_loop()
-        os.set_blocking(reports, False)  # noqa: FBT003
+        os.set_blocking(reports, False)
         loop.add_reader(reports, self._read, reports)
         try:
             async with self._subscriber, asyncio.TaskGroup() as tasks:
@@ -194,14 +194,14 @@ class Oracle:
     async def settled(self, *, within_s: float) -> None:
         """Wait until all that was accepted is delivered, or the time is over."""
         deadline_s = self._clock() + within_s
-        while self.missing() and self._clock() < deadline_s:
+        while self.missing() and self._clock() < deadline_s:  # noqa: ASYNC110 (a ledger has no events)
             await asyncio.sleep(0.1)
 
     async def fresh(self, count: int, *, within_s: float) -> None:
         """Wait until so many alerts more are delivered than now."""
         wanted = len(self.ledger.delivered) + count
         async with asyncio.timeout(within_s):
-            while len(self.ledger.delivered) < wanted:
+            while len(self.ledger.delivered) < wanted:  # noqa: ASYNC110 (a ledger has no events)
                 await asyncio.sleep(0.05)
 
     def judge(self) -> Verdict:

@@ -18,14 +18,23 @@ from gateway.watch.subscriber import Arrived, Subscriber
 
 @contextlib.asynccontextmanager
 async def delivering(outbox: Outbox, storage: Storage, broker: BrokerSettings) -> AsyncIterator[None]:
-    async with Publisher(broker) as publisher, asyncio.TaskGroup() as tasks:
-        pump = tasks.create_task(_pump(outbox, publisher), name="pump")
-        answers = tasks.create_task(_answer(outbox, broker, publisher), name="answers")
+    """Deliver until the block ends."""
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(_for_ever(outbox, broker), name="delivery")
         try:
             yield
         finally:
-            pump.cancel()
-            answers.cancel()
+            task.cancel()
+
+
+async def _for_ever(outbox: Outbox, broker: BrokerSettings) -> None:
+    while True:
+        try:
+            async with Publisher(broker) as publisher, asyncio.TaskGroup() as tasks:
+                tasks.create_task(_pump(outbox, publisher), name="pump")
+                tasks.create_task(_answer(outbox, broker, publisher), name="answers")
+        except DeliveryError:
+            await asyncio.sleep(0.1)
 
 
 async def _pump(outbox: Outbox, publisher: Publisher) -> None:

@@ -36,6 +36,16 @@ class Storm:
             counts[min(int(after_s / 0.02), 5)] += 1
         return counts
 
+    def as_json(self) -> dict[str, object]:
+        """Return it for `reliability.json`."""
+        ready_ms = sorted(1000.0 * ready_s for ready_s in self.ready_s)
+        return {
+            "deaths": dict(self.deaths),
+            "broker_kills": self.broker_kills,
+            "kills_by_20_ms": self.windows(),
+            "first_alert_accepted_after_ms_p50": ready_ms[len(ready_ms) // 2] if ready_ms else None,
+        }
+
 
 async def storm(
     broker: Mosquitto, folder: Path, *, kills: int, broker_kills: int, seed: int, port: int | None = None
@@ -72,9 +82,7 @@ async def _start(order: Order) -> asyncio.subprocess.Process:
     )
 
 
-async def _follow(
-    killer: asyncio.subprocess.Process, broker: Mosquitto, done: Storm, *, every: int, seed: int
-) -> None:
+async def _follow(killer: asyncio.subprocess.Process, broker: Mosquitto, done: Storm, *, every: int, seed: int) -> None:
     """Read the deaths, and kill the broker after every so many of them."""
     rng = random.Random(seed)
     assert killer.stdout is not None
