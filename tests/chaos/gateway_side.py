@@ -65,7 +65,12 @@ class _Gateway:
         """Open what there is, deliver, and feed."""
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._on_sigterm)
         broker = BrokerSettings(
-            host="127.0.0.1", port=self._life.port, client_id=CLIENT, topic_prefix=TOPICS.prefix, protocol="5"
+            host="127.0.0.1",
+            port=self._life.port,
+            client_id=CLIENT,
+            topic_prefix=TOPICS.prefix,
+            protocol="5",
+            keepalive_s=2,
         )
         faulty = (self._life.fail_point or "").startswith("storage.after_checkpoint")
         opened = Storage.open(

@@ -56,7 +56,7 @@ class Ledger:
     delivered: list[Delivered] = field(default_factory=list)
     arrived: Counter[str] = field(default_factory=Counter)  # messages on the wire by topic
     on_the_wire: Counter[int] = field(default_factory=Counter)  # first topic only: how often each number came
-    noticed: list[GapNoticed] = field(default_factory=list)
+    noticed: list[tuple[GapNoticed, float]] = field(default_factory=list)
     filled: list[GapFilled] = field(default_factory=list)
     lost: list[GapLost] = field(default_factory=list)
     garbled: list[Garbled] = field(default_factory=list)
@@ -88,16 +88,18 @@ class Verdict:
     wire_duplicates: int
     garbled: int
     connections: int
+    slowest_found_s: float
     slowest_fill_s: float
 
     def in_words(self, title: str) -> str:
         """Return one line of figures."""
+        again = f"{self.wire_duplicates} ({100 * self.wire_duplicates / max(self.accepted, 1):.1f} %)"
         figures = (
             f"accepted {self.accepted}, lost {len(self.missing)}, twice {len(self.twice)}, "
             f"altered {len(self.altered)}, inversions {self.inversions_per_camera} per camera and "
             f"{self.inversions_per_alert} per alert, filled by replay {self.late} in {self.gaps_noticed} gaps "
-            f"(slowest {self.slowest_fill_s:.1f} s), on the wire again {self.wire_duplicates} "
-            f"({100 * self.wire_duplicates / max(self.accepted, 1):.1f} %)"
+            f"(found after {self.slowest_found_s:.1f} s, filled after {self.slowest_fill_s:.1f} s at most), "
+            f"on the wire again {again}"
         )
         return f"{title}: {figures}"
 
@@ -170,7 +172,7 @@ class Oracle:
                 case Ask():
                     self._subscriber.publish(self._watch.request_topic, to_request(step))
                 case GapNoticed():
-                    self.ledger.noticed.append(step)
+                    self.ledger.noticed.append((step, time.monotonic()))
                 case GapFilled():
                     self.ledger.filled.append(step)
                 case GapLost():
@@ -228,8 +230,15 @@ class Oracle:
             wire_duplicates=sum(count - 1 for count in ledger.on_the_wire.values()),
             garbled=len(ledger.garbled),
             connections=ledger.connections,
+            slowest_found_s=max((_found_s(ledger, gap, at_s) for gap, at_s in ledger.noticed), default=0.0),
             slowest_fill_s=max((one.after_s for one in ledger.filled), default=0.0),
         )
+
+
+def _found_s(ledger: Ledger, gap: GapNoticed, at_s: float) -> float:
+    """Return how long after the last of its alerts was accepted a gap was noticed."""
+    accepted = [ledger.accepted[seq].at_s for seq in range(gap.first, gap.last + 1) if seq in ledger.accepted]
+    return at_s - max(accepted, default=at_s)
 
 
 def _inversions(delivered: list[Delivered], *, by_alert: bool) -> int:

@@ -12,11 +12,13 @@ from pathlib import Path
 
 from chaos.killer import Order
 from chaos.oracle import Oracle, Verdict
+from chaos.proxy import Proxy
 from fakes.brokers import Mosquitto
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTLE_S = 60.0
 FRESH = 50  # alerts that must still flow after the last kill
+PROXY_S = 6.0  # how long a gateway lives behind a bad broker
 _DEATH_S = 60.0
 
 
@@ -48,18 +50,24 @@ class Storm:
 
 
 async def storm(
-    broker: Mosquitto, folder: Path, *, kills: int, broker_kills: int, seed: int, port: int | None = None
+    broker: Mosquitto, folder: Path, *, kills: int, broker_kills: int, seed: int, proxy: Proxy | None = None
 ) -> tuple[Storm, Verdict]:
-    """Kill gateways and the broker while alerts flow; then let all come to rest, and judge."""
+    """Kill gateways and the broker while alerts flow; then let all come to rest, and judge.
+
+    With a proxy the gateways reach the broker through it; it turns honest when the alerts end.
+    """
     readable, writable = os.pipe()
     done = Storm()
     try:
         async with Oracle(broker.port).listening(readable) as oracle:
-            order = Order(str(folder), port or broker.port, seed, kills, writable)
+            order = Order(str(folder), proxy.port if proxy else broker.port, seed, kills, writable)
             killer = await _start(order)
             try:
                 await _follow(killer, broker, done, every=kills // broker_kills if broker_kills else 0, seed=seed)
                 await oracle.fresh(FRESH, within_s=SETTLE_S)
+                if proxy:
+                    await asyncio.sleep(PROXY_S)
+                    proxy.honest = True
                 await _say(killer, b"enough\n")
                 await oracle.settled(within_s=SETTLE_S)
             finally:
