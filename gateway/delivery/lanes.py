@@ -84,14 +84,13 @@ class Lanes:
                     return row
             if lane.dry:
                 return None
+            lane.dry = True  # unless `look_again` is told of more while this reads
             page = await self._outbox.pending(lane.size, lane.after_row)
             lane.page = {row.row: row for row in page}
             if page:
-                lane.after_row = page[-1].row
-            elif overtaking or lane.after_row == 0:
-                lane.dry = True
-            else:
-                lane.after_row, lane.dry = 0, True  # next time from the start: what was held may have been released
+                lane.after_row, lane.dry = page[-1].row, False
+            elif not overtaking:
+                lane.after_row = 0  # next time from the start: what was held may have been released
 
     def _may_overtake(self, row: OutboxRow) -> bool:
         if row.kind != "alert" or row.alert_id is None:

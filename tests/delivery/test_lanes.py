@@ -161,3 +161,21 @@ def test_flight_when_one_is_refused() -> None:
     assert [each.row for each in again] == [1, 3]
     assert [[each.row for each in part] for part in later] == [[], [4]]
     assert [[each.row for each in part] for part in other] == [[2], []]
+
+
+async def test_lanes_when_a_message_comes_while_the_outbox_is_read() -> None:
+    """It is found at the next look: the answer that does not hold it yet says nothing about what came since."""
+
+    class Slow(Shelf):
+        """An outbox that accepts one more behind every read."""
+
+        async def pending(self, limit: int, after_row: int = 0) -> list[OutboxRow]:
+            found = await super().pending(limit, after_row)
+            if self.last_row < 3:
+                self.add(row(self.last_row + 1))
+                lanes.look_again()
+            return found
+
+    shelf = Slow([])
+    lanes = Lanes(shelf)
+    assert await take_all(lanes, shelf) == [1, 2, 3]
