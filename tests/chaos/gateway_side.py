@@ -12,12 +12,13 @@ import random
 import signal
 import time
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from chaos.delivering import delivering
 from chaos.faults import failing_once
-from chaos.plain_delivery import delivering
 from fakes.boxes import TOPICS, alert
 
 from gateway.contract.messages import CLOUDEVENTS_TYPE, to_bytes
@@ -25,12 +26,14 @@ from gateway.delivery.outbox import Outbox, OutboxEntry, Rank
 from gateway.settings import BrokerSettings, OutboxSettings
 from gateway.storage import failpoints
 from gateway.storage.database import connect
+from gateway.storage.rows import OutboxRow
 from gateway.storage.state import Storage
 
 CLIENT = "chaos"
+ACCEPTED, DELIVERED = b"a", b"d"  # what a gateway shows of its progress
 CAMERAS = ("lobby", "gate", "yard", "dock")
 RATE_PER_S = 200.0
-OUTBOX = OutboxSettings(max_bytes=2**20, reserve_bytes=2**20)  # evicts what was delivered, all the time
+OUTBOX = OutboxSettings(reserve_bytes=2**20)
 _AT_ONCE = 32
 _TELEMETRY_EVERY = 5
 
@@ -77,10 +80,19 @@ class _Gateway:
             self._life.folder, settings=OUTBOX, connect=failing_once(connect, at=3) if faulty else connect
         )
         async with opened as storage:
-            outbox = await Outbox.open(storage, client_id=CLIENT, settings=OUTBOX)
-            async with delivering(outbox, storage, broker):
+            outbox = await self._open(storage)
+            async with delivering(outbox, broker):
                 await self._feed(outbox)
                 await self._over.wait()
+
+    async def _open(self, storage: Storage) -> "_Outbox":
+        outbox = await _Outbox.open(storage, client_id=CLIENT, settings=OUTBOX)
+        if (self._life.fail_point or "").startswith("outbox.after_evict"):
+            # So full that each new alert evicts one that was delivered.
+            full = OUTBOX.model_copy(update={"max_bytes": max(outbox.status().bytes, 2**16)})
+            outbox = await _Outbox.open(storage, client_id=CLIENT, settings=full)
+        outbox.progress = self._progress
+        return outbox
 
     def _on_sigterm(self) -> None:
         (self._over if self._enough.is_set() else self._enough).set()
@@ -142,5 +154,20 @@ class _Gateway:
         if entry.seq is not None:
             digest = hashlib.sha256(entry.payload).hexdigest()[:16]
             os.write(self._reports, f"{entry.seq} {digest} {entry.camera} {entry.alert_id}\n".encode())
-        with suppress(BlockingIOError):
-            os.write(self._progress, b".")
+        _show(self._progress, ACCEPTED)
+
+
+class _Outbox(Outbox):
+    """An outbox that shows what it notes as delivered."""
+
+    progress = -1
+
+    async def delivered(self, rows: Sequence[OutboxRow]) -> None:
+        """Note it, and show it."""
+        await super().delivered(rows)
+        _show(self.progress, DELIVERED)
+
+
+def _show(progress: int, what: bytes) -> None:
+    with suppress(BlockingIOError):  # nobody reads any more
+        os.write(progress, what)

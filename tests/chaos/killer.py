@@ -16,12 +16,13 @@ import traceback
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from chaos.gateway_side import Life, live
+from chaos.gateway_side import ACCEPTED, DELIVERED, Life, live
 
 from gateway.storage.failpoints import FAIL_POINTS
 
 START_S = 30.0
 SHORTEST_S, LONGEST_S = 0.0005, 0.120
+_EARLY_SHARE = 0.3  # of the random kills fall while the first alerts are accepted, the others behind the first delivery
 _WARM_UP = 60  # kills before the outbox is so full that something has to go for each new alert
 _PATIENCE_S = 5.0  # for a fail-point that needs something to happen first
 
@@ -103,10 +104,11 @@ class Killer:
             os.dup2(log.fileno(), 2)
 
     def _one(self, number: int) -> Death:
-        """Let one live until it makes progress, and a random time longer."""
+        """Let one live until it has accepted, or delivered, something, and a random time longer."""
         began_s = time.monotonic()
         child, progress = self._fork(None)
-        _wait_readable(progress, START_S)
+        wanted = ACCEPTED if self._rng.random() < _EARLY_SHARE else DELIVERED
+        _wait_for(wanted, progress, START_S)
         ready_s = time.monotonic() - began_s
         after_s = self._rng.uniform(SHORTEST_S, LONGEST_S)
         time.sleep(after_s)
@@ -141,9 +143,15 @@ class Killer:
         return True
 
 
-def _wait_readable(descriptor: int, within_s: float) -> None:
-    if not select.select([descriptor], [], [], within_s)[0] or not os.read(descriptor, 1):
-        raise RuntimeError("a gateway made no progress")
+def _wait_for(wanted: bytes, progress: int, within_s: float) -> None:
+    deadline_s = time.monotonic() + within_s
+    while select.select([progress], [], [], max(deadline_s - time.monotonic(), 0.0))[0]:
+        shown = os.read(progress, 4096)
+        if wanted in shown:
+            return
+        if not shown:
+            break
+    raise RuntimeError("a gateway made no progress")
 
 
 if __name__ == "__main__":
