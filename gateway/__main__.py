@@ -231,6 +231,23 @@ def _checked_fps(fps: float | None) -> float | None:
     return fps
 
 
+@cli.command("run")
+@click.option("-c", "--config", type=A_FILE, required=True, help="Configuration file.")
+def run_gateway(config: Path) -> int:
+    """Watch the cameras of a configuration until SIGTERM or Ctrl-C; alerts go to its MQTT broker.
+
+    Logs are JSON, one object a line on stderr. SIGHUP, or a change of the file, loads the configuration again: only
+    what differs is touched, and a file with mistakes changes nothing.
+    """
+    import asyncio
+
+    from gateway.daemon.run import run_daemon
+    from gateway.service.log import configure_logging
+
+    configure_logging(daemon=True)
+    return asyncio.run(run_daemon(config))
+
+
 @cli.command("check-config")
 @click.argument("file", type=A_FILE)
 def check_config(file: Path) -> None:

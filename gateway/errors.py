@@ -49,3 +49,9 @@ class StorageError(SpectragateError):
 
 class RuntimeFault(SpectragateError):
     """Our own fault or the device's: the process ends and its supervisor restarts it."""
+
+
+def innermost(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the first failure of a task group, so that callers see the error itself."""
+    first = group.exceptions[0]
+    return innermost(first) if isinstance(first, BaseExceptionGroup) else first

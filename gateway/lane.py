@@ -55,6 +55,7 @@ class SourceSummary:
     """What was counted for one source; `failure` is why it ended early, `refused` why single pictures were left out.
 
     `faces_shed` were found but never scored because there was no time, `tracks_shed` had none but such faces.
+    `newest_age_ms` is the time from the arrival of the newest scored frame to its scores; a recording has none.
     """
 
     camera: str
@@ -72,6 +73,7 @@ class SourceSummary:
     verdicts: Counter[decide.Label] = field(default_factory=Counter)
     unsure: Counter[decide.Reason] = field(default_factory=Counter)
     alert_messages: int = 0
+    newest_age_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +120,9 @@ class Lane:
         environment: str,
         deliver: Deliver,
         clock: Callable[[], float] | None = None,
+        summary: SourceSummary | None = None,
     ) -> None:
-        self.summary = SourceSummary(camera)
+        self.summary = summary or SourceSummary(camera)
         self._parts = parts
         self._camera = camera
         self._speaker = Speaker(environment, parts.bundle.identity, parts.naming)
@@ -180,6 +183,8 @@ class Lane:
 
     async def _advance(self, screening: Screening, waiting: _Waiting, scored: Scored | None) -> None:
         self.summary.faces_unusable += screening.quality is not Quality.USABLE
+        if scored is not None and waiting.arrived_at_s is not None:
+            self.summary.newest_age_ms = _ms(waiting.arrived_at_s, scored.scored_at_s)
         await self._deliver(screening)
         running = self._running.get(screening.track_id) or self._open(screening, waiting.frame)
         running.frame = waiting.frame

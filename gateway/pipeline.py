@@ -11,9 +11,9 @@ of them loses its oldest. Only faces are lost, counted for each camera; an alert
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
-from gateway.errors import SourceError
+from gateway.errors import SourceError, innermost
 from gateway.lane import Deliver, Lane, Parts, Scored, SourceSummary
 from gateway.screening.batcher import Batcher
 from gateway.screening.screen import prepare
@@ -50,7 +50,7 @@ async def screen_source(
             group.create_task(_screen_batches(batcher, parts, lane), name=f"screen:{camera}")
             await _gather(events, batcher, lane)
     except BaseExceptionGroup as failures:
-        raise _innermost(failures) from None
+        raise innermost(failures) from None
     return lane.summary
 
 
@@ -90,7 +90,10 @@ async def _screen_batches(batcher: Batcher, parts: Parts, lane: Lane) -> None:
 
 
 class LiveScreening:
-    """The frame path of an environment's cameras, which come and go; one `run` takes their faces until `close`."""
+    """The frame path of an environment's cameras, which come and go; one `run` takes their faces until `close`.
+
+    What is counted for a camera goes on in `summaries`, which its owner may hand to the next one.
+    """
 
     def __init__(
         self,
@@ -99,22 +102,25 @@ class LiveScreening:
         environment: str,
         deliver: Deliver,
         max_wait_s: float,
+        summaries: dict[str, SourceSummary] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._parts = parts
         self._environment = environment
         self._deliver = deliver
         self._clock = clock
+        self.summaries = {} if summaries is None else summaries
         self._lanes: dict[str, Lane] = {}
         self._leaving: set[str] = set()
         waiting = LIVE_BATCHES_WAITING * parts.batch_size
         self._batcher = Batcher(max_size=parts.batch_size, max_wait_s=max_wait_s, max_waiting=waiting)
+        self._is_closed = False
         self.batches = 0
 
     @property
-    def summaries(self) -> Mapping[str, SourceSummary]:
-        """What was counted for each camera."""
-        return {camera: lane.summary for camera, lane in self._lanes.items()}
+    def cameras(self) -> frozenset[str]:
+        """The cameras whose faces or tracks are on their way."""
+        return frozenset(self._lanes)
 
     @property
     def waiting(self) -> int:
@@ -138,15 +144,13 @@ class LiveScreening:
             self._let_go()
 
     async def see(self, frame: FrameFaces) -> None:
-        """Take a camera's frame; never waits for the detector.
-
-        Raises:
-            RuntimeFault: The screening is closed.
-        """
+        """Take a camera's frame; never waits for the detector. After `close` nothing happens."""
         lane = self._lane(frame.camera)
         faces, ended = lane.see(frame)
         await lane.end(ended)
         for face in faces:
+            if self._is_closed:
+                return
             lane.wait_for(face, frame)
             shed = await self._batcher.put(face)
             if shed is not None:
@@ -164,7 +168,8 @@ class LiveScreening:
         self._let_go()
 
     async def close(self) -> None:
-        """End all tracks; `run` ends when what waits is through."""
+        """Take no more frames and end all tracks; `run` ends when what waits is through."""
+        self._is_closed = True
         for lane in self._lanes.values():
             await lane.end_all()
         self._batcher.close()
@@ -173,7 +178,12 @@ class LiveScreening:
         self._leaving.discard(camera)
         if camera not in self._lanes:
             self._lanes[camera] = Lane(
-                self._parts, camera=camera, environment=self._environment, deliver=self._deliver, clock=self._clock
+                self._parts,
+                camera=camera,
+                environment=self._environment,
+                deliver=self._deliver,
+                clock=self._clock,
+                summary=self.summaries.setdefault(camera, SourceSummary(camera)),
             )
         return self._lanes[camera]
 
@@ -199,9 +209,3 @@ async def _score(batch: Sequence[TrackedFace], parts: Parts) -> list[Screening]:
         )
         for face, score, quality in zip(batch, scores_N, qualities, strict=True)
     ]
-
-
-def _innermost(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the first failure of a task group, so that callers see the error itself."""
-    first = group.exceptions[0]
-    return _innermost(first) if isinstance(first, BaseExceptionGroup) else first

@@ -480,10 +480,10 @@ async def test_camera_that_leaves_is_forgotten_after_its_last_face() -> None:
         for seq in range(3):
             await live.screening.see(live_frame(seq))
         await live.screening.leave("gate")
-        assert set(live.screening.summaries) == {"gate"}
+        assert live.screening.cameras == {"gate"}
         detector.gate.set()
         await live.screening.close()
-    assert live.screening.summaries == {}
+    assert live.screening.cameras == frozenset()
     assert [each.data.camera for each in live.outcomes if isinstance(each, messages.Verdict)] == ["gate"]
 
 

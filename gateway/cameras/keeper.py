@@ -117,11 +117,11 @@ class Keeper:
                     return self._change("offline", SourceReason.ENDED)
         raise SourceError(f"camera {self._job.camera}: its worker ended", SourceReason.CRASHED)
 
-    def disable(self) -> None:
-        """Say that the camera is not watched because nobody wants it."""
+    def disable(self, reason: str) -> None:
+        """Say that the camera is not watched because nobody wants it; `reason` says who."""
         self._failures, self._is_looping = 0, False
         self._crashes.clear()
-        self._change("disabled", None)
+        self._change("disabled", reason)
 
     def enable(self) -> None:
         """Say that the camera is about to be watched again."""

@@ -218,8 +218,8 @@ async def test_disabled_camera_is_said_and_forgets_its_failures() -> None:
     world = World()
     keeper = world.keeper(*[failing(SourceReason.CRASHED)] * 3, failing(SourceReason.UNREACHABLE))
     await fail(keeper, 3)
-    keeper.disable()
+    keeper.disable("by_command")
     keeper.enable()
-    assert world.words[-2:] == [("disabled", None), ("offline", "starting")]
+    assert world.words[-2:] == [("disabled", "by_command"), ("offline", "starting")]
     await fail(keeper)
     assert keeper.pause_s() == 0.1

@@ -1,0 +1,159 @@
+"""What the box says of each camera: one word, made of what its source, the detector and the operator say.
+
+A word goes out when it changes. The promise beside it grows with every passage; it is told with the next change or
+the next `refresh`, not with every passage.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import structlog
+
+from gateway.cameras.keeper import CameraState
+from gateway.contract import messages
+from gateway.contract.topics import OFF, ON, Topics
+from gateway.screening import decide
+from gateway.wording import promise_of
+
+OVERLOADED = "overloaded"
+
+_log = structlog.get_logger()
+
+
+class Shown(Protocol):
+    """What subscribers see of the box; nothing here waits, and the newest word for a topic wins."""
+
+    def show(self, topic: str, payload: bytes) -> None:
+        """Keep this word for whoever comes: retained at the broker, said again after every reconnect."""
+
+    def clear(self, topic: str) -> None:
+        """Take a word back, also at the broker."""
+
+    def say(self, topic: str, payload: bytes) -> None:
+        """Say something once, if anybody listens now."""
+
+
+ReferenceOf = Callable[[str], decide.Reference | None]
+
+
+@dataclass(slots=True)
+class _Camera:
+    """What is known of one camera; `said` is the word that subscribers have, `open_alerts` its tracks under alarm."""
+
+    state: CameraState
+    is_overloaded: bool = False
+    since_s: float = 0.0
+    said: tuple[str, str | None] | None = None
+    open_alerts: set[str] = field(default_factory=set)
+
+
+class Board:
+    """The words about all cameras; `reference_of` returns what a camera's next track would be judged against."""
+
+    def __init__(
+        self, shown: Shown, topics: Topics, *, reference_of: ReferenceOf, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._shown = shown
+        self._topics = topics
+        self._reference_of = reference_of
+        self._clock = clock
+        self._cameras: dict[str, _Camera] = {}
+        self._troubles: dict[str, str] = {}
+
+    def state_of(self, camera: str) -> tuple[str, str | None] | None:
+        """Return the word that stands for a camera, or None where it is unknown."""
+        known = self._cameras.get(camera)
+        return None if known is None else known.said
+
+    def on_state(self, state: CameraState) -> None:
+        """Take what a camera's keeper says."""
+        known = self._cameras.setdefault(state.camera, _Camera(state))
+        known.state = state
+        if state.state in {"offline", "disabled"}:
+            known.is_overloaded = False
+        if known.said is None:
+            self._shown.show(self._topics.alert(state.camera), OFF.encode())
+        self._tell(state.camera)
+
+    def on_overload(self, camera: str, *, is_on: bool) -> None:
+        """Take whether a camera's faces or frames are given up for want of time."""
+        self._cameras[camera].is_overloaded = is_on
+        self._tell(camera)
+
+    def on_trouble(self, part: str, reason: str | None) -> None:
+        """Take what is wrong with a part that all cameras share; None where nothing is any more."""
+        if self._troubles.get(part) == reason:
+            return
+        if reason is None:
+            del self._troubles[part]
+        else:
+            self._troubles[part] = reason
+        for camera in self._cameras:
+            self._tell(camera)
+
+    def on_alert(self, alert: messages.Alert) -> None:
+        """Switch the camera's lamp on with its first track under alarm, and off after its last."""
+        data = alert.data
+        known = self._cameras.get(data.camera)
+        if known is None:
+            return
+        was_on = bool(known.open_alerts)
+        if data.type == "end":
+            known.open_alerts.discard(data.alert_id)
+        else:
+            known.open_alerts.add(data.alert_id)
+        if bool(known.open_alerts) != was_on:
+            word = ON if known.open_alerts else OFF
+            self._shown.show(self._topics.alert(data.camera), word.encode())
+
+    def show_enabled(self, camera: str, *, is_on: bool) -> None:
+        """Say whether a camera is switched on."""
+        self._shown.show(self._topics.enabled_state(camera), (ON if is_on else OFF).encode())
+
+    def refresh(self) -> None:
+        """Say every camera's word again with today's promise."""
+        for camera in self._cameras:
+            self._publish(camera)
+
+    def forget(self, camera: str) -> None:
+        """Take back everything that was said of a camera that is no more."""
+        self._cameras.pop(camera, None)
+        for topic in (self._topics.status(camera), self._topics.alert(camera), self._topics.enabled_state(camera)):
+            self._shown.clear(topic)
+
+    def _word(self, known: _Camera) -> tuple[str, str | None]:
+        """Return the camera's word: away comes before badly watched, its own troubles before everybody's."""
+        state = known.state
+        if state.state != "online":
+            return state.state, state.reason
+        reason = OVERLOADED if known.is_overloaded else next(iter(self._troubles.values()), None)
+        return ("online", None) if reason is None else ("degraded", reason)
+
+    def _tell(self, camera: str) -> None:
+        known = self._cameras[camera]
+        word = self._word(known)
+        if word == known.said:
+            return
+        if known.said is None or known.said[0] != word[0]:
+            known.since_s = known.state.since_s if word[0] == known.state.state else self._clock()
+        known.said = word
+        _log.info("camera_status", camera=camera, state=word[0], reason=word[1])
+        self._publish(camera)
+
+    def _publish(self, camera: str) -> None:
+        known = self._cameras[camera]
+        state, reason = known.said or self._word(known)
+        reference = self._reference_of(camera)
+        status = messages.CameraStatus.model_validate(
+            {
+                "camera": camera,
+                "state": state,
+                "reason": reason,
+                "since": known.since_s,
+                "calibration": None if reference is None else reference.level,
+                "promise": None if reference is None else promise_of(reference),
+            }
+        )
+        self._shown.show(self._topics.status(camera), messages.to_bytes(status))

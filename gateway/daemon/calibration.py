@@ -1,0 +1,108 @@
+"""The calibration of an environment's cameras: in memory for judging, on disk so that a restart does not begin anew."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Iterable, Mapping
+from typing import Protocol
+
+import structlog
+
+from gateway.contract.bundle import Bundle
+from gateway.errors import StorageError
+from gateway.screening import decide
+from gateway.screening.store import CalibrationStore
+from gateway.storage.tables import StoredTrack
+
+MAX_UNKEPT = 10_000
+"""Tracks that may wait for the disk; older ones are then missing after a restart, which costs calibration alone."""
+
+_log = structlog.get_logger()
+
+
+class Keep(Protocol):
+    """Keeps the statistic of a finished track."""
+
+    def __call__(self, statistic: float, *, camera: str, environment: str, alert_id: str | None) -> Awaitable[None]:
+        """Return when it is kept."""
+
+
+class Memory:
+    """Writes learnt tracks to the disk, aside from screening; one `run` for the whole daemon."""
+
+    def __init__(self, keep: Keep) -> None:
+        self._keep = keep
+        self._waiting: deque[StoredTrack] = deque()
+        self._changed = asyncio.Event()
+        self.dropped = 0
+
+    def add(self, track: StoredTrack) -> None:
+        """Let a track be kept; never waits."""
+        if len(self._waiting) >= MAX_UNKEPT:
+            self._waiting.popleft()
+            self.dropped += 1
+        self._waiting.append(track)
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Keep what comes, in order, for ever."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Keep what waits."""
+        while self._waiting:
+            track = self._waiting.popleft()
+            try:
+                await self._keep(
+                    track.statistic, camera=track.camera, environment=track.environment, alert_id=track.alert_id
+                )
+            except StorageError as error:
+                self.dropped += 1
+                _log.warning("calibration_not_kept", camera=track.camera, reason=str(error), dropped=self.dropped)
+
+
+class LiveCalibration:
+    """Judges the tracks of an environment's cameras by their own past; every finished track enters.
+
+    Statistics of other weights say nothing about these, so what is kept names the weights, and what was kept under
+    others is not taken up again.
+    """
+
+    def __init__(self, bundle: Bundle, environment: str, rates: Mapping[str, float], memory: Memory) -> None:
+        self._bundle = bundle
+        self._kept_as = f"{environment}@{bundle.identity.sha256[:16]}"
+        self._rates = rates
+        self._memory = memory
+        self._store = CalibrationStore()
+
+    def take_up(self, tracks: Iterable[StoredTrack]) -> int:
+        """Learn what an earlier run kept for this environment and these weights; return how many tracks that is."""
+        count = 0
+        for track in tracks:
+            if track.environment == self._kept_as:
+                self._add(track)
+                count += 1
+        return count
+
+    def reference(self, camera: str, environment: str) -> decide.Reference | None:
+        """Return what a track that opens now is judged against."""
+        return decide.choose_reference(
+            asked_rate=self._rates[camera],
+            camera=self._store.camera(camera),
+            environment=self._store.environment(environment),
+            factory=self._bundle.calibration.clean_tracks,
+        )
+
+    def learn(self, verdict: decide.Verdict, environment: str) -> None:  # noqa: ARG002  (a Protocol's)
+        """Take in a finished track and let it be kept."""
+        if verdict.statistic is None:
+            return
+        track = StoredTrack(verdict.camera, self._kept_as, verdict.statistic, verdict.alert_id)
+        self._add(track)
+        self._memory.add(track)
+
+    def _add(self, track: StoredTrack) -> None:
+        environment = track.environment.rpartition("@")[0]
+        self._store.add(track.statistic, camera=track.camera, environment=environment, alert_id=track.alert_id)

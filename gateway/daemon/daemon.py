@@ -1,0 +1,192 @@
+"""The daemon's parts, put together, and what a reload does to them."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from gateway.cameras.keeper import Open
+from gateway.config_file import load_config
+from gateway.contract import messages
+from gateway.contract.states import BrokerStats, EnvironmentStats
+from gateway.contract.topics import Topics
+from gateway.daemon.board import Board, Shown
+from gateway.daemon.calibration import Memory
+from gateway.daemon.cameras import Cameras, Ears
+from gateway.daemon.environments import Environments, Shared
+from gateway.daemon.naming import LiveNaming
+from gateway.daemon.obligations import Alerts, Obligations
+from gateway.daemon.plan import CameraPlan, Changes, Plan, changes, plan_of
+from gateway.daemon.statistics import camera_stats, outbox_stats, product_version
+from gateway.delivery.outbox import Outbox
+from gateway.errors import ConfigError, StorageError
+from gateway.lane import Outcome
+from gateway.screening import decide
+from gateway.screening.runtime import InferenceThread
+from gateway.storage.tables import CalibrationTable, SwitchTable
+
+CLOCK_STEP_S = 2.0
+"""A wall clock that moved so much against the monotonic one was set by somebody."""
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Fittings:
+    """What the daemon stands on: opened before it and closed after it."""
+
+    inference: InferenceThread
+    open_source: Open
+    outbox: Outbox
+    alerts: Alerts
+    shown: Shown
+    topics: Topics
+    broker_stats: Callable[[], BrokerStats]
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """What outlives the process beside the outbox; `positions` are those of the switches when it was opened."""
+
+    calibration: CalibrationTable
+    switches: SwitchTable
+    positions: Mapping[str, bool]
+
+
+class Daemon:
+    """Everything that runs for the cameras of one box; its tasks belong to `group`."""
+
+    def __init__(self, path: Path, fittings: Fittings, tables: Tables, group: asyncio.TaskGroup) -> None:
+        self._path = path
+        self._fittings = fittings
+        self._tables = tables
+        self._plan = Plan({}, {}, None, {})
+        self._rates: dict[str, float] = {}
+        self._began_s = time.monotonic()
+        self._clock_gap_s = time.time() - self._began_s
+        self.memory = Memory(tables.calibration.add)
+        self.obligations = Obligations(fittings.alerts)
+        self.board = Board(fittings.shown, fittings.topics, reference_of=self._reference_of)
+        self.environments = Environments(self._shared(), group)
+        ears = Ears(self.board.on_state, self._on_overload, self.environments.screening, fittings.open_source)
+        self.cameras = Cameras(ears, group, switches=tables.positions)
+
+    def _shared(self) -> Shared:
+        fittings = self._fittings
+        naming = LiveNaming(fittings.outbox.client_id, fittings.alerts)
+        return Shared(
+            fittings.inference, naming, self._deliver, self.memory, self._tables.calibration.load, self._rates
+        )
+
+    async def start(self, plan: Plan) -> None:
+        """Begin everything that a plan asks for.
+
+        Raises:
+            ConfigError: A bundle cannot be used.
+            StorageError: What earlier runs kept cannot be read.
+        """
+        await self._apply(plan)
+
+    async def stop(self) -> None:
+        """End the cameras and their tracks, and wait until what they gave is kept."""
+        await self.cameras.end([camera.name for camera in self.cameras.all])
+        await self.environments.end_all()
+        await self.obligations.settle()
+        await self.memory.flush()
+
+    async def reload(self) -> None:
+        """Read the configuration again; where it is wrong, say so and change nothing."""
+        try:
+            config = await asyncio.to_thread(load_config, self._path)
+            done = await self._apply(plan_of(config))
+        except (ConfigError, StorageError) as error:
+            self._on_config("refused")
+            for line in str(error).splitlines():
+                _log.error("config_refused", reason=line)
+            return
+        self._on_config(None)
+        _log.info(
+            "config_loaded",
+            cameras_ended=done.cameras_ended,
+            cameras_begun=done.cameras_begun,
+            environments_begun=done.environments_begun,
+        )
+        if done.after_restart:
+            _log.warning("config_needs_restart", keys=done.after_restart)
+
+    async def _apply(self, plan: Plan) -> Changes:
+        """Go from the plan that runs to another; whatever can fail comes before anything is touched."""
+        what = changes(self._plan, plan)
+        opened = await self.environments.open({name: plan.environments[name] for name in what.environments_begun})
+        self._rates.update({name: camera.asked_rate for name, camera in plan.cameras.items()})
+        await self.cameras.end(what.cameras_ended)
+        for name in what.cameras_gone:
+            self.board.forget(name)
+        for name in what.environments_begun:
+            await self.environments.replace(name, plan.environments[name], opened[name])
+        self._plan = plan
+        for name in what.cameras_begun:
+            self._begin(plan.cameras[name])
+        for name in what.environments_ended:
+            if name not in plan.environments:
+                await self.environments.end(name)
+        return what
+
+    def _begin(self, plan: CameraPlan) -> None:
+        camera = self.cameras.begin(plan)
+        self.board.show_enabled(camera.name, is_on=camera.is_on)
+
+    async def switch(self, name: str, *, is_on: bool) -> bool:
+        """Switch a camera by command; return whether there is one. The position outlives a restart."""
+        if not self.cameras.switch(name, is_on=is_on):
+            return False
+        self.board.show_enabled(name, is_on=is_on)
+        await self._tables.switches.set(name, enabled=is_on)
+        return True
+
+    async def _deliver(self, outcome: Outcome) -> None:
+        if isinstance(outcome, messages.Alert):
+            self.obligations.take(outcome)
+            self.board.on_alert(outcome)
+
+    def _on_overload(self, camera: str, is_on: bool) -> None:  # noqa: FBT001  (called back)
+        self.board.on_overload(camera, is_on=is_on)
+
+    def _on_config(self, reason: str | None) -> None:
+        """Say whether the file on the disk is the configuration that runs."""
+        _log.debug("config_state", reason=reason)
+
+    def _reference_of(self, camera: str) -> decide.Reference | None:
+        plan = self._plan.cameras.get(camera)
+        return None if plan is None else self.environments.reference_of(camera, plan.environment)
+
+    def tick(self) -> None:
+        """Say the statistics, and every camera's word again with today's promise."""
+        fittings = self._fittings
+        report = fittings.inference.report
+        self.board.on_trouble("gpu", "cpu_fallback" if report.degraded else None)
+        self.board.refresh()
+        self._see_clock()
+        stats = messages.Stats(
+            time=time.time(),
+            uptime_s=time.monotonic() - self._began_s,
+            product_version=product_version(),
+            device=report.got,
+            environments=tuple(
+                EnvironmentStats(environment=name, model=bundle.identity)
+                for name, bundle in self.environments.bundles.items()
+            ),
+            outbox=outbox_stats(fittings.outbox.status()),
+            broker=fittings.broker_stats(),
+            cameras=tuple(camera_stats(camera) for camera in self.cameras.all),
+        )
+        fittings.shown.say(fittings.topics.stats, messages.to_bytes(stats))
+
+    def _see_clock(self) -> None:
+        gap_s = time.time() - time.monotonic()
+        if abs(gap_s - self._clock_gap_s) > CLOCK_STEP_S:
+            _log.warning("clock_step", by_s=round(gap_s - self._clock_gap_s, 3))
+        self._clock_gap_s = gap_s

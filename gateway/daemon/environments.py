@@ -1,0 +1,145 @@
+"""The environments: each has its detector, its cameras' calibration, and one task that screens what they send."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from gateway.contract.bundle import Bundle, BundleError
+from gateway.daemon.calibration import LiveCalibration, Memory
+from gateway.daemon.plan import EnvironmentPlan
+from gateway.errors import ConfigError
+from gateway.lane import Deliver, Parts, SourceSummary
+from gateway.models.shipped import resolve_bundle
+from gateway.pipeline import LiveScreening
+from gateway.screening import decide
+from gateway.screening.runtime import BundleDetector, InferenceThread
+from gateway.storage.tables import StoredTrack
+from gateway.tasks import supervise
+from gateway.wording import Naming
+
+DRAIN_S = 5.0
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What all environments use; `load` returns the tracks that earlier runs kept, `rates` is what cameras ask for."""
+
+    inference: InferenceThread
+    naming: Naming
+    deliver: Deliver
+    memory: Memory
+    load: Callable[[], Awaitable[Sequence[StoredTrack]]]
+    rates: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A bundle with its detector and what earlier runs learnt, not in use yet."""
+
+    bundle: Bundle
+    detector: BundleDetector
+    learnt: Sequence[StoredTrack]
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    bundle: Bundle
+    detector: BundleDetector
+    calibration: LiveCalibration
+    screening: LiveScreening
+    task: asyncio.Task[None]
+
+
+class Environments:
+    """All environments that run; their tasks belong to `group`."""
+
+    def __init__(self, shared: Shared, group: asyncio.TaskGroup) -> None:
+        self._shared = shared
+        self._group = group
+        self._running: dict[str, _Running] = {}
+        self.summaries: dict[str, SourceSummary] = {}
+
+    async def open(self, plans: Mapping[str, EnvironmentPlan]) -> dict[str, Opened]:
+        """Open every bundle that these environments need; where one cannot be used, none stays open.
+
+        Raises:
+            ConfigError: A bundle cannot be used.
+            RuntimeFault: onnxruntime fails.
+        """
+        opened: dict[str, Opened] = {}
+        learnt = await self._shared.load() if plans else ()
+        for name, plan in plans.items():
+            try:
+                bundle = resolve_bundle(plan.bundle)
+                opened[name] = Opened(bundle, await self._shared.inference.open(bundle), learnt)
+            except BundleError as error:
+                for each in opened.values():
+                    each.detector.release()
+                raise ConfigError(f"environments.{name}.bundle: {plan.bundle}: {error}") from None
+        return opened
+
+    def begin(self, name: str, plan: EnvironmentPlan, opened: Opened) -> None:
+        """Let an environment screen from now on; one that runs under this name is to be ended by `end` after."""
+        shared = self._shared
+        calibration = LiveCalibration(opened.bundle, name, shared.rates, shared.memory)
+        known = calibration.take_up(opened.learnt)
+        parts = Parts(opened.bundle, opened.detector, calibration, shared.naming, plan.batch_size)
+        screening = LiveScreening(
+            parts,
+            environment=name,
+            deliver=shared.deliver,
+            max_wait_s=plan.max_wait_s,
+            summaries=self.summaries,
+        )
+        task = self._group.create_task(supervise(f"screen:{name}", screening.run), name=f"screen:{name}")
+        self._running[name] = _Running(opened.bundle, opened.detector, calibration, screening, task)
+        version = opened.bundle.identity.version
+        _log.info("environment_begun", environment=name, bundle=plan.bundle, version=version, tracks_known=known)
+
+    async def replace(self, name: str, plan: EnvironmentPlan, opened: Opened) -> None:
+        """Give an environment another detector; its cameras do not notice."""
+        before = self._running.get(name)
+        self.begin(name, plan, opened)
+        if before is not None:
+            await _end(before)
+
+    async def end(self, name: str) -> None:
+        """End an environment: what waits is still screened."""
+        await _end(self._running.pop(name))
+
+    async def end_all(self) -> None:
+        """End all of them."""
+        async with asyncio.TaskGroup() as group:
+            for name in tuple(self._running):
+                group.create_task(self.end(name), name=f"end:{name}")
+
+    def screening(self, environment: str) -> LiveScreening:
+        """Return what screens an environment's cameras now."""
+        return self._running[environment].screening
+
+    def reference_of(self, camera: str, environment: str) -> decide.Reference | None:
+        """Return what a camera's next track would be judged against."""
+        running = self._running.get(environment)
+        return None if running is None else running.calibration.reference(camera, environment)
+
+    @property
+    def bundles(self) -> Mapping[str, Bundle]:
+        """The bundle of each environment."""
+        return {name: running.bundle for name, running in self._running.items()}
+
+    @property
+    def batches(self) -> Mapping[str, int]:
+        """How many batches each environment has screened, for whoever watches that work moves."""
+        return {name: running.screening.batches for name, running in self._running.items()}
+
+
+async def _end(running: _Running) -> None:
+    await running.screening.close()
+    done, _ = await asyncio.wait({running.task}, timeout=DRAIN_S)
+    if not done:
+        running.task.cancel()
+    running.detector.release()

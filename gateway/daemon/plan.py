@@ -1,0 +1,98 @@
+"""What a configuration asks the daemon to run, as frozen values: a reload touches what differs and nothing else."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gateway.cameras.jobs import CameraJob
+from gateway.choice import camera_jobs, camera_rates
+from gateway.config import Config
+from gateway.settings import BrokerSettings
+
+
+@dataclass(frozen=True, slots=True)
+class CameraPlan:
+    """One camera: what its worker does, whose detector judges it, and how often it may be wrong."""
+
+    job: CameraJob
+    environment: str
+    enabled: bool
+    asked_rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentPlan:
+    """One environment: its bundle and how its cameras' faces are gathered."""
+
+    bundle: str
+    batch_size: int
+    max_wait_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that runs; `fixed` is what only a restart can change."""
+
+    cameras: Mapping[str, CameraPlan]
+    environments: Mapping[str, EnvironmentPlan]
+    mqtt: BrokerSettings | None
+    fixed: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """From one plan to the next: what ends and what begins; a thing that differs does both."""
+
+    cameras_ended: tuple[str, ...]
+    cameras_begun: tuple[str, ...]
+    cameras_gone: tuple[str, ...]
+    environments_ended: tuple[str, ...]
+    environments_begun: tuple[str, ...]
+    mqtt: bool
+    after_restart: tuple[str, ...]
+
+    @property
+    def are_none(self) -> bool:
+        """Whether both plans are the same."""
+        return self == Changes((), (), (), (), (), mqtt=False, after_restart=())
+
+
+def plan_of(config: Config) -> Plan:
+    """Return what a configuration asks for."""
+    screening = config.screening
+    jobs, rates = camera_jobs(config), camera_rates(config)
+    return Plan(
+        cameras={
+            name: CameraPlan(jobs[name], camera.environment, camera.enabled, rates[name])
+            for name, camera in config.cameras.items()
+        },
+        environments={
+            name: EnvironmentPlan(environment.bundle, screening.batch_size, screening.max_wait_ms / 1000.0)
+            for name, environment in config.environments.items()
+        },
+        mqtt=config.mqtt,
+        fixed={
+            "screening.device": screening.device,
+            "screening.threads": screening.threads,
+            "state_folder": config.state_folder,
+            "outbox": config.outbox,
+            "mqtt": config.mqtt,
+        },
+    )
+
+
+def changes(old: Plan, new: Plan) -> Changes:
+    """Return what differs; a camera whose environment gets another detector is not touched by that."""
+    cameras_ended = tuple(name for name, camera in old.cameras.items() if new.cameras.get(name) != camera)
+    return Changes(
+        cameras_ended=cameras_ended,
+        cameras_begun=tuple(name for name, camera in new.cameras.items() if old.cameras.get(name) != camera),
+        cameras_gone=tuple(name for name in cameras_ended if name not in new.cameras),
+        environments_ended=_differing(old.environments, new.environments),
+        environments_begun=_differing(new.environments, old.environments),
+        mqtt=old.mqtt != new.mqtt,
+        after_restart=tuple(key for key, value in new.fixed.items() if old.fixed.get(key) != value),
+    )
+
+
+def _differing(these: Mapping[str, EnvironmentPlan], others: Mapping[str, EnvironmentPlan]) -> tuple[str, ...]:
+    return tuple(name for name, environment in these.items() if others.get(name) != environment)

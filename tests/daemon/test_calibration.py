@@ -1,0 +1,111 @@
+"""Calibration: judged in memory, kept on disk, and never mixed with that of other weights."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+from fakes.live import Changes
+from fakes.passages import screening
+from fakes.screening import make_bundle
+from structlog.testing import capture_logs
+
+from gateway.daemon import calibration as module
+from gateway.daemon.calibration import LiveCalibration, Memory
+from gateway.errors import StorageError
+from gateway.screening import decide
+from gateway.storage.tables import StoredTrack
+
+
+@dataclass
+class Disk:
+    """Keeps tracks, unless it is broken."""
+
+    kept: list[StoredTrack] = field(default_factory=list)
+    is_broken: bool = False
+    changes: Changes = field(default_factory=Changes)
+
+    async def add(self, statistic: float, *, camera: str, environment: str, alert_id: str | None = None) -> None:
+        """Keep a track."""
+        if self.is_broken:
+            raise StorageError("the disk is full")
+        self.changes.note()
+        self.kept.append(StoredTrack(camera, environment, statistic, alert_id))
+
+
+def verdict(score: float) -> decide.Verdict:
+    """Return the verdict on a track of three faces."""
+    state = decide.open_track(screening(score), rule=make_bundle().calibration.rule, reference=None, alert_id="a")
+    for seq in range(3):
+        state, _ = decide.advance(state, screening(score, seq=seq))
+    return decide.finish(state)[0]
+
+
+def calibration(memory: Memory, environment: str = "hall") -> LiveCalibration:
+    """Return an environment's calibration, one false alert in two tracks."""
+    return LiveCalibration(make_bundle(), environment, {"lobby": 0.5}, memory)
+
+
+async def test_finished_track_is_learnt_and_kept() -> None:
+    """The next track is judged against it, and after a restart too."""
+    disk = Disk()
+    memory = Memory(disk.add)
+    learning = calibration(memory)
+    for score in (1.0, 2.0, 3.0):
+        learning.learn(verdict(score), "hall")
+    await memory.flush()
+    again = calibration(memory)
+    assert again.take_up(disk.kept) == 3
+    for each in (learning, again):
+        reference = each.reference("lobby", "hall")
+        assert reference is not None
+        assert (reference.level, reference.ordered_clean) == ("camera", (1.0, 2.0, 3.0))
+
+
+async def test_tracks_of_other_weights_are_not_taken_up() -> None:
+    """A statistic says something under the weights that gave it alone."""
+    disk = Disk()
+    learning = calibration(Memory(disk.add), "hall")
+    stored = [StoredTrack("lobby", "hall@0000000000000000", 1.0, None), StoredTrack("lobby", "yard", 1.0, None)]
+    assert learning.take_up(stored) == 0
+
+
+async def test_track_without_a_statistic_teaches_nothing() -> None:
+    """A passage with too few usable faces is neither learnt nor kept."""
+    disk = Disk()
+    memory = Memory(disk.add)
+    face = screening(0.0)
+    state = decide.open_track(face, rule=make_bundle().calibration.rule, reference=None, alert_id="a")
+    calibration(memory).learn(decide.finish(decide.advance(state, face)[0])[0], "hall")
+    await memory.flush()
+    assert disk.kept == []
+
+
+async def test_broken_disk_costs_calibration_alone() -> None:
+    """What cannot be kept is counted and said; judging goes on."""
+    disk = Disk(is_broken=True)
+    memory = Memory(disk.add)
+    calibration(memory).learn(verdict(1.0), "hall")
+    with capture_logs() as logs:
+        await memory.flush()
+    assert memory.dropped == 1
+    assert [log["event"] for log in logs] == ["calibration_not_kept"]
+
+
+async def test_what_waits_for_the_disk_is_bounded() -> None:
+    """The oldest go first, and are counted."""
+    disk = Disk()
+    memory = Memory(disk.add)
+    track = StoredTrack("lobby", "hall@7", 1.0, None)
+    for _ in range(module.MAX_UNKEPT + 5):
+        memory.add(track)
+    assert memory.dropped == 5
+
+
+async def test_memory_keeps_what_comes_while_it_runs() -> None:
+    """Its task wakes with every track."""
+    disk = Disk()
+    memory = Memory(disk.add)
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        running = group.create_task(memory.run(), name="calibration")
+        memory.add(StoredTrack("lobby", "hall@7", 1.0, None))
+        await disk.changes.until(lambda: bool(disk.kept))
+        running.cancel()

@@ -1,0 +1,203 @@
+"""The daemon's parts together: cameras come and go, configurations change, and nothing but what differs is touched."""
+
+import asyncio
+from pathlib import Path
+
+from fakes.daemons import running_daemon
+from fakes.naming import live_frame
+from structlog.testing import capture_logs
+
+from gateway.contract import messages
+from gateway.errors import SourceReason, StorageError
+
+GATE = "  gate: {source: {type: file, path: gate.mp4, loop: true}}\n"
+LOBBY = "  lobby: {source: {type: file, path: lobby.mp4, loop: true}}\n"
+ONE, TWO = f"cameras:\n{GATE}", f"cameras:\n{GATE}{LOBBY}"
+
+
+async def test_cameras_come_and_go(tmp_path: Path) -> None:
+    """Online with the first frame, offline with its reason, online again; the other camera is not touched."""
+    async with running_daemon(tmp_path, TWO) as box:
+        shown, cameras = box.shown, box.cameras
+        await box.until(lambda: len(cameras.opened) == 2)
+        assert shown.status("gate") == ("offline", "starting")
+        cameras.passage("gate")
+        cameras.passage("lobby")
+        await box.until(lambda: shown.status("gate") == shown.status("lobby") == ("online", None))
+        cameras.fail("gate", SourceReason.STALLED)
+        await box.until(lambda: cameras.opened["gate"] == 2)
+        assert shown.status("gate") == ("offline", "stalled")
+        cameras.passage("gate")
+        await box.until(lambda: shown.status("gate") == ("online", None))
+        assert cameras.opened["lobby"] == 1
+    assert cameras.left == cameras.opened
+
+
+async def test_triggered_person_is_told_and_lights_the_lamp(tmp_path: Path) -> None:
+    """From a frame to an alert with its number and its latency; the camera's lamp is on until the track ends."""
+    async with running_daemon(tmp_path, ONE) as box:
+        await box.until(lambda: "gate" in box.cameras.opened)
+        assert box.shown.topics["spectragate/gate/alert"] == b"OFF"
+        box.cameras.passage("gate", white=0.9)
+        await box.until(lambda: len(box.alerts.kept) == 2)
+        new, end = box.alerts.kept
+        assert (new.data.type, end.data.type, new.id, end.id) == ("new", "end", "box-1", "box-2")
+        assert new.data.latency_ms is not None
+        assert new.data.replay is False
+        await box.until(lambda: box.shown.lamp("gate") == [b"OFF", b"ON", b"OFF"])
+
+
+async def test_tracks_end_when_the_camera_goes(tmp_path: Path) -> None:
+    """A camera that breaks off while somebody triggered stands before it ends the alarm."""
+    async with running_daemon(tmp_path, ONE) as box:
+        await box.until(lambda: "gate" in box.cameras.opened)
+        box.cameras.show("gate", *(live_frame(seq, white=0.9) for seq in range(4)))
+        await box.until(lambda: len(box.alerts.kept) == 1)
+        box.cameras.fail("gate")
+        await box.until(lambda: len(box.alerts.kept) == 2)
+        assert box.alerts.kept[1].data.type == "end"
+
+
+async def test_reload_touches_only_what_differs(tmp_path: Path) -> None:
+    """A camera is added, one changed, one taken out: the one that is the same keeps its worker."""
+    async with running_daemon(tmp_path, TWO) as box:
+        await box.until(lambda: len(box.cameras.opened) == 2)
+        dock = "  dock: {source: {type: file, path: dock.mp4, loop: true}, detect: {fps: 2}}\n"
+        box.configure(f"cameras:\n{GATE}{dock}")
+        await box.daemon.reload()
+        await box.until(lambda: "dock" in box.cameras.opened)
+        assert (box.cameras.opened["gate"], box.cameras.left.get("gate", 0)) == (1, 0)
+        assert box.cameras.left["lobby"] == 1
+        assert not [topic for topic in box.shown.topics if "/lobby/" in topic]
+        box.configure(f"cameras:\n{GATE}{dock.replace('fps: 2', 'fps: 3')}")
+        await box.daemon.reload()
+        await box.until(lambda: box.cameras.opened["dock"] == 2)
+        assert box.cameras.jobs[-1].fps == 3.0
+        assert box.cameras.opened["gate"] == 1
+
+
+async def test_bad_configuration_changes_nothing(tmp_path: Path) -> None:
+    """Every mistake is in the log with its line; everything runs on; the mended file is taken."""
+    async with running_daemon(tmp_path, TWO) as box:
+        await box.until(lambda: len(box.cameras.opened) == 2)
+        for broken in ("cameras: [", "cameras:\n  gate: {sorce: 1}\n", "environments: {default: {bundle: nonsense}}"):
+            box.configure(broken)
+            with capture_logs() as logs:
+                await box.daemon.reload()
+            assert [log["event"] for log in logs].count("config_refused") >= 1
+        assert box.cameras.opened == {"gate": 1, "lobby": 1}
+        assert box.cameras.left == {}
+        box.configure(ONE)
+        await box.daemon.reload()
+        assert box.cameras.left == {"lobby": 1}
+
+
+async def test_new_detector_does_not_touch_the_cameras(tmp_path: Path) -> None:
+    """An environment gets other settings: its screening is replaced, its cameras' workers go on, counts too."""
+    async with running_daemon(tmp_path, ONE) as box:
+        await box.until(lambda: "gate" in box.cameras.opened)
+        box.cameras.passage("gate", white=0.9)
+        await box.until(lambda: len(box.alerts.kept) == 2)
+        box.configure(ONE + "screening: {batch_size: 8}\n")
+        await box.daemon.reload()
+        box.cameras.passage("gate", white=0.9, time_s=100.0)
+        await box.until(lambda: len(box.alerts.kept) == 4)
+        assert box.cameras.opened == {"gate": 1}
+        assert box.daemon.cameras.all[0].summary.faces == 10
+
+
+async def test_switch_survives_a_restart(tmp_path: Path) -> None:
+    """A camera switched off by command stays off, says so, and comes back by command."""
+    async with running_daemon(tmp_path, TWO) as box:
+        await box.until(lambda: len(box.cameras.opened) == 2)
+        assert await box.daemon.switch("gate", is_on=False)
+        assert not await box.daemon.switch("nobody", is_on=False)
+        await box.until(lambda: box.shown.status("gate") == ("disabled", "by_command"))
+        await box.until(lambda: box.cameras.left.get("gate") == 1)
+        assert box.shown.topics["spectragate/gate/enabled/state"] == b"OFF"
+    async with running_daemon(tmp_path, TWO) as box:
+        await box.until(lambda: "lobby" in box.cameras.opened)
+        await box.until(lambda: box.shown.status("gate") == ("disabled", "by_command"))
+        assert "gate" not in box.cameras.opened
+        assert await box.daemon.switch("gate", is_on=True)
+        await box.until(lambda: "gate" in box.cameras.opened)
+
+
+async def test_camera_that_is_not_enabled_is_not_opened(tmp_path: Path) -> None:
+    """The configuration's word, where no command says otherwise."""
+    async with running_daemon(tmp_path, TWO.replace("loop: true}}", "loop: true}, enabled: false}", 1)) as box:
+        await box.until(lambda: "lobby" in box.cameras.opened)
+        await box.until(lambda: box.shown.status("gate") == ("disabled", "by_config"))
+        assert "gate" not in box.cameras.opened
+
+
+async def test_calibration_survives_a_restart(tmp_path: Path) -> None:
+    """What a camera learnt is there again, and only under the same weights."""
+    async with running_daemon(tmp_path, ONE) as box:
+        await box.until(lambda: "gate" in box.cameras.opened)
+        box.cameras.passage("gate")
+        await box.until(lambda: box.shown.status("gate") == ("online", None))
+        before = box.daemon.environments.reference_of("gate", "default")
+        assert before is not None
+    async with running_daemon(tmp_path, ONE) as box:
+        after = box.daemon.environments.reference_of("gate", "default")
+        assert after is not None
+        assert after.tracks_missing == before.tracks_missing - 1
+
+
+async def test_broken_disk_does_not_stop_screening(tmp_path: Path) -> None:
+    """An alert that cannot be kept is in the log with its facts, and the next one is tried again."""
+    async with running_daemon(tmp_path, ONE) as box:
+        await box.until(lambda: "gate" in box.cameras.opened)
+        box.alerts.fail = StorageError("the disk is full")
+        with capture_logs() as logs:
+            box.cameras.passage("gate", white=0.9)
+            await box.until(lambda: box.shown.lamp("gate") == [b"OFF", b"ON", b"OFF"])
+        assert [log["seq"] for log in logs if log["event"] == "alert_not_kept"] == [1, 2]
+        box.alerts.fail = None
+        box.cameras.passage("gate", white=0.9, time_s=50.0)
+        await box.until(lambda: len(box.alerts.kept) == 2)
+
+
+async def test_slow_disk_does_not_stop_screening(tmp_path: Path) -> None:
+    """While the disk takes its time other passages are screened; leaving waits for what is under way."""
+    async with running_daemon(tmp_path, ONE) as box:
+        await box.until(lambda: "gate" in box.cameras.opened)
+        box.alerts.hold = True
+        for passage in range(3):
+            box.cameras.passage("gate", white=0.9, time_s=100.0 * passage)
+        await box.until(lambda: len(box.alerts.kept) == 6)
+        assert box.daemon.obligations.accepted == 0
+        box.alerts.release()
+        await asyncio.sleep(0)
+        assert box.daemon.obligations.accepted == 6
+
+
+async def test_overload_is_said(tmp_path: Path) -> None:
+    """A worker that gives up frames for want of time makes its camera degraded, and only that one."""
+    async with running_daemon(tmp_path, TWO) as box:
+        await box.until(lambda: len(box.cameras.opened) == 2)
+        box.cameras.passage("gate")
+        box.cameras.passage("lobby")
+        box.cameras.progress("gate", looked_at=10, replaced=5)
+        await box.until(lambda: box.shown.status("gate") == ("degraded", "overloaded"))
+        await box.until(lambda: box.shown.status("lobby") == ("online", None))
+
+
+async def test_statistics_tell_what_was_counted(tmp_path: Path) -> None:
+    """One message with every camera's frames, faces and tracks, which can be read back."""
+    async with running_daemon(tmp_path, TWO) as box:
+        await box.until(lambda: len(box.cameras.opened) == 2)
+        box.cameras.passage("gate", white=0.9)
+        box.cameras.progress("gate", looked_at=15, replaced=1)
+        await box.until(lambda: len(box.alerts.kept) == 2)
+        box.daemon.tick()
+        ((topic, payload),) = box.shown.said
+        stats = messages.parse(payload)
+        assert topic == "spectragate/stats"
+        assert isinstance(stats, messages.Stats)
+        gate, lobby = stats.cameras
+        assert (gate.frames_looked_at, gate.frames_replaced, gate.faces_found, gate.tracks_triggered) == (15, 1, 5, 1)
+        assert gate.frame_age_ms is not None
+        assert (lobby.camera, lobby.faces_found, lobby.frame_age_ms) == ("lobby", 0, None)
+        assert [each.environment for each in stats.environments] == ["default"]

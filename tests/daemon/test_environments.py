@@ -1,0 +1,109 @@
+"""Environments: opened before anything is touched, replaced while cameras go on, ended with what waits."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from fakes.live import Changes, FakeAlerts
+from fakes.naming import live_frame
+
+from gateway.contract import messages
+from gateway.daemon.calibration import Memory
+from gateway.daemon.environments import Environments, Shared
+from gateway.daemon.naming import LiveNaming
+from gateway.daemon.plan import EnvironmentPlan
+from gateway.errors import ConfigError
+from gateway.lane import Outcome
+from gateway.screening.runtime import InferenceThread
+from gateway.storage.tables import StoredTrack
+
+PLAN = EnvironmentPlan("paper", 8, 0.01)
+
+
+class House:
+    """Environments with a real detector, and what they say."""
+
+    def __init__(self, group: asyncio.TaskGroup, inference: InferenceThread) -> None:
+        self.outcomes: list[Outcome] = []
+        self.changes = Changes()
+        shared = Shared(
+            inference, LiveNaming("box", FakeAlerts()), self._deliver, Memory(self._keep), self._load, {"gate": 0.001}
+        )
+        self.environments = Environments(shared, group)
+
+    async def _deliver(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+        self.changes.note()
+
+    async def _keep(self, statistic: float, *, camera: str, environment: str, alert_id: str | None) -> None:
+        pass
+
+    async def _load(self) -> list[StoredTrack]:
+        return []
+
+    @property
+    def verdicts(self) -> list[messages.VerdictData]:
+        """The verdicts so far."""
+        return [each.data for each in self.outcomes if isinstance(each, messages.Verdict)]
+
+
+@asynccontextmanager
+async def house() -> AsyncIterator[House]:
+    """Run environments until the block ends."""
+    inference = InferenceThread(device="cpu", threads=1)
+    try:
+        async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+            here = House(group, inference)
+            yield here
+            await here.environments.end_all()
+    finally:
+        await inference.close()
+
+
+async def test_bundle_that_cannot_be_used_leaves_none_open() -> None:
+    """The good one of two is given back, and the message names the key."""
+    async with house() as here:
+        plans = {"hall": PLAN, "yard": EnvironmentPlan("nonsense", 8, 0.01)}
+        with pytest.raises(ConfigError, match=r"environments\.yard\.bundle: nonsense"):
+            await here.environments.open(plans)
+        assert here.environments.bundles == {}
+
+
+async def test_detector_is_replaced_under_running_cameras() -> None:
+    """What the old one was given it still judges; what comes after goes to the new one; counts go on."""
+    async with house() as here:
+        for size in (8, 4):
+            plan = EnvironmentPlan("paper", size, 0.01)
+            opened = await here.environments.open({"hall": plan})
+            await here.environments.replace("hall", plan, opened["hall"])
+            for seq in range(3):
+                await here.environments.screening("hall").see(live_frame(seq, time_s=100.0 * size + seq / 5))
+        await here.environments.end("hall")
+        assert [verdict.frames_seen for verdict in here.verdicts] == [3, 3]
+        assert here.environments.summaries["gate"].faces == 6
+        assert here.environments.reference_of("gate", "hall") is None
+
+
+async def test_frame_that_comes_after_the_end_is_no_fault() -> None:
+    """A camera may still hold the screening that was just replaced."""
+    async with house() as here:
+        opened = await here.environments.open({"hall": PLAN})
+        here.environments.begin("hall", PLAN, opened["hall"])
+        old = here.environments.screening("hall")
+        await here.environments.end("hall")
+        await old.see(live_frame(0))
+        assert here.verdicts == []
+
+
+async def test_batches_are_counted_for_whoever_watches() -> None:
+    """Work that moves can be told from a task that is merely there."""
+    async with house() as here:
+        opened = await here.environments.open({"hall": PLAN})
+        here.environments.begin("hall", PLAN, opened["hall"])
+        screening = here.environments.screening("hall")
+        await screening.see(live_frame(0))
+        assert here.environments.batches == {"hall": 0}
+        await screening.end_tracks("gate")
+        await here.changes.until(lambda: bool(here.verdicts))
+        assert here.environments.batches["hall"] <= 1

@@ -1,0 +1,62 @@
+"""What a configuration asks to run, and what differs between two of them."""
+
+from pathlib import Path
+
+import pytest
+
+from gateway.config_file import load_config
+from gateway.daemon.plan import Changes, Plan, changes, plan_of
+
+BASE = """
+mqtt: {host: broker.example}
+environments: {hall: {}, yard: {}}
+cameras:
+  gate: {environment: hall, source: {type: rtsp, url: "rtsp://gate.example/1", username: u, password: secret}}
+  dock: {environment: yard, source: {type: file, path: dock.mp4}}
+"""
+
+
+def plan(folder: Path, text: str) -> Plan:
+    """Return the plan of a configuration."""
+    path = folder / "gateway.yaml"
+    path.touch(mode=0o600)
+    path.write_text(text)
+    return plan_of(load_config(path))
+
+
+def test_same_configuration_asks_for_nothing(tmp_path: Path) -> None:
+    """Reading a file again changes nothing, whatever its comments say."""
+    assert changes(plan(tmp_path, BASE), plan(tmp_path, BASE + "# a comment\n")).are_none
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("password: secret", "password: other", {"cameras_ended": ("gate",), "cameras_begun": ("gate",)}),
+        ("environment: yard", "environment: hall", {"cameras_ended": ("dock",), "cameras_begun": ("dock",)}),
+        ("dock.mp4", "yard.mp4", {"cameras_ended": ("dock",), "cameras_begun": ("dock",)}),
+        ("  dock:", "  ramp:", {"cameras_ended": ("dock",), "cameras_begun": ("ramp",), "cameras_gone": ("dock",)}),
+        ("hall: {}", "hall: {bundle: ./b}", {"environments_ended": ("hall",), "environments_begun": ("hall",)}),
+        ("broker.example", "other.example", {"mqtt": True}),
+    ],
+    ids=["password", "environment", "file", "name", "bundle", "broker"],
+)
+def test_only_what_differs_is_touched(tmp_path: Path, old: str, new: str, expected: dict[str, object]) -> None:
+    """One change in the file, one thing ended and begun."""
+    nothing = Changes((), (), (), (), (), mqtt=False, after_restart=())
+    what = changes(plan(tmp_path, BASE), plan(tmp_path, BASE.replace(old, new, 1)))
+    assert {key: getattr(what, key) for key in Changes.__slots__ if key != "after_restart"} == {
+        **{key: getattr(nothing, key) for key in Changes.__slots__ if key != "after_restart"},
+        **expected,
+    }
+
+
+def test_what_needs_a_restart_is_named(tmp_path: Path) -> None:
+    """The device and the state folder are opened once."""
+    what = changes(plan(tmp_path, BASE), plan(tmp_path, BASE + "screening: {threads: 2}\nstate_folder: elsewhere\n"))
+    assert set(what.after_restart) == {"screening.threads", "state_folder"}
+
+
+def test_plan_tells_no_password(tmp_path: Path) -> None:
+    """A plan may stand in a traceback."""
+    assert "secret" not in repr(plan(tmp_path, BASE))

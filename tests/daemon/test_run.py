@@ -1,0 +1,92 @@
+"""The daemon as a real process: it starts, reloads, ends in good order, and leaves nothing behind."""
+
+import signal
+from pathlib import Path
+
+import pytest
+from fakes.daemon_process import DaemonProcess
+from fakes.processes import is_running
+
+from gateway.config import Config
+from gateway.daemon.run import state_folder
+from gateway.errors import ConfigError
+
+pytestmark = pytest.mark.end_to_end
+
+CLEAN_EXIT_S = 2.0
+GATE = "  gate: {source: {type: file, path: gate.h264, loop: true}}\n"
+
+
+def write(folder: Path, cameras: str) -> Path:
+    """Write a configuration with these cameras."""
+    path = folder / "gateway.yaml"
+    path.write_text(f"state_folder: state\nscreening: {{device: cpu}}\ncameras:\n{cameras}")
+    return path
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT], ids=["terminated", "interrupted"])
+def test_signal_ends_it_in_good_order(tmp_path: Path, how: signal.Signals, interrupts_arrive: None) -> None:
+    """Exit code 0, ten times within the deadline at most, and every child is gone."""
+    with DaemonProcess(write(tmp_path, GATE)) as daemon:
+        daemon.until("started")
+        daemon.until("fork_server_ready")
+        children = daemon.children()
+        assert children
+        code, took_s = daemon.end(how)
+        assert code == 0
+        assert took_s < 10 * CLEAN_EXIT_S
+        assert daemon.log[-1]["event"] == "stopped"
+    assert not [pid for pid in children if is_running(pid)]
+
+
+def test_signal_while_starting_ends_it(tmp_path: Path) -> None:
+    """A supervisor that changes its mind does not wait for sessions to open."""
+    with DaemonProcess(write(tmp_path, GATE)) as daemon:
+        daemon.until_true(lambda line: True)
+        code, took_s = daemon.end()
+        assert code == 0
+        assert took_s < 10 * CLEAN_EXIT_S
+
+
+def test_configuration_with_mistakes_is_refused(tmp_path: Path) -> None:
+    """Exit code 78, which the unit does not restart, and the mistake with its line."""
+    path = write(tmp_path, "  gate: {sorce: {type: file, path: gate.h264}}\n")
+    with DaemonProcess(path) as daemon:
+        assert daemon.wait() == 78
+    assert "gateway.yaml:4: cameras.gate.sorce: unknown key" in "\n".join(daemon.raw)
+
+
+def test_reload_by_signal_and_by_file(tmp_path: Path) -> None:
+    """Both take the new file; a bad one is refused with its line and changes nothing."""
+    path = write(tmp_path, GATE)
+    with DaemonProcess(path) as daemon:
+        daemon.until("started")
+        daemon.send(signal.SIGHUP)
+        daemon.until("config_loaded", cameras_begun=[])
+        write(tmp_path, GATE + GATE.replace("gate", "lobby"))
+        daemon.until("config_loaded", cameras_begun=["lobby"], cameras_ended=[])
+        write(tmp_path, "  gate: [")
+        daemon.until("config_refused")
+        write(tmp_path, GATE)
+        daemon.until("config_loaded", cameras_begun=[], cameras_ended=["lobby"])
+        assert daemon.end()[0] == 0
+
+
+def test_second_daemon_on_the_same_folder_is_refused(tmp_path: Path) -> None:
+    """Two would give the same numbers to different alerts."""
+    path = write(tmp_path, GATE)
+    with DaemonProcess(path) as first:
+        first.until("started")
+        with DaemonProcess(path) as second:
+            assert second.wait() == 1
+        assert first.end()[0] == 0
+
+
+def test_state_folder_is_named_by_somebody(tmp_path: Path) -> None:
+    """The configuration, else systemd, else it is an error that says so."""
+    assert state_folder(Config(state_folder=tmp_path), {"STATE_DIRECTORY": "/var/lib/other"}) == tmp_path
+    assert state_folder(Config(), {"STATE_DIRECTORY": "/var/lib/one:/var/lib/two"}) == Path(
+        "/var/lib/spectragate"
+    )
+    with pytest.raises(ConfigError, match="state_folder: name the folder"):
+        state_folder(Config(), {})
