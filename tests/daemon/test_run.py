@@ -85,8 +85,6 @@ def test_second_daemon_on_the_same_folder_is_refused(tmp_path: Path) -> None:
 def test_state_folder_is_named_by_somebody(tmp_path: Path) -> None:
     """The configuration, else systemd, else it is an error that says so."""
     assert state_folder(Config(state_folder=tmp_path), {"STATE_DIRECTORY": "/var/lib/other"}) == tmp_path
-    assert state_folder(Config(), {"STATE_DIRECTORY": "/var/lib/one:/var/lib/two"}) == Path(
-        "/var/lib/spectragate"
-    )
+    assert state_folder(Config(), {"STATE_DIRECTORY": "/var/lib/one:/var/lib/two"}) == Path("/var/lib/one")
     with pytest.raises(ConfigError, match="state_folder: name the folder"):
         state_folder(Config(), {})
