@@ -60,21 +60,20 @@ class Obligations:
             self._lose(alert, error)
             return
         self.accepted += 1
-        _log.info("alert", **_facts(alert))
+        data = alert.data
+        _log.info(
+            "alert", camera=data.camera, alert_id=data.alert_id, seq=data.seq, kind=data.type, severity=data.severity
+        )
 
     def _lose(self, alert: messages.Alert, error: BaseException) -> None:
         self.lost += 1
-        _log.error("alert_not_kept", **_facts(alert), reason=str(error))
-
-
-def _facts(alert: messages.Alert) -> dict[str, object]:
-    data = alert.data
-    return {
-        "camera": data.camera,
-        "alert_id": data.alert_id,
-        "seq": data.seq,
-        "type": data.type,
-        "severity": data.severity,
-        "score": data.score,
-        "p_value": data.p_value,
-    }
+        data = alert.data
+        _log.error(
+            "alert_not_kept",
+            camera=data.camera,
+            alert_id=data.alert_id,
+            seq=data.seq,
+            kind=data.type,
+            severity=data.severity,
+            reason=str(error),
+        )

@@ -23,7 +23,7 @@ from gateway.daemon.statistics import NO_BROKER, product_version
 from gateway.delivery.outbox import Outbox
 from gateway.errors import ConfigError, innermost
 from gateway.screening.hangs import HangFile
-from gateway.screening.runtime import LIVE, InferenceThread, check_device
+from gateway.screening.runtime import LIVE, InferenceThread
 from gateway.settings import BrokerSettings
 from gateway.storage.state import Storage
 from gateway.storage.tables import CalibrationTable, SwitchTable
@@ -104,7 +104,6 @@ async def _serve(path: Path, config: Config, fittings: Fittings, tables: Tables,
         signals.on_reload(reloads.ask)
         if not await _started(daemon, config, group, signals.stop):
             return
-        check_device(config.screening.device, fittings.inference.report)
         parts: dict[str, Callable[[], Awaitable[None]]] = {
             "gpu": fittings.inference.keep_on_gpu,
             "calibration": daemon.memory.run,

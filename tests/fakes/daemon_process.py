@@ -12,8 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
-from fakes.processes import descendants
-
 START_S = 60.0
 
 
@@ -89,7 +87,7 @@ class DaemonProcess:
 
     def children(self) -> set[int]:
         """Return the process ids of all its descendants."""
-        return set(descendants(self.pid))
+        return descendants(self.pid)
 
     def _read(self) -> None:
         assert self._child is not None
@@ -105,6 +103,25 @@ class DaemonProcess:
                 self.log.append(line)
                 self._lines.put(line)
         self._lines.put(None)
+
+
+def descendants(pid: int) -> set[int]:
+    """Return the processes that a process and its children started and that still live."""
+    parents: dict[int, set[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if fields[0] != "Z":
+            parents.setdefault(int(fields[1]), set()).add(int(stat.parent.name))
+    found: set[int] = set()
+    waiting = [pid]
+    while waiting:
+        children = parents.get(waiting.pop(), set()) - found
+        found |= children
+        waiting += children
+    return found
 
 
 def footprint(pid: int) -> tuple[int, int, int]:

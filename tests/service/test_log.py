@@ -134,9 +134,10 @@ FIELDS = frozenset(
     re.findall(
         r"\w+",
         """
-    after_s alerts bundle by_s camera cameras_begun cameras_ended count dropped environment error exc_info
-    faces_shed file folder host how instead is_on keys logger lost lost_at_s part pid port reason recovered
-    resent restarts retry_s rows said sandbox screening_on state telemetry thread topics tracks_known version
+    after_s alert_id alerts bundle by_s camera cameras cameras_begun cameras_ended count dropped environment environments_begun error
+    exc_info
+    faces_shed file folder host how instead is_on keys kind logger lost lost_at_s part pid port reason recovered
+    resent restarts retry_s rows said sandbox screening_on seq severity state telemetry thread topics tracks_known version
     waited_s warm_s workers
 """,
     )
