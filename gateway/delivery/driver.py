@@ -135,7 +135,8 @@ class Driver:
             while client.socket() is not None and not self.abandoned.is_set():
                 self._carry_out_orders(client)
                 if client.socket() is not None:
-                    self._move_bytes(client, connected, selector)
+                    move_bytes(client, connected, selector, wake_out=self._wake_out)
+                    self._refuse_giants(client)
         return self._ended or Ended("given up", CHECK_BROKER)
 
     def _new_client(self) -> paho.Client:
@@ -195,25 +196,9 @@ class Driver:
             self.leaving.clear()
             client.disconnect()
 
-    def _move_bytes(self, client: paho.Client, connected: Any, selector: selectors.BaseSelector) -> None:
-        """Wait until there is something to do and do it; paho closes its socket when the connection is over."""
-        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if client.want_write() else 0)
-        selector.modify(connected, wanted)
-        pending = isinstance(connected, ssl.SSLSocket) and connected.pending() > 0
-        events = {key.fileobj: mask for key, mask in selector.select(0 if pending else _TICK_S)}
-        if self._wake_out in events:
-            self._wake_out.recv(4096)
-        mask = events.get(connected, 0)
-        if pending or mask & selectors.EVENT_READ:
-            client.loop_read()
-            self._refuse_giants(client)
-        if mask & selectors.EVENT_WRITE:
-            client.loop_write()
-        client.loop_misc()
-
     def _refuse_giants(self, client: paho.Client) -> None:
         """End the connection when a packet is announced that no broker of ours sends; paho would take it in."""
-        announced = client._in_packet["remaining_length"]  # noqa: SLF001 (paho says it nowhere else)
+        announced = announced_bytes(client)
         if announced > MAX_PACKET_BYTES:
             what = f"it sends a packet of {announced} bytes, at most {MAX_PACKET_BYTES} are taken"
             self._ended = Ended(what, CHECK_BROKER, code=LinkReason.PROTOCOL)
@@ -293,3 +278,27 @@ class Driver:
         return Ended(
             f"it answers, but not in MQTT: {error}", CHECK_LISTENER, not self._accepted, code=LinkReason.PROTOCOL
         )
+
+
+def move_bytes(client: paho.Client, connected: Any, selector: selectors.BaseSelector, *, wake_out: Any) -> None:
+    """Wait until there is something to do and do it; paho closes its socket when the connection is over.
+
+    `selector` knows both: the connection, and the socket on which others wake this thread.
+    """
+    wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if client.want_write() else 0)
+    selector.modify(connected, wanted)
+    pending = isinstance(connected, ssl.SSLSocket) and connected.pending() > 0
+    events = {key.fileobj: mask for key, mask in selector.select(0 if pending else _TICK_S)}
+    if wake_out in events:
+        wake_out.recv(4096)
+    mask = events.get(connected, 0)
+    if pending or mask & selectors.EVENT_READ:
+        client.loop_read()
+    if mask & selectors.EVENT_WRITE:
+        client.loop_write()
+    client.loop_misc()
+
+
+def announced_bytes(client: paho.Client) -> int:
+    """Return how large the packet is that paho has begun to read; 0 between packets."""
+    return int(client._in_packet["remaining_length"])  # noqa: SLF001 (paho says it nowhere else)

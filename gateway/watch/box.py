@@ -246,6 +246,8 @@ class Box:
         def later(one: Range) -> Range:
             return replace(one, attempts=one.attempts + 1, ask_at_s=now_s + backoff_s(one.attempts))
 
+        if answered_to is not None and answered_to < asked.first:
+            answered_to = None  # the box has never come so far
         last = asked.last if answered_to is None else answered_to
         hit = self._missing.change(asked.first, last, later)
         if answered_to is not None:  # the answer was cut short, or the gap is longer than one request: go on at once

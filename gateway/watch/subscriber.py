@@ -25,6 +25,7 @@ from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
+from gateway.delivery.driver import MAX_PACKET_BYTES, announced_bytes, move_bytes
 from gateway.delivery.tls import tls_context
 from gateway.settings import BrokerSettings
 
@@ -202,27 +203,16 @@ class _Driver:
                     self._reason = "no answer in time"
                     return
                 self._send_requests(client)
-                self._move_bytes(client, connected, selector)
+                move_bytes(client, connected, selector, wake_out=self._wake_out)
+                if announced_bytes(client) > MAX_PACKET_BYTES:  # paho would take it in
+                    self._reason = f"it sends a packet of {announced_bytes(client)} bytes: too large for any of a box"
+                    return
         self._leave(client)
 
     def _send_requests(self, client: paho.Client) -> None:
         while self.requests and self._up:
             topic, payload = self.requests.popleft()
             client.publish(topic, payload, qos=1)
-
-    def _move_bytes(self, client: paho.Client, connected: Any, selector: selectors.BaseSelector) -> None:
-        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if client.want_write() else 0)
-        selector.modify(connected, wanted)
-        pending = isinstance(connected, ssl.SSLSocket) and connected.pending() > 0
-        events = {key.fileobj: mask for key, mask in selector.select(0 if pending else _TICK_S)}
-        if self._wake_out in events:
-            self._wake_out.recv(4096)
-        mask = events.get(connected, 0)
-        if pending or mask & selectors.EVENT_READ:
-            client.loop_read()
-        if mask & selectors.EVENT_WRITE:
-            client.loop_write()
-        client.loop_misc()
 
     def _leave(self, client: paho.Client) -> None:
         if client.socket() is not None:

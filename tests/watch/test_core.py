@@ -1,5 +1,6 @@
 """A subscriber's mind: each message once, gaps asked for and told, whatever comes."""
 
+import json
 import random
 from collections import Counter
 from collections.abc import Callable
@@ -444,3 +445,18 @@ def test_box_that_comes_and_goes_all_the_time_is_asked_in_between() -> None:
         play.take(ONLINE.encode(), topic=AVAILABLE)
         play.tick(0.05)
     assert asked(play.steps)[0] == (2, 2)
+
+
+def test_box_that_never_came_so_far_is_not_asked_in_a_loop() -> None:
+    """An answer that covers nothing of what was asked for counts as none: pauses grow, and there is an end."""
+    play, box = Play(), FakeBox(last_seq=3)
+    play.take(*payloads(10, 20))
+    requests = 0
+    for _ in range(400):
+        for step in play.tick(0.5):
+            if isinstance(step, Ask):
+                requests += 1
+                end = json.loads(box.answer(to_request(step))[-1])
+                play.take(json.dumps({**end, "answered_to_seq": 3}).encode(), topic=REPLAYED)
+    assert requests == MAX_ATTEMPTS
+    assert play.kinds(GapLost) == [GapLost(SOURCE, 11, 19, "unanswered")]

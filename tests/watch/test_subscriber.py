@@ -70,7 +70,9 @@ async def test_broker_that_is_killed_is_found_again(mosquitto: Mosquitto) -> Non
         assert isinstance(await until(subscriber, Up), Up)
 
 
-@pytest.mark.parametrize("answer", [b"\xff" * 64, b"\x20\x7f\x00", b"HTTP/1.1 400 Bad Request\r\n\r\n", b""])
+@pytest.mark.parametrize(
+    "answer", [b"\xff" * 64, b"\x30\xff\xff\xff\x7f", b"\x20\x7f\x00", b"HTTP/1.1 400 Bad Request\r\n\r\n", b""]
+)
 async def test_listener_that_speaks_nonsense_is_told(answer: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """A web server on the port, or garbage: a reason, and the next attempt."""
     monkeypatch.setattr(module, "CONNACK_S", 0.5)
