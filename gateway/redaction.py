@@ -14,15 +14,18 @@ SECRET_WORD = re.compile(r"passw|pwd|pass$|token|secret|credential|key$", re.IGN
 """Names of keys whose values are secrets."""
 
 _USER_INFO = re.compile(
-    r"(?P<scheme>\b[a-z][a-z0-9+.-]{0,20}(?::|%3A)(?://|%2F%2F|\\/\\/))[^\s\"'<>]*(?:@|%40)",
+    r"(?P<scheme>\b[a-z][a-z0-9+.-]{0,20}(?::|%3A)(?://|%2F%2F|\\/\\/))[^\s\"'<>]{0,1024}(?:@|%40)",
     re.IGNORECASE,
 )
 _GIVEN = re.compile(
-    r"(?P<name>\b[\w-]*(?:passw(?:or)?d|pwd|token|secret|credentials?)[\"']?\s*[=:]\s*[\"']?)(?!\*\*\*)[^\s\"'&,;}]+",
+    r"(?P<name>\b[\w-]{0,40}(?:passw(?:or)?d|pwd|token|secret|credentials?)[\"']?\s*[=:]\s*[\"']?)(?!\*\*\*)[^\s\"'&,;}]+",
     re.IGNORECASE,
 )
 _AUTHORIZATION = re.compile(r"(?P<name>\b(?:basic|bearer)\s+)[A-Za-z0-9+/=._~-]{8,}", re.IGNORECASE)
 _SHORT = 4
+
+LONGEST = 32_768
+"""Characters of a text that are looked at and shown; cameras and brokers have a say in how long some are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +46,11 @@ class Redactor:
         return Redactor(self.secrets | frozenset(secret for secret in secrets if secret))
 
     def text(self, text: str) -> str:
-        """Return a text as it may be shown."""
+        """Return a text as it may be shown: of one longer than anything worth reading, the beginning."""
         if self._known is not None:
             text = self._known.sub(HIDDEN, text)
+        if len(text) > LONGEST:  # after the secrets: half of one is still too much
+            text = text[:LONGEST] + "…"
         text = _USER_INFO.sub(rf"\g<scheme>{HIDDEN}@", text)
         text = _AUTHORIZATION.sub(rf"\g<name>{HIDDEN}", text)
         return _GIVEN.sub(rf"\g<name>{HIDDEN}", text)

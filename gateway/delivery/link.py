@@ -185,8 +185,8 @@ class Link:
             self._taken_over += 1
             _log.error("session_taken_over", client_id=self._settings.client_id, check=CHECK_TWIN)
             return
-        where = {"host": self._settings.host, "port": self._settings.port}
-        _log.warning("broker_away", **where, reason=outcome.reason, check=outcome.check)
+        host, port = self._settings.host, self._settings.port
+        _log.warning("broker_away", host=host, port=port, reason=outcome.reason, check=outcome.check)
 
     async def _connect(self) -> Connection | Ended:
         """Try once, in the version that worked last; after a failure that may be the version's, next time the other."""
