@@ -165,13 +165,9 @@ class Subscriber:
         """Return the next message."""
         return await asyncio.to_thread(self._received.get, timeout=within_s)
 
-    def drained(self) -> list[Received]:
-        """Return everything that came and nobody asked for yet."""
-        received = []
-        with contextlib.suppress(queue.Empty):
-            while True:
-                received.append(self._received.get_nowait())
-        return received
+    def send(self, topic: str, payload: bytes) -> None:
+        """Publish at QoS 1."""
+        self._client.publish(topic, payload, qos=1)
 
     async def until(self, last: bytes, *, within_s: float = 40.0) -> list[Received]:
         """Return everything up to the message with the payload `last`."""
