@@ -41,4 +41,5 @@ async def _number_of(host: str) -> str:
         return str(ipaddress.ip_address(host))
     except ValueError:
         found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    return str(found[0][4][0])
+    # Of a name with both kinds of address the older is taken: hardly a camera has only the other.
+    return str(min(found, key=lambda entry: entry[0] != socket.AF_INET)[4][0])

@@ -141,7 +141,8 @@ class _Events:
                     raise _failure(message)
                 if not isinstance(message, wire.Alive):
                     self._order.check(message, now_s=time.monotonic())
-                    return message
+                    if self._order.is_opened:
+                        return message
             except wire.WireError as error:
                 raise self._error(f"was stopped: it sent {error}") from None
 

@@ -28,9 +28,12 @@ class Order:
         Raises:
             WireError: It must not come here.
         """
-        if isinstance(event, SourceOpened) is self.is_opened:
-            raise WireError("an event out of order")
-        self.is_opened = True
+        # A camera may tell its size late: until then it counts what it received, which only shows that it lives.
+        is_early = isinstance(event, SourceProgress) and self._is_live and not self.is_opened
+        if not is_early:
+            if isinstance(event, SourceOpened) is self.is_opened:
+                raise WireError("an event out of order")
+            self.is_opened = True
         match event:
             case FrameFaces():
                 self._check_seq(event.seq)

@@ -30,8 +30,23 @@ async def test_a_number_stays_when_it_is_one_already() -> None:
 async def test_a_name_is_looked_up_when_a_camera_has_one() -> None:
     """The machine's own name needs no network."""
     job = await with_address(_job("rtsp://localhost/a"))
-    assert _address(job) in {"127.0.0.1", "::1"}
+    assert _address(job) == "127.0.0.1"
     assert await with_address(job) is job
+
+
+@pytest.mark.parametrize(
+    ("answers", "taken"), [(["::1", "192.0.2.7"], "192.0.2.7"), (["2001:db8::7", "::1"], "2001:db8::7")]
+)
+async def test_the_older_kind_of_address_is_taken_when_there_are_both(
+    monkeypatch: pytest.MonkeyPatch, answers: list[str], taken: str
+) -> None:
+    """A resolver puts the newer kind first, and hardly a camera listens there."""
+
+    async def answer(*_: Any, **__: Any) -> list[Any]:
+        return [(socket.AF_INET6 if ":" in one else socket.AF_INET, 1, 6, "", (one, 0)) for one in answers]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", answer)
+    assert _address(await with_address(_job("rtsp://camera/a"))) == taken
 
 
 async def test_a_file_is_left_alone() -> None:

@@ -49,7 +49,8 @@ CAMERA = CameraJob("lobby", RtspSource("rtsp://camera/stream?token=secret"))
         (TWO_PICTURES, [_frame(1)]),
         (TWO_PICTURES, [_frame(0), SourceEnded("gate", 1, 0, 0)]),
         (TWO_PICTURES, [_frame(0), _frame(1), PictureRefused("gate", 2, "")]),
-        (CAMERA, [_progress(1, 1, 0, 0, 0)]),
+        (CAMERA, [_live(0)]),
+        (CAMERA, [_progress(1, 0, 1, 0, 0), _progress(0, 0, 0, 0, 0)]),
         (CAMERA, [OPENED, _live(3), _live(2)]),
         (CAMERA, [OPENED, _frame(0)]),
         (CAMERA, [OPENED, _live(0, found_at_s=9.1)]),
@@ -74,6 +75,15 @@ def test_a_cameras_clock_may_step_when_its_numbers_go_on() -> None:
     for event in (OPENED, _live(0, 1e9), _progress(5, 1, 3, 0, 0), _live(7, 1.0), _progress(9, 2, 5, 1, 1)):
         order.check(event, now_s=9.0)
     order.check(SourceEnded("lobby", 2, 5, 1), now_s=9.0)
+
+
+def test_a_camera_may_count_before_it_knows_its_size() -> None:
+    """A stream that tells its size only with its first keyframe is alive before it is open."""
+    order = Order(CAMERA)
+    order.check(_progress(5, 0, 0, 0, 5), now_s=9.0)
+    assert not order.is_opened
+    order.check(OPENED, now_s=9.0)
+    assert order.is_opened
 
 
 def test_a_cameras_address_is_not_told_when_it_is_named() -> None:
