@@ -11,21 +11,23 @@ import structlog
 from gateway.cameras.keeper import Open
 from gateway.config_file import load_config
 from gateway.contract import messages
-from gateway.contract.states import BrokerStats, EnvironmentStats
+from gateway.contract.states import EnvironmentStats
 from gateway.contract.topics import Topics
-from gateway.daemon.board import Board, Shown
+from gateway.daemon.board import Board
 from gateway.daemon.calibration import Memory
 from gateway.daemon.cameras import Cameras, Ears
 from gateway.daemon.environments import Environments, Shared
 from gateway.daemon.naming import LiveNaming
-from gateway.daemon.obligations import Alerts, Obligations
-from gateway.daemon.plan import CameraPlan, Changes, Plan, changes, plan_of
+from gateway.daemon.obligations import Obligations
+from gateway.daemon.plan import Changes, Plan, changes, plan_of
+from gateway.daemon.postman import Delivering, Postman
 from gateway.daemon.statistics import camera_stats, outbox_stats, product_version
 from gateway.delivery.outbox import Outbox
 from gateway.errors import ConfigError, StorageError
 from gateway.lane import Outcome
 from gateway.screening import decide
 from gateway.screening.runtime import InferenceThread
+from gateway.settings import BrokerSettings
 from gateway.storage.tables import CalibrationTable, SwitchTable
 
 CLOCK_STEP_S = 2.0
@@ -36,21 +38,16 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Fittings:
-    """What the daemon stands on: opened before it and closed after it."""
+    """What the daemon stands on, opened before it and closed after it; `make_link` makes a link to a broker, or none.
+
+    `positions` are those of the cameras' switches when they were read.
+    """
 
     inference: InferenceThread
     open_source: Open
     outbox: Outbox
-    alerts: Alerts
-    shown: Shown
     topics: Topics
-    broker_stats: Callable[[], BrokerStats]
-
-
-@dataclass(frozen=True, slots=True)
-class Tables:
-    """What outlives the process beside the outbox; `positions` are those of the switches when it was opened."""
-
+    make_link: Callable[["Daemon", BrokerSettings | None], Delivering]
     calibration: CalibrationTable
     switches: SwitchTable
     positions: Mapping[str, bool]
@@ -59,27 +56,24 @@ class Tables:
 class Daemon:
     """Everything that runs for the cameras of one box; its tasks belong to `group`."""
 
-    def __init__(self, path: Path, fittings: Fittings, tables: Tables, group: asyncio.TaskGroup) -> None:
+    def __init__(self, path: Path, fittings: Fittings, group: asyncio.TaskGroup) -> None:
         self._path = path
         self._fittings = fittings
-        self._tables = tables
+        self._group = group
         self._plan = Plan({}, {}, None, {})
         self._rates: dict[str, float] = {}
         self._began_s = time.monotonic()
         self._clock_gap_s = time.time() - self._began_s
-        self.memory = Memory(tables.calibration.add)
-        self.obligations = Obligations(fittings.alerts)
-        self.board = Board(fittings.shown, fittings.topics, reference_of=self._reference_of)
-        self.environments = Environments(self._shared(), group)
+        outbox = fittings.outbox
+        self.memory = Memory(fittings.calibration.add)
+        self.postman = Postman(lambda settings: fittings.make_link(self, settings), group, next_seq=outbox.next_seq)
+        self.obligations = Obligations(self.postman)
+        self.board = Board(self.postman, fittings.topics, reference_of=self._reference_of)
+        naming = LiveNaming(outbox.client_id, self.postman)
+        shared = Shared(fittings.inference, naming, self._deliver, self.memory, fittings.calibration.load, self._rates)
+        self.environments = Environments(shared, group)
         ears = Ears(self.board.on_state, self._on_overload, self.environments.screening, fittings.open_source)
-        self.cameras = Cameras(ears, group, switches=tables.positions)
-
-    def _shared(self) -> Shared:
-        fittings = self._fittings
-        naming = LiveNaming(fittings.outbox.client_id, fittings.alerts)
-        return Shared(
-            fittings.inference, naming, self._deliver, self.memory, self._tables.calibration.load, self._rates
-        )
+        self.cameras = Cameras(ears, group, switches=fittings.positions)
 
     async def start(self, plan: Plan) -> None:
         """Begin everything that a plan asks for.
@@ -88,14 +82,17 @@ class Daemon:
             ConfigError: A bundle cannot be used.
             StorageError: What earlier runs kept cannot be read.
         """
+        await self.postman.begin(plan.mqtt, plan.cameras)
+        self._plan = Plan({}, {}, plan.mqtt, plan.fixed)
         await self._apply(plan)
 
     async def stop(self) -> None:
-        """End the cameras and their tracks, and wait until what they gave is kept."""
+        """End the cameras and their tracks, wait until what they gave is kept, and leave the broker."""
         await self.cameras.end([camera.name for camera in self.cameras.all])
         await self.environments.end_all()
         await self.obligations.settle()
         await self.memory.flush()
+        await self.postman.end()
 
     async def reload(self) -> None:
         """Read the configuration again; where it is wrong, say so and change nothing."""
@@ -103,11 +100,11 @@ class Daemon:
             config = await asyncio.to_thread(load_config, self._path)
             done = await self._apply(plan_of(config))
         except (ConfigError, StorageError) as error:
-            self._on_config("refused")
+            self.postman.tell(part="config", reason="refused")
             for line in str(error).splitlines():
                 _log.error("config_refused", reason=line)
             return
-        self._on_config(None)
+        self.postman.tell(part="config", reason=None)
         _log.info(
             "config_loaded",
             cameras_ended=done.cameras_ended,
@@ -128,36 +125,56 @@ class Daemon:
         for name in what.environments_begun:
             await self.environments.replace(name, plan.environments[name], opened[name])
         self._plan = plan
+        if what.mqtt:
+            await self.postman.begin(plan.mqtt, plan.cameras)
+        else:
+            self.postman.know(plan.cameras)
         for name in what.cameras_begun:
-            self._begin(plan.cameras[name])
+            camera = self.cameras.begin(plan.cameras[name])
+            self.board.show_enabled(name, is_on=camera.is_on)
         for name in what.environments_ended:
             if name not in plan.environments:
                 await self.environments.end(name)
         return what
 
-    def _begin(self, plan: CameraPlan) -> None:
-        camera = self.cameras.begin(plan)
-        self.board.show_enabled(camera.name, is_on=camera.is_on)
-
-    async def switch(self, name: str, *, is_on: bool) -> bool:
+    def switch(self, name: str, is_on: bool) -> bool:  # noqa: FBT001  (called back)
         """Switch a camera by command; return whether there is one. The position outlives a restart."""
         if not self.cameras.switch(name, is_on=is_on):
             return False
         self.board.show_enabled(name, is_on=is_on)
-        await self._tables.switches.set(name, enabled=is_on)
+        self._group.create_task(self._keep_position(name, is_on=is_on), name=f"switch:{name}")
         return True
 
+    async def _keep_position(self, name: str, *, is_on: bool) -> None:
+        try:
+            await self._fittings.switches.set(name, enabled=is_on)
+        except StorageError as error:
+            _log.error("switch_not_kept", camera=name, is_on=is_on, reason=str(error))
+
     async def _deliver(self, outcome: Outcome) -> None:
-        if isinstance(outcome, messages.Alert):
-            self.obligations.take(outcome)
-            self.board.on_alert(outcome)
+        match outcome:
+            case messages.Alert():
+                self.obligations.take(outcome)
+                self.board.on_alert(outcome)
+            case messages.Verdict():
+                self.postman.verdict(outcome)
+            case _:
+                self._see_device()
 
     def _on_overload(self, camera: str, is_on: bool) -> None:  # noqa: FBT001  (called back)
         self.board.on_overload(camera, is_on=is_on)
 
-    def _on_config(self, reason: str | None) -> None:
-        """Say whether the file on the disk is the configuration that runs."""
-        _log.debug("config_state", reason=reason)
+    def on_disk(self, reason: str | None) -> None:
+        """Take what is wrong with the state folder; None where nothing is any more."""
+        self.on_trouble("outbox", reason)
+
+    def on_trouble(self, part: str, reason: str | None) -> None:
+        """Say what is wrong with a part that all cameras share, in their status and among the alerts."""
+        self.board.on_trouble(part, reason)
+        self.postman.tell(part=part, reason=reason)
+
+    def _see_device(self) -> None:
+        self.on_trouble("gpu", "cpu_fallback" if self._fittings.inference.report.degraded else None)
 
     def _reference_of(self, camera: str) -> decide.Reference | None:
         plan = self._plan.cameras.get(camera)
@@ -165,25 +182,24 @@ class Daemon:
 
     def tick(self) -> None:
         """Say the statistics, and every camera's word again with today's promise."""
-        fittings = self._fittings
-        report = fittings.inference.report
-        self.board.on_trouble("gpu", "cpu_fallback" if report.degraded else None)
-        self.board.refresh()
+        self._see_device()
         self._see_clock()
+        self.board.refresh()
+        link = self.postman.link
         stats = messages.Stats(
             time=time.time(),
             uptime_s=time.monotonic() - self._began_s,
             product_version=product_version(),
-            device=report.got,
+            device=self._fittings.inference.report.got,
             environments=tuple(
                 EnvironmentStats(environment=name, model=bundle.identity)
                 for name, bundle in self.environments.bundles.items()
             ),
-            outbox=outbox_stats(fittings.outbox.status()),
-            broker=fittings.broker_stats(),
-            cameras=tuple(camera_stats(camera) for camera in self.cameras.all),
+            outbox=outbox_stats(self._fittings.outbox.status()),
+            broker=link.broker_stats(),
+            cameras=tuple(camera_stats(camera, alerts_held=link.held_of(camera.name)) for camera in self.cameras.all),
         )
-        fittings.shown.say(fittings.topics.stats, messages.to_bytes(stats))
+        self.postman.say(self._fittings.topics.stats, messages.to_bytes(stats))
 
     def _see_clock(self) -> None:
         gap_s = time.time() - time.monotonic()

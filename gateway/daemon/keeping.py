@@ -1,21 +1,24 @@
-"""Alerts as rows of the outbox, for a box that has no broker: they wait there, and the log says them."""
+"""A box without a broker: its alerts wait in the outbox, the log says them, and nobody sees what it shows."""
 
+import asyncio
 from asyncio import Future
+from collections.abc import Collection
+from typing import NoReturn
 
 from gateway.contract import messages
+from gateway.contract.states import BrokerStats
 from gateway.contract.topics import Topics
 from gateway.delivery.outbox import Outbox, OutboxEntry, Rank
 
 _RANKS = {"watch": Rank.WATCH, "alert": Rank.ALERT, "critical": Rank.CRITICAL}
 
 
-class KeptAlerts:
-    """Accepts alerts into the outbox."""
+class Unheard:
+    """Keeps alerts and says nothing."""
 
     def __init__(self, outbox: Outbox, topics: Topics) -> None:
         self._outbox = outbox
         self._topic = topics.alerts
-        self.next_seq = outbox.next_seq
 
     def submit(self, alert: messages.Alert) -> Future[None]:
         """Queue an alert for the disk; the future is done when it is there.
@@ -37,9 +40,8 @@ class KeptAlerts:
         )
         return self._outbox.submit(entry)
 
-
-class Unheard:
-    """A box without a broker: nobody sees what it shows."""
+    def verdict(self, verdict: messages.Verdict) -> None:
+        """Do nothing."""
 
     def show(self, topic: str, payload: bytes) -> None:
         """Do nothing."""
@@ -49,3 +51,35 @@ class Unheard:
 
     def say(self, topic: str, payload: bytes) -> None:
         """Do nothing."""
+
+    def know(self, cameras: Collection[str]) -> None:
+        """Do nothing."""
+
+    def tell(self, *, part: str, reason: str | None) -> None:
+        """Do nothing."""
+
+    def held_of(self, camera: str) -> int:  # noqa: ARG002  (a Protocol's)
+        """Return 0."""
+        return 0
+
+    def broker_stats(self) -> BrokerStats:
+        """Return that there is no broker."""
+        return BrokerStats(
+            state="off",
+            reason=None,
+            protocol=None,
+            connects=0,
+            taken_over=0,
+            published=0,
+            refused=0,
+            requests_dropped=0,
+            commands_ignored=0,
+        )
+
+    async def load(self) -> None:
+        """Do nothing."""
+
+    async def run(self) -> NoReturn:
+        """Wait for ever."""
+        while True:
+            await asyncio.Event().wait()

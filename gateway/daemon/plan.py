@@ -59,6 +59,7 @@ class Changes:
 def plan_of(config: Config) -> Plan:
     """Return what a configuration asks for."""
     screening = config.screening
+    broker = config.mqtt or BrokerSettings()
     jobs, rates = camera_jobs(config), camera_rates(config)
     return Plan(
         cameras={
@@ -75,7 +76,8 @@ def plan_of(config: Config) -> Plan:
             "screening.threads": screening.threads,
             "state_folder": config.state_folder,
             "outbox": config.outbox,
-            "mqtt": config.mqtt,
+            "mqtt.client_id": broker.client_id,
+            "mqtt.topic_prefix": broker.topic_prefix,
         },
     )
 

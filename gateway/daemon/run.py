@@ -15,11 +15,11 @@ from gateway.cameras.link import open_source
 from gateway.config import Config
 from gateway.config_file import load_config
 from gateway.contract.topics import Topics
-from gateway.daemon.daemon import Daemon, Fittings, Tables
-from gateway.daemon.keeping import KeptAlerts, Unheard
+from gateway.daemon.daemon import Daemon, Fittings
+from gateway.daemon.keeping import Unheard
 from gateway.daemon.plan import plan_of
 from gateway.daemon.reload import Reloads, watch_file
-from gateway.daemon.statistics import NO_BROKER, product_version
+from gateway.daemon.statistics import product_version
 from gateway.delivery.outbox import Outbox
 from gateway.errors import ConfigError, innermost
 from gateway.screening.hangs import HangFile
@@ -63,15 +63,15 @@ async def run_daemon(path: Path) -> int:
     folder = state_folder(config)
     try:
         async with AsyncExitStack() as stack:
-            fittings, tables = await _fit(stack, config, folder)
-            await _serve(path, config, fittings, tables, signals)
+            fittings = await _fit(stack, config, folder)
+            await _serve(path, config, fittings, signals)
     except BaseExceptionGroup as failures:
         raise innermost(failures) from failures
     _log.info("stopped")
     return 0
 
 
-async def _fit(stack: AsyncExitStack, config: Config, folder: Path) -> tuple[Fittings, Tables]:
+async def _fit(stack: AsyncExitStack, config: Config, folder: Path) -> Fittings:
     """Open what the daemon stands on; the fork server comes first and warms up meanwhile."""
     start_worker = await stack.enter_async_context(ForkServer())
     storage = await stack.enter_async_context(Storage.open(folder, settings=config.outbox))
@@ -83,23 +83,23 @@ async def _fit(stack: AsyncExitStack, config: Config, folder: Path) -> tuple[Fit
         device=screening.device, threads=screening.threads, deadlines=LIVE, hangs=HangFile(folder / "gpu-hangs")
     )
     stack.push_async_callback(inference.close)
-    fittings = Fittings(
+    switches = SwitchTable(storage)
+    return Fittings(
         inference=inference,
         open_source=partial(open_source, start=start_worker),
         outbox=outbox,
-        alerts=KeptAlerts(outbox, topics),
-        shown=Unheard(),
         topics=topics,
-        broker_stats=lambda: NO_BROKER,
+        make_link=lambda _daemon, _settings: Unheard(outbox, topics),
+        calibration=CalibrationTable(storage),
+        switches=switches,
+        positions=await switches.all(),
     )
-    switches = SwitchTable(storage)
-    return fittings, Tables(CalibrationTable(storage), switches, await switches.all())
 
 
-async def _serve(path: Path, config: Config, fittings: Fittings, tables: Tables, signals: "Signals") -> None:
+async def _serve(path: Path, config: Config, fittings: Fittings, signals: "Signals") -> None:
     """Run every part until a signal says stop."""
     async with asyncio.TaskGroup() as group:
-        daemon = Daemon(path, fittings, tables, group)
+        daemon = Daemon(path, fittings, group)
         reloads = Reloads(daemon.reload)
         signals.on_reload(reloads.ask)
         if not await _started(daemon, config, group, signals.stop):

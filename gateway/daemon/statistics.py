@@ -2,21 +2,9 @@
 
 from importlib.metadata import PackageNotFoundError, version
 
-from gateway.contract.states import BrokerStats, CameraStats, OutboxStats
+from gateway.contract.states import CameraStats, OutboxStats
 from gateway.daemon.cameras import Camera
 from gateway.delivery.outbox import OutboxStatus
-
-NO_BROKER = BrokerStats(
-    state="off",
-    reason=None,
-    protocol=None,
-    connects=0,
-    taken_over=0,
-    published=0,
-    refused=0,
-    requests_dropped=0,
-    commands_ignored=0,
-)
 
 
 def product_version() -> str:
@@ -27,7 +15,7 @@ def product_version() -> str:
         return "unknown"
 
 
-def camera_stats(camera: Camera) -> CameraStats:
+def camera_stats(camera: Camera, *, alerts_held: int) -> CameraStats:
     """Return what was counted for a camera."""
     frames, summary = camera.frames, camera.summary
     return CameraStats(
@@ -44,7 +32,7 @@ def camera_stats(camera: Camera) -> CameraStats:
         tracks_clean=summary.verdicts["clean"],
         tracks_triggered=summary.verdicts["triggered"],
         tracks_unsure=summary.verdicts["unsure"],
-        alerts_held=0,
+        alerts_held=alerts_held,
     )
 
 

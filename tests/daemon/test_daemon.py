@@ -87,9 +87,11 @@ async def test_bad_configuration_changes_nothing(tmp_path: Path) -> None:
             assert [log["event"] for log in logs].count("config_refused") >= 1
         assert box.cameras.opened == {"gate": 1, "lobby": 1}
         assert box.cameras.left == {}
+        assert box.shown.told == [("config", "refused")]
         box.configure(ONE)
         await box.daemon.reload()
         assert box.cameras.left == {"lobby": 1}
+        assert box.shown.told == [("config", "refused"), ("config", None)]
 
 
 async def test_new_detector_does_not_touch_the_cameras(tmp_path: Path) -> None:
@@ -110,8 +112,8 @@ async def test_switch_survives_a_restart(tmp_path: Path) -> None:
     """A camera switched off by command stays off, says so, and comes back by command."""
     async with running_daemon(tmp_path, TWO) as box:
         await box.until(lambda: len(box.cameras.opened) == 2)
-        assert await box.daemon.switch("gate", is_on=False)
-        assert not await box.daemon.switch("nobody", is_on=False)
+        assert box.daemon.switch("gate", False)
+        assert not box.daemon.switch("nobody", False)
         await box.until(lambda: box.shown.status("gate") == ("disabled", "by_command"))
         await box.until(lambda: box.cameras.left.get("gate") == 1)
         assert box.shown.topics["spectragate/gate/enabled/state"] == b"OFF"
@@ -119,7 +121,7 @@ async def test_switch_survives_a_restart(tmp_path: Path) -> None:
         await box.until(lambda: "lobby" in box.cameras.opened)
         await box.until(lambda: box.shown.status("gate") == ("disabled", "by_command"))
         assert "gate" not in box.cameras.opened
-        assert await box.daemon.switch("gate", is_on=True)
+        assert box.daemon.switch("gate", True)
         await box.until(lambda: "gate" in box.cameras.opened)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from fakes.outboxes import accept, open_outbox
 
-from gateway.daemon.statistics import NO_BROKER, outbox_stats, product_version
+from gateway.daemon.statistics import outbox_stats, product_version
 
 
 async def test_outbox_is_told(tmp_path: Path) -> None:
@@ -13,11 +13,6 @@ async def test_outbox_is_told(tmp_path: Path) -> None:
         await accept(outbox, 3)
         stats = outbox_stats(outbox.status())
     assert (stats.depth, stats.last_seq, stats.evicted, stats.degraded) == (3, 3, 0, None)
-
-
-def test_box_without_a_broker_says_so() -> None:
-    """Off is no fault."""
-    assert (NO_BROKER.state, NO_BROKER.reason) == ("off", None)
 
 
 def test_version_is_a_token() -> None:

@@ -6,14 +6,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from fakes.live import Changes, FakeAlerts, FakeCameras, FakeShown
+from fakes.live import Changes, FakeAlerts, FakeCameras, FakeLink, FakeShown
 from fakes.outboxes import SMALL
 
 from gateway.config_file import load_config
 from gateway.contract.topics import Topics
-from gateway.daemon.daemon import Daemon, Fittings, Tables
+from gateway.daemon.daemon import Daemon, Fittings
 from gateway.daemon.plan import plan_of
-from gateway.daemon.statistics import NO_BROKER
 from gateway.delivery.outbox import Outbox
 from gateway.screening.runtime import InferenceThread
 from gateway.storage.state import Storage
@@ -48,13 +47,20 @@ async def running_daemon(folder: Path, text: str) -> AsyncIterator[Box]:
     inference = InferenceThread(device="cpu", threads=1)
     async with Storage.open(folder / "state", settings=SMALL) as storage:
         outbox = await Outbox.open(storage, client_id="box", settings=SMALL)
-        topics = Topics("spectragate")
-        fittings = Fittings(inference, cameras, outbox, alerts, shown, topics, lambda: NO_BROKER)
         switches = SwitchTable(storage)
-        tables = Tables(CalibrationTable(storage), switches, await switches.all())
+        fittings = Fittings(
+            inference=inference,
+            open_source=cameras,
+            outbox=outbox,
+            topics=Topics("spectragate"),
+            make_link=lambda _daemon, _settings: FakeLink(outbox, shown, alerts),
+            calibration=CalibrationTable(storage),
+            switches=switches,
+            positions=await switches.all(),
+        )
         try:
             async with asyncio.TaskGroup() as group:
-                daemon = Daemon(config, fittings, tables, group)
+                daemon = Daemon(config, fittings, group)
                 await daemon.start(plan_of(load_config(config)))
                 yield Box(daemon, cameras, shown, alerts, config, changes.until)
                 await daemon.stop()

@@ -9,6 +9,9 @@ from fakes.naming import live_frame
 
 from gateway.cameras.jobs import CameraJob
 from gateway.contract import messages
+from gateway.contract.topics import Topics
+from gateway.daemon.keeping import Unheard
+from gateway.delivery.outbox import Outbox
 from gateway.errors import SourceError, SourceReason
 from gateway.values import SourceEvent, SourceOpened, SourceProgress
 
@@ -102,6 +105,7 @@ class FakeShown:
     topics: dict[str, bytes] = field(default_factory=dict)
     history: list[tuple[str, bytes | None]] = field(default_factory=list)
     said: list[tuple[str, bytes]] = field(default_factory=list)
+    told: list[tuple[str, str | None]] = field(default_factory=list)
     changes: Changes = field(default_factory=Changes)
 
     def show(self, topic: str, payload: bytes) -> None:
@@ -120,6 +124,11 @@ class FakeShown:
 
     def _note(self, topic: str, payload: bytes | None) -> None:
         self.history.append((topic, payload))
+        self.changes.note()
+
+    def tell(self, *, part: str, reason: str | None) -> None:
+        """Remember what is told among the alerts."""
+        self.told.append((part, reason))
         self.changes.note()
 
     def lamp(self, camera: str) -> list[bytes | None]:
@@ -170,3 +179,12 @@ class FakeAlerts:
         for stored in self.held:
             stored.set_result(None)
         self.held.clear()
+
+
+class FakeLink(Unheard):
+    """A link to nobody that remembers what it is given."""
+
+    def __init__(self, outbox: Outbox, shown: FakeShown, alerts: FakeAlerts) -> None:
+        super().__init__(outbox, Topics("spectragate"))
+        self.show, self.clear, self.say = shown.show, shown.clear, shown.say  # type: ignore[method-assign]
+        self.tell, self.submit = shown.tell, alerts.submit  # type: ignore[method-assign]

@@ -1,0 +1,157 @@
+"""Who brings what the box says to its broker: one for as long as `mqtt` stays the same, another after a reload.
+
+Words that are shown are remembered here, so that a new link shows them too.
+"""
+
+import asyncio
+from asyncio import Future
+from collections.abc import Callable, Collection
+from typing import Protocol
+
+import structlog
+
+from gateway import backoff
+from gateway.contract import messages
+from gateway.contract.states import BrokerStats
+from gateway.errors import DeliveryError
+from gateway.settings import BrokerSettings
+from gateway.tasks import Retry, supervise
+
+LEAVE_S = 1.0
+
+_log = structlog.get_logger()
+
+
+class Delivering(Protocol):
+    """A link to a broker, or to none."""
+
+    def submit(self, alert: messages.Alert) -> Future[None]:
+        """Queue an alert for the disk; the future is done when it is there.
+
+        Raises:
+            StorageError: It cannot be kept.
+        """
+
+    def verdict(self, verdict: messages.Verdict) -> None:
+        """Say a verdict, where verdicts are asked for."""
+
+    def show(self, topic: str, payload: bytes) -> None:
+        """Keep this word for whoever comes."""
+
+    def clear(self, topic: str) -> None:
+        """Take a word back."""
+
+    def say(self, topic: str, payload: bytes) -> None:
+        """Say something once, if anybody listens now."""
+
+    def know(self, cameras: Collection[str]) -> None:
+        """Learn which cameras there are."""
+
+    def tell(self, *, part: str, reason: str | None) -> None:
+        """Tell among the alerts that a part works worse, or, without a reason, that it works again."""
+
+    def held_of(self, camera: str) -> int:
+        """Return how many alert messages of a camera were held back."""
+
+    def broker_stats(self) -> BrokerStats:
+        """Return how the link is."""
+
+    async def load(self) -> None:
+        """Learn what earlier runs left; before `run`."""
+
+    async def run(self) -> None:
+        """Deliver, for ever.
+
+        Raises:
+            DeliveryError: Something that passes; run it again.
+        """
+
+
+class Postman:
+    """The link in use; `make` makes one from settings, `next_seq` counts the alerts of the box."""
+
+    def __init__(
+        self,
+        make: Callable[[BrokerSettings | None], Delivering],
+        group: asyncio.TaskGroup,
+        *,
+        next_seq: Callable[[], int],
+    ) -> None:
+        self.next_seq = next_seq
+        self._make = make
+        self._group = group
+        self._link = make(None)
+        self._task: asyncio.Task[None] | None = None
+        self._shown: dict[str, bytes] = {}
+        self._troubles: dict[str, str] = {}
+
+    @property
+    def link(self) -> Delivering:
+        """The link in use."""
+        return self._link
+
+    async def begin(self, settings: BrokerSettings | None, cameras: Collection[str]) -> None:
+        """Deliver by these settings from now on; a link that stands is left first."""
+        await self.end()
+        self._link = self._make(settings)
+        await self._link.load()
+        for topic, payload in self._shown.items():
+            self._link.show(topic, payload)
+        self.know(cameras)
+        failures = 0
+
+        def pause_s(error: Exception) -> float:
+            nonlocal failures
+            failures += 1
+            _log.error("delivery_failed", reason=str(error))
+            return backoff.pause_s(failures, chance=0.0)
+
+        retry = Retry((DeliveryError,), pause_s)
+        self._task = self._group.create_task(supervise("delivery", self._link.run, retry=retry), name="delivery")
+
+    async def end(self) -> None:
+        """Leave the broker in good order; what waits stays where it is kept."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task}, timeout=LEAVE_S)
+            self._task = None
+
+    def submit(self, alert: messages.Alert) -> Future[None]:
+        """Queue an alert for the disk.
+
+        Raises:
+            StorageError: It cannot be kept.
+        """
+        return self._link.submit(alert)
+
+    def verdict(self, verdict: messages.Verdict) -> None:
+        """Say a verdict, where verdicts are asked for."""
+        self._link.verdict(verdict)
+
+    def show(self, topic: str, payload: bytes) -> None:
+        """Keep this word for whoever comes."""
+        self._shown[topic] = payload
+        self._link.show(topic, payload)
+
+    def clear(self, topic: str) -> None:
+        """Take a word back."""
+        self._shown.pop(topic, None)
+        self._link.clear(topic)
+
+    def say(self, topic: str, payload: bytes) -> None:
+        """Say something once, if anybody listens now."""
+        self._link.say(topic, payload)
+
+    def know(self, cameras: Collection[str]) -> None:
+        """Learn which cameras there are."""
+        self._link.know(cameras)
+
+    def tell(self, *, part: str, reason: str | None) -> None:
+        """Tell among the alerts that a part works worse or again, once for each change."""
+        if self._troubles.get(part) == reason:
+            return
+        if reason is None:
+            del self._troubles[part]
+        else:
+            self._troubles[part] = reason
+        self._link.tell(part=part, reason=reason)
