@@ -12,7 +12,7 @@ from gateway.config import Config, secrets_of
 from gateway.config_errors import Written, did_you_mean, key_in_words, problems_of, value_at
 from gateway.errors import ConfigError
 from gateway.redaction import hide
-from gateway.settings import is_readable_by_everybody
+from gateway.settings import is_open_to_everybody, is_readable_by_everybody
 from gateway.strict_yaml import Document, KeyPath, Problem, Value, parse, plain_value
 
 RUN_SECRETS = Path("/run/secrets")
@@ -27,14 +27,20 @@ def find_value(name: str, *, environ: Mapping[str, str] = os.environ, run_secret
     """Return the value of a `${NAME}`: a file in `$CREDENTIALS_DIRECTORY`, then in /run/secrets, then the environment.
 
     A newline at the end of a file is not part of the value.
+
+    Raises:
+        ConfigError: Every user of this machine can read the file. (Not asked of /run/secrets: containers mount it so.)
     """
     folders = [Path(environ["CREDENTIALS_DIRECTORY"])] if environ.get("CREDENTIALS_DIRECTORY") else []
     for folder in (*folders, run_secrets):
         try:
             with (folder / name).open("rb") as file:
-                return file.read(MAX_SECRET_BYTES).decode("utf-8").removesuffix("\n").removesuffix("\r")
+                value = file.read(MAX_SECRET_BYTES).decode("utf-8").removesuffix("\n").removesuffix("\r")
+            if folder != run_secrets and is_readable_by_everybody(folder / name) and is_open_to_everybody(folder):
+                raise ConfigError(f"every user of this machine can read {folder / name}: chmod o= {folder}")
         except (OSError, UnicodeDecodeError):
             continue
+        return value
     return environ.get(name)
 
 
@@ -106,12 +112,16 @@ class _Expansion:
     def _replace(self, match: re.Match[str], path: KeyPath) -> str:
         if match["name"] is None:
             return "${"
-        found = self._lookup(match["name"])
+        where = "$CREDENTIALS_DIRECTORY, /run/secrets and the environment"
+        reason = f"no value under this name in {where}"
+        try:
+            found = self._lookup(match["name"])
+        except ConfigError as error:
+            found, reason = None, str(error)
+        else:
+            found = match["default"] if found is None else found
         if found is None:
-            found = match["default"]
-        if found is None:
-            where = "$CREDENTIALS_DIRECTORY, /run/secrets and the environment"
-            reason = f"${{{match['name']}}}: no value under this name in {where}"
+            reason = f"${{{match['name']}}}: {reason}"
             self.problems.append(Problem(self._document.line_of(path), path, reason))
             return ""
         return found

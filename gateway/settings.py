@@ -62,6 +62,11 @@ def is_readable_by_everybody(path: Path) -> bool:
     return bool(path.stat().st_mode & stat.S_IROTH)
 
 
+def is_open_to_everybody(folder: Path) -> bool:
+    """Return whether every user of this machine can reach the files of a folder."""
+    return bool(folder.stat().st_mode & stat.S_IXOTH)
+
+
 def _check_host(host: str) -> str:
     if not host or re.search(r"[\s/@\[\]]", host):
         raise ValueError("a host is a name or an address alone, without mqtt://, user, brackets or port")

@@ -1,5 +1,6 @@
 """Reading the configuration: every mistake at once with its place, secrets that stay secret, all of it or nothing."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -135,7 +136,7 @@ def test_doubled_dollar_is_a_plain_one(tmp_path: Path) -> None:
 def test_values_come_from_credentials_then_secrets_then_environment(tmp_path: Path) -> None:
     """The nearest store decides; the newline at a file's end is not part of a secret."""
     credentials, secrets = tmp_path / "credentials", tmp_path / "secrets"
-    credentials.mkdir()
+    credentials.mkdir(mode=0o700)
     secrets.mkdir()
     environ = {"CREDENTIALS_DIRECTORY": str(credentials), "A": "from-environment", "B": "from-environment"}
     (secrets / "A").write_text("from-secrets\n")
@@ -160,3 +161,56 @@ def test_face_model_must_exist(tmp_path: Path) -> None:
     assert mistakes_in(tmp_path, "faces: {model: absent.onnx}") == [
         f'1: faces.model: "absent.onnx": there is no file {tmp_path / "absent.onnx"}'
     ]
+
+
+def test_credential_that_everybody_can_read_is_refused(tmp_path: Path) -> None:
+    """At the line that asks for it; a folder that nobody else can enter protects what lies in it."""
+    (tmp_path / "PASSWORD").write_text("hunter2")
+    (tmp_path / "PASSWORD").chmod(0o644)
+    environ = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    path = tmp_path / "gateway.yaml"
+    path.write_text('mqtt:\n  user: u\n  password: "${PASSWORD:default}"\n')
+    tmp_path.chmod(0o755)
+    with pytest.raises(ConfigError) as refused:
+        load_config(path, lookup=partial(find_value, environ=environ))
+    reason = f"every user of this machine can read {tmp_path / 'PASSWORD'}: chmod o= {tmp_path}"
+    assert str(refused.value) == f"{path}:3: mqtt.password: ${{PASSWORD}}: {reason}"
+    tmp_path.chmod(0o700)
+    config = load_config(path, lookup=partial(find_value, environ=environ))
+    assert config.mqtt is not None
+    assert config.mqtt.password is not None
+    assert config.mqtt.password.get_secret_value() == "hunter2"
+
+
+def test_secret_in_a_file_that_everybody_can_read_is_refused(tmp_path: Path) -> None:
+    """A password, or an address with a token in it; a file without secrets may be read by all."""
+    path = tmp_path / "gateway.yaml"
+    path.write_text(
+        "mqtt: {user: u, password: hunter2}\ncameras:\n  a: {source: {type: rtsp, url: 'rtsp://c?token=hunter3'}}\n"
+    )
+    path.chmod(0o644)
+    with pytest.raises(ConfigError) as refused:
+        load_config(path)
+    assert [line.split(": ")[:2] for line in str(refused.value).splitlines()] == [
+        [f"{path}:1", "mqtt.password"],
+        [f"{path}:3", "cameras.a.source.url"],
+    ]
+    assert "hunter" not in str(refused.value)
+    path.chmod(0o640)
+    load_config(path)
+    path.write_text("screening: {device: cpu}\n")
+    path.chmod(0o644)
+    load_config(path)
+
+
+def test_private_key_that_everybody_can_read_is_refused(tmp_path: Path) -> None:
+    """The certificate may be read by all, its key by the gateway alone."""
+    for name in ("ca.pem", "client.pem", "client.key"):
+        (tmp_path / name).write_text("x")
+        (tmp_path / name).chmod(0o644)
+    text = "mqtt: {tls_ca_certs: ca.pem, tls_certfile: client.pem, tls_keyfile: client.key}"
+    (mistake,) = mistakes_in(tmp_path, text)
+    place = f"chmod o= {tmp_path / 'client.key'}"
+    assert mistake == f'1: mqtt.tls_keyfile: "client.key": every user of this machine can read this key: {place}'
+    (tmp_path / "client.key").chmod(0o600)
+    load(tmp_path, text)

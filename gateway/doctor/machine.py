@@ -5,7 +5,6 @@ import ctypes
 import os
 import resource
 import shutil
-import stat
 import tempfile
 import time
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from gateway.cameras.sandbox import SandboxReport, probe_sandbox
 from gateway.config import Config
 from gateway.doctor.findings import Finding, failed, fine, warning
 from gateway.errors import ConfigError
+from gateway.settings import is_open_to_everybody, is_readable_by_everybody
 
 NEEDED_CODECS = ("h264", "hevc", "mjpeg")
 NEEDED_LIBRARIES = {"libGL.so.1": "libgl1", "libgthread-2.0.so.0": "libglib2.0-0"}
@@ -183,17 +183,11 @@ def secret_files(environ: Mapping[str, str] = os.environ) -> Finding:
         return fine("secrets", "no $CREDENTIALS_DIRECTORY: secrets come from /run/secrets or the environment")
     folder = Path(named)
     try:
-        if not folder.stat().st_mode & stat.S_IXOTH:
+        if not is_open_to_everybody(folder):
             return fine("secrets", f"only this user reads {folder}")
-        shared = sorted(path.name for path in folder.iterdir() if _is_open(path))
+        shared = sorted(path.name for path in folder.iterdir() if path.is_file() and is_readable_by_everybody(path))
     except OSError as error:
         return failed("secrets", f"{folder}: {error.strerror}", "let the user who runs the gateway read it")
     if shared:
         return failed("secrets", f"every user of this machine can read {', '.join(shared)}", f"chmod -R o= {folder}")
     return fine("secrets", f"only this user reads the files of {folder}")
-
-
-def _is_open(path: Path) -> bool:
-    with contextlib.suppress(FileNotFoundError):
-        return bool(path.stat().st_mode & stat.S_IROTH)
-    return False
