@@ -78,6 +78,29 @@ def _protocol_as_text(protocol: object) -> object:
     return "5" if protocol == 5 and not isinstance(protocol, bool) else protocol
 
 
+class HomeAssistantSettings(BaseModel):
+    """Whether Home Assistant is told what there is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    enabled: bool = Field(default=False, description="Announce the cameras as devices by MQTT discovery.")
+    discovery_prefix: Annotated[str, AfterValidator(check_prefix)] = Field(
+        default="homeassistant", description="Where Home Assistant listens for announcements."
+    )
+
+
+class FloodSettings(BaseModel):
+    """When a camera's alerts are too many to be sent one by one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    burst: int = Field(default=60, ge=1, le=100_000, description="New alerts of a camera that may come at once.")
+    per_minute: float = Field(default=60, gt=0, le=100_000, description="New alerts of a camera a minute after that.")
+    summary_s: float = Field(
+        default=30, ge=1, le=3600, description="How long those beyond it gather until one message tells of them."
+    )
+
+
 class BrokerSettings(BaseModel):
     """How the MQTT broker is reached. TLS is on when `tls_ca_certs` is given."""
 
@@ -96,6 +119,10 @@ class BrokerSettings(BaseModel):
     tls_keyfile: Annotated[Path, AfterValidator(_key_file_beside_config)] | None = None
     keepalive_s: int = Field(default=20, ge=1, le=3600)
     stats_interval: int = Field(default=60, ge=1, le=86_400)
+    verdicts: bool = Field(default=False, description="Publish every finished track, clean ones too.")
+    commands: bool = Field(default=False, description="Obey switches and feedback that come over MQTT.")
+    home_assistant: HomeAssistantSettings = HomeAssistantSettings()
+    flood: FloodSettings = FloodSettings()
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -31,6 +31,9 @@ _FAREWELL_S = 0.5
 # A twin with our client id ends our session as we end its: both would do nothing else, were they quick.
 TWIN_FIRST_S, TWIN_LAST_S = 5.0, 60.0
 _TWIN_STEADY_S = 120.0
+# mosquitto 2.0 ends a session that was taken over without a word: so many short ones in a row, each let in at once,
+# are a twin, where a broker that restarts refuses in between.
+_SUSPICIOUS, _SUSPICIOUS_S = 5, 10.0
 # What will not be different a second later, and what brokers lock clients out for.
 _OPERATORS = frozenset({LinkReason.AUTH, LinkReason.CLIENT_ID, LinkReason.TLS})
 _OPERATORS_LAST_S = 5.0
@@ -154,16 +157,22 @@ class Link:
             BaseExceptionGroup: Whatever `serve` raises, but for `SessionOver`.
         """
         clock = asyncio.get_running_loop()
-        failures, twins, told = 0, 0, ""
+        failures, twins, cut_short, told = 0, 0, 0, ""
         while True:
             outcome = await self._connect()
             lived_s = 0.0
-            if not isinstance(outcome, Ended):
+            if isinstance(outcome, Ended):
+                cut_short = 0
+            else:
                 if told:
                     _log.info("broker_back", host=self._settings.host, port=self._settings.port)
                 began_s, told = clock.time(), ""
                 outcome = await self._use(outcome, serve)
                 lived_s = clock.time() - began_s
+                is_short = outcome.code is LinkReason.LOST and lived_s < _SUSPICIOUS_S
+                cut_short = cut_short + 1 if is_short else 0
+                if cut_short >= _SUSPICIOUS:
+                    outcome = Ended("it ends each session without a word", CHECK_TWIN, code=LinkReason.TAKEN_OVER)
             self._reason = outcome.code
             if outcome.reason != told:
                 told = outcome.reason

@@ -304,6 +304,7 @@ class Outbox:
             StorageError: The disk takes nothing.
         """
         await self._storage.run(partial(add_gap, seqs=(seq, seq), count=1, reason="not_stored", time_s=self._clock()))
+        self._numbers = await self._storage.read(numbers_of)
         self.changed.set()
 
     def status(self) -> OutboxStatus:

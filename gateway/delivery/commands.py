@@ -1,0 +1,68 @@
+"""What messages from outside make the box do: switch a camera, and take people's judgement of an alert.
+
+Nothing is obeyed unless `mqtt.commands` allows it. Even then a hostile broker can only disable, and whatever is obeyed
+is told among the alerts. A retained command is never obeyed: it would come again with every connection.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from gateway.contract.requests import RequestError, read_feedback, read_switch
+from gateway.contract.topics import OFF, ON, Asked
+from gateway.delivery.packets import Incoming
+
+_log = structlog.get_logger()
+
+OnSwitch = Callable[[str, bool], bool]
+"""Switches a camera on or off, for good; False where there is no such camera."""
+
+OnFeedback = Callable[[str, bool], bool]
+"""Takes whether an alert was confirmed; False where nothing is known of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Obeyed:
+    """What was done."""
+
+    asked: Asked
+    value: str
+
+
+class Commands:
+    """Obeys, or counts what it does not obey."""
+
+    def __init__(self, *, allowed: bool, on_switch: OnSwitch, on_feedback: OnFeedback) -> None:
+        self._allowed = allowed
+        self._on_switch = on_switch
+        self._on_feedback = on_feedback
+        self.ignored = 0
+        self.obeyed = 0
+
+    def obey(self, asked: Asked, message: Incoming) -> Obeyed | None:
+        """Do what a message asks and return it; None where it is not obeyed."""
+        done = self._do(asked, message)
+        if isinstance(done, Obeyed):
+            self.obeyed += 1
+            _log.warning("command_obeyed", command=asked.what, name=asked.name, value=done.value)
+            return done
+        self.ignored += 1
+        _log.warning("command_ignored", command=asked.what, name=asked.name, reason=done)
+        return None
+
+    def _do(self, asked: Asked, message: Incoming) -> Obeyed | str:
+        if not self._allowed:
+            return "mqtt.commands does not allow it"
+        if message.retain:
+            return "it is retained"
+        try:
+            if asked.what == "enabled":
+                is_on = read_switch(message.payload)
+                known, value = self._on_switch(asked.name, is_on), ON if is_on else OFF
+            else:
+                judgement = read_feedback(message.payload).feedback
+                known, value = self._on_feedback(asked.name, judgement == "confirmed"), judgement
+        except RequestError as error:
+            return str(error)
+        return Obeyed(asked, value) if known else "there is nothing of this name"

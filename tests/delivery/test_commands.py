@@ -1,0 +1,76 @@
+"""Commands: obeyed only where allowed, and never anything but what they may do."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.contract.topics import Asked
+from gateway.delivery.commands import Commands, Obeyed
+from gateway.delivery.packets import Incoming
+
+SWITCH, JUDGE = Asked("enabled", "lobby"), Asked("feedback", "3f0c")
+
+
+class Box:
+    """Takes note of what it is told to do."""
+
+    def __init__(self, *, allowed: bool = True) -> None:
+        """A box with a camera `lobby`."""
+        self.done: list[tuple[str, bool]] = []
+        self.commands = Commands(allowed=allowed, on_switch=self._do, on_feedback=self._do)
+
+    def _do(self, name: str, yes: bool) -> bool:
+        self.done.append((name, yes))
+        return name in {"lobby", "3f0c"}
+
+
+def incoming(payload: bytes, *, retain: bool = False) -> Incoming:
+    """Return a message as it comes in."""
+    return Incoming("t", payload, retain=retain)
+
+
+@pytest.mark.parametrize(
+    ("asked", "payload", "done", "value"),
+    [
+        (SWITCH, b"OFF", ("lobby", False), "OFF"),
+        (SWITCH, b"ON", ("lobby", True), "ON"),
+        (JUDGE, b"confirmed", ("3f0c", True), "confirmed"),
+        (JUDGE, b'{"feedback": "false_positive", "note": "x"}', ("3f0c", False), "false_positive"),
+    ],
+)
+def test_command_when_allowed(asked: Asked, payload: bytes, done: tuple[str, bool], value: str) -> None:
+    """It is done and told."""
+    box = Box()
+
+    assert box.commands.obey(asked, incoming(payload)) == Obeyed(asked, value)
+    assert box.done == [done]
+    assert (box.commands.obeyed, box.commands.ignored) == (1, 0)
+
+
+@pytest.mark.parametrize("asked", [SWITCH, JUDGE])
+def test_command_when_not_allowed(asked: Asked) -> None:
+    """Nothing is done, not even looked at; it is counted."""
+    box = Box(allowed=False)
+
+    assert box.commands.obey(asked, incoming(b"OFF")) is None
+    assert box.done == []
+    assert box.commands.ignored == 1
+
+
+def test_command_when_it_is_retained_unknown_or_nonsense() -> None:
+    """A retained one would come again with every connection; a wrong one does nothing."""
+    box = Box()
+
+    assert box.commands.obey(SWITCH, incoming(b"OFF", retain=True)) is None
+    assert box.commands.obey(SWITCH, incoming(b"off")) is None
+    assert box.done == []
+    assert box.commands.obey(Asked("enabled", "yard"), incoming(b"OFF")) is None
+    assert box.commands.ignored == 3
+
+
+@given(st.sampled_from([SWITCH, JUDGE]), st.binary(max_size=100))
+def test_command_when_bytes_are_random(asked: Asked, payload: bytes) -> None:
+    """Whatever a broker sends is obeyed or counted, and raises nothing."""
+    box = Box()
+    done = box.commands.obey(asked, incoming(payload))
+    assert (done is None) == (box.commands.ignored == 1)
