@@ -1,7 +1,6 @@
 """Notices: every loss is told once, by number, in the line of the alerts."""
 
 import asyncio
-from collections.abc import Sequence
 from pathlib import Path
 
 from fakes.links import settled
@@ -12,7 +11,6 @@ from gateway.contract.topics import Asked, Topics
 from gateway.delivery.commands import Obeyed
 from gateway.delivery.notices import Notices
 from gateway.delivery.outbox import Outbox, OutboxEntry, Rank
-from gateway.storage.rows import OutboxRow
 
 TOPICS = Topics("spectragate")
 CLOCK = Clock()
@@ -25,7 +23,7 @@ def notices_of(outbox: Outbox) -> Notices:
 
 async def told(outbox: Outbox, count: int) -> list[messages.NoticeData]:
     """Return the notices in the outbox once there are so many."""
-    found: Sequence[OutboxRow] = []
+    found = []
     async with asyncio.timeout(20.0):
         while len(found) < count:
             await asyncio.sleep(0.01)
