@@ -47,7 +47,7 @@ CUDA_OPTIONS = {
     # Memory grows by what is asked for: with doubling it creeps up for days.
     "arena_extend_strategy": "kSameAsRequested",
     "cudnn_conv_algo_search": "HEURISTIC",
-    # Short mantissas move a score by more than the self-test allows.
+    # Short mantissas may move a score by more than the self-test allows.
     "use_tf32": "0",
 }
 
