@@ -1,28 +1,30 @@
-"""Disks that fail on time."""
+"""Disks that fail, fill up or are slow: seen from SQLite, at the moment of the COMMIT."""
 
+import random
 import sqlite3
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from gateway.storage.database import Connect, Connection, Cursor
 
+DiskFault = Literal["disk fails", "disk full", "disk slow"]
+_SHARE = 0.05
+_SLOW_S = 0.02  # what an eMMC may take
 
-class _FailingOnce:
-    """A database whose nth COMMIT fails as a disk's fsync does; everything after it works."""
 
-    def __init__(self, connection: Connection, commits_left: list[int]) -> None:
+class _Faulty:
+    """A database that asks before each COMMIT; what is raised there, the COMMIT has not happened."""
+
+    def __init__(self, connection: Connection, before_commit: Callable[[], None]) -> None:
         self._connection = connection
-        self._left = commits_left
+        self._before_commit = before_commit
 
     def execute(self, sql: str, parameters: Sequence[Any] = (), /) -> Cursor:
         """Run a statement, or fail."""
         if sql == "COMMIT":
-            self._left[0] -= 1
-            if self._left[0] == 0:
-                error = sqlite3.OperationalError("disk I/O error, on purpose")
-                error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
-                raise error
+            self._before_commit()
         return self._connection.execute(sql, parameters)
 
     def close(self) -> None:
@@ -32,9 +34,34 @@ class _FailingOnce:
 
 def failing_once(connect: Connect, *, at: int) -> Connect:
     """Return a way to open a database of which one COMMIT fails, counted over all of its connections."""
-    left = [at]
+    left = at
 
-    def opened(path: Path) -> Connection:
-        return _FailingOnce(connect(path), left)
+    def count_down() -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise _error(sqlite3.SQLITE_IOERR_FSYNC)
 
-    return opened
+    return lambda path: _opened(connect, path, count_down)
+
+
+def failing(connect: Connect, fault: DiskFault, rng: random.Random) -> Connect:
+    """Return a way to open a database whose COMMITs fail now and then, or take their time."""
+
+    def before_commit() -> None:
+        if fault == "disk slow":
+            time.sleep(_SLOW_S)
+        elif rng.random() < _SHARE:
+            raise _error(sqlite3.SQLITE_FULL if fault == "disk full" else sqlite3.SQLITE_IOERR_FSYNC)
+
+    return lambda path: _opened(connect, path, before_commit)
+
+
+def _opened(connect: Connect, path: Path, before_commit: Callable[[], None]) -> Connection:
+    return _Faulty(connect(path), before_commit)
+
+
+def _error(code: int) -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError("on purpose")
+    error.sqlite_errorcode = code
+    return error

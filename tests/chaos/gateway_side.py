@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chaos.delivering import delivering
-from chaos.faults import failing_once
+from chaos.faults import DiskFault, failing, failing_once
 from fakes.boxes import TOPICS, alert
 
 from gateway.contract.messages import CLOUDEVENTS_TYPE, to_bytes
@@ -46,6 +46,7 @@ class Life:
     port: int
     seed: int
     fail_point: str | None = None
+    disk: DiskFault | None = None
 
 
 def live(life: Life, *, reports: int, progress: int) -> None:
@@ -75,10 +76,10 @@ class _Gateway:
             protocol="5",
             keepalive_s=2,
         )
-        faulty = (self._life.fail_point or "").startswith("storage.after_checkpoint")
-        opened = Storage.open(
-            self._life.folder, settings=OUTBOX, connect=failing_once(connect, at=3) if faulty else connect
-        )
+        opening = connect if self._life.disk is None else failing(connect, self._life.disk, self._rng)
+        if (self._life.fail_point or "").startswith("storage.after_checkpoint"):
+            opening = failing_once(connect, at=3)
+        opened = Storage.open(self._life.folder, settings=OUTBOX, connect=opening)
         async with opened as storage:
             outbox = await self._open(storage)
             async with delivering(outbox, broker):

@@ -4,6 +4,7 @@ Run as a program: `killer ORDER` with the order as JSON; it forks and kills unti
 lets a last gateway live as long as it is told on stdin, and ends. Every death is a JSON line on stdout.
 """
 
+import ctypes
 import itertools
 import json
 import os
@@ -16,12 +17,14 @@ import traceback
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from chaos.faults import DiskFault
 from chaos.gateway_side import ACCEPTED, DELIVERED, Life, live
 
 from gateway.storage.failpoints import FAIL_POINTS
 
 START_S = 30.0
 SHORTEST_S, LONGEST_S = 0.0005, 0.120
+_PR_SET_PDEATHSIG = 1
 _EARLY_SHARE = 0.3  # of the random kills fall while the first alerts are accepted, the others behind the first delivery
 _WARM_UP = 60  # kills before the outbox is so full that something has to go for each new alert
 _PATIENCE_S = 5.0  # for a fail-point that needs something to happen first
@@ -37,6 +40,7 @@ class Order:
     kills: int
     reports: int
     fail_point_share: float = 0.25
+    disk: DiskFault | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +82,14 @@ class Killer:
     def _fork(self, fail_point: str | None) -> tuple[int, int]:
         """Return the child and the pipe on which it shows progress."""
         self._born += 1
-        life = Life(Path(self._order.folder), self._order.port, self._rng.getrandbits(32), fail_point)
+        life = Life(Path(self._order.folder), self._order.port, self._rng.getrandbits(32), fail_point, self._order.disk)
         readable, writable = os.pipe()
         os.set_blocking(writable, False)
         child = os.fork()
         if child == 0:
             code = 1
             try:
+                die_with_parent()
                 os.close(readable)
                 self._log_to_file()
                 live(life, reports=self._order.reports, progress=writable)
@@ -154,5 +159,11 @@ def _wait_for(wanted: bytes, progress: int, within_s: float) -> None:
     raise RuntimeError("a gateway made no progress")
 
 
+def die_with_parent() -> None:
+    """Let the kernel kill this process when its parent dies: a test that is killed leaves nothing behind."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 if __name__ == "__main__":
+    die_with_parent()
     Killer(Order(**json.loads(sys.argv[1]))).run()

@@ -2,9 +2,13 @@
 
 import fcntl
 import json
+import os
+import time
 from pathlib import Path
 
 RELIABILITY = Path(__file__).resolve().parents[2] / "runs" / "reliability.json"
+SEED = int(os.environ.get("SPECTRAGATE_CHAOS_SEED", str(time.time_ns() % 2**31)))
+"""Of this session's random choices; every report line names it."""
 
 
 def record(name: str, figures: dict[str, object], *, path: Path = RELIABILITY) -> None:

@@ -10,9 +10,10 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from chaos.faults import DiskFault
 from chaos.killer import Order
 from chaos.oracle import Oracle, Verdict
-from chaos.proxy import Proxy
+from chaos.proxy import Proxy, Script
 from fakes.brokers import Mosquitto
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,6 +31,7 @@ class Storm:
     after_s: list[float] = field(default_factory=list)
     ready_s: list[float] = field(default_factory=list)
     broker_kills: int = 0
+    broker_stops: int = 0
 
     def windows(self) -> list[int]:
         """Return how many random kills fell into each of six windows of 20 ms after the first accepted alert."""
@@ -44,35 +46,66 @@ class Storm:
         return {
             "deaths": dict(self.deaths),
             "broker_kills": self.broker_kills,
+            "broker_stops": self.broker_stops,
             "kills_by_20_ms": self.windows(),
             "first_alert_accepted_after_ms_p50": ready_ms[len(ready_ms) // 2] if ready_ms else None,
         }
 
 
-async def storm(
-    broker: Mosquitto, folder: Path, *, kills: int, broker_kills: int, seed: int, proxy: Proxy | None = None
-) -> tuple[Storm, Verdict]:
-    """Kill gateways and the broker while alerts flow; then let all come to rest, and judge.
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """What is done: kills of the gateway, after every so many of them one of the broker, and what else goes wrong.
 
-    With a proxy the gateways reach the broker through it; it turns honest when the alerts end.
+    With a script the gateways reach the broker through a proxy, which turns honest when the alerts end.
     """
+
+    kills: int
+    broker_kills: int = 0
+    broker_stops: int = 0
+    script: Script | None = None
+    disk: DiskFault | None = None
+
+    def broker_fault_at(self, death: int) -> signal.Signals | None:
+        """Return what hits the broker behind this death of a gateway."""
+        for how, count in ((signal.SIGKILL, self.broker_kills), (signal.SIGSTOP, self.broker_stops)):
+            if count and death % (self.kills // count) == 0:
+                return how
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What was done and what it led to."""
+
+    done: Storm
+    verdict: Verdict
+    proxy: Counter[str]
+
+    def as_json(self) -> dict[str, object]:
+        """Return it for `reliability.json`."""
+        return {**self.verdict.as_json(), **self.done.as_json(), "proxy": dict(self.proxy)}
+
+
+async def storm(broker: Mosquitto, folder: Path, faults: Faults, *, seed: int) -> Outcome:
+    """Let all of it happen while alerts flow; then let all come to rest, and judge."""
     readable, writable = os.pipe()
     done = Storm()
+    proxy = Proxy(broker.port, faults.script or Script(), seed)
     try:
-        async with Oracle(broker.port).listening(readable) as oracle:
-            order = Order(str(folder), proxy.port if proxy else broker.port, seed, kills, writable)
-            killer = await _start(order)
+        async with proxy.running(), Oracle(broker.port).listening(readable) as oracle:
+            port = broker.port if faults.script is None else proxy.port
+            killer = await _start(Order(str(folder), port, seed, faults.kills, writable, disk=faults.disk))
             try:
-                await _follow(killer, broker, done, every=kills // broker_kills if broker_kills else 0, seed=seed)
+                await _follow(killer, broker, done, faults, rng=random.Random(seed))
                 await oracle.fresh(FRESH, within_s=SETTLE_S)
-                if proxy:
+                if faults.script is not None:
                     await asyncio.sleep(PROXY_S)
                     proxy.honest = True
                 await _say(killer, b"enough\n")
                 await oracle.settled(within_s=SETTLE_S)
             finally:
                 await _end(killer)
-            return done, oracle.judge()
+            return Outcome(done, oracle.judge(), proxy.done)
     finally:
         os.close(readable)
         os.close(writable)
@@ -90,9 +123,10 @@ async def _start(order: Order) -> asyncio.subprocess.Process:
     )
 
 
-async def _follow(killer: asyncio.subprocess.Process, broker: Mosquitto, done: Storm, *, every: int, seed: int) -> None:
-    """Read the deaths, and kill the broker after every so many of them."""
-    rng = random.Random(seed)
+async def _follow(
+    killer: asyncio.subprocess.Process, broker: Mosquitto, done: Storm, faults: Faults, *, rng: random.Random
+) -> None:
+    """Read the deaths, and hit the broker after every so many of them."""
     assert killer.stdout is not None
     while True:
         async with asyncio.timeout(_DEATH_S):
@@ -105,11 +139,17 @@ async def _follow(killer: asyncio.subprocess.Process, broker: Mosquitto, done: S
         if death["how"] == "random":
             done.after_s.append(death["after_s"])
             done.ready_s.append(death["ready_s"])
-        if every and death["number"] % every == 0:
-            broker.end(signal.SIGKILL)
-            await asyncio.sleep(rng.uniform(0.0, 0.3))
-            await asyncio.to_thread(broker.start)
-            done.broker_kills += 1
+        match faults.broker_fault_at(death["number"]):
+            case signal.SIGKILL:
+                broker.end(signal.SIGKILL)
+                await asyncio.sleep(rng.uniform(0.0, 0.3))
+                await asyncio.to_thread(broker.start)
+                done.broker_kills += 1
+            case signal.SIGSTOP:
+                os.kill(broker.pid, signal.SIGSTOP)
+                await asyncio.sleep(rng.uniform(0.0, 2.0))
+                os.kill(broker.pid, signal.SIGCONT)
+                done.broker_stops += 1
 
 
 async def _say(killer: asyncio.subprocess.Process, words: bytes) -> None:

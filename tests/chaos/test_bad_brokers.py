@@ -1,17 +1,14 @@
 """A broker that garbles, falls silent or loses what it confirmed costs no accepted alert."""
 
-import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from chaos.proxy import Proxy, Script
-from chaos.report import record
-from chaos.runs import storm
+from chaos.proxy import Script
+from chaos.report import SEED, record
+from chaos.runs import Faults, storm
 from fakes.brokers import MISSING, Mosquitto, mosquitto_program
 
-SEED = int(os.environ.get("SPECTRAGATE_CHAOS_SEED", str(time.time_ns() % 2**31)))
 FOUND_S, FILLED_S, TENFOLD = 2.0, 5.0, 10.0
 
 SCRIPTS = {
@@ -36,16 +33,16 @@ async def test_nothing_accepted_is_lost_to_a_bad_broker(
     folder.mkdir()
     script = SCRIPTS[name]
     with Mosquitto(folder, "allow_anonymous true") as broker:
-        async with Proxy(broker.port, script, SEED).running() as proxy:
-            _, verdict = await storm(broker, tmp_path / "state", kills=4, broker_kills=0, seed=SEED, proxy=proxy)
-    record_property("report", f"{verdict.in_words(f'{name} broker, seed {SEED}')}; {dict(proxy.done)}")
-    record(f"{name} broker", {**verdict.as_json(), "done": dict(proxy.done), "seed": SEED})
+        outcome = await storm(broker, tmp_path / "state", Faults(kills=4, script=script), seed=SEED)
+    verdict, done = outcome.verdict, outcome.proxy
+    record_property("report", f"{verdict.in_words(f'{name} broker, seed {SEED}')}; {dict(done)}")
+    record(f"{name} broker", {**outcome.as_json(), "seed": SEED})
     assert verdict.missing == ()
     assert verdict.twice == ()
-    assert len(verdict.altered) <= proxy.done["garbled"]  # garbled so that nobody can tell: a message still
+    assert len(verdict.altered) <= done["garbled"]  # garbled so that nobody can tell: a message still
     assert verdict.accepted > 300
     for what, share in {"lost": script.lose, "garbled": script.garble, "silent": script.fall_silent}.items():
-        assert (proxy.done[what] > 0) == (share > 0.0)
+        assert (done[what] > 0) == (share > 0.0)
     if script.lose:
         assert verdict.late > 0
     assert verdict.slowest_found_s < FOUND_S * TENFOLD
