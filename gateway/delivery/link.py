@@ -247,6 +247,9 @@ class Link:
             await serve(session)
         except SessionOver:
             return  # the link knows why
+        except BaseExceptionGroup as failures:  # of a group of tasks that shared the session
+            if failures.split(SessionOver)[1] is not None:
+                raise
 
     async def _take_leave(self, session: Session, connection: Connection) -> None:
         """Say `stopped`; a broker that does not answer in time publishes the will instead."""

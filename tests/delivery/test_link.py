@@ -181,3 +181,33 @@ async def test_publish_when_many_do_at_once() -> None:
         await settled(lambda: broker.published[-1].payload == b"{}")
         assert set(answers) == {None}
         assert sorted(int(p.payload) for p in broker.published if p.topic == "t") == list(range(50))
+
+
+async def test_link_when_a_group_of_tasks_shares_a_session_that_ends() -> None:
+    """What each of them hears of the end is the link's business: it connects again."""
+
+    async def share(session: Session) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(4):
+                tasks.create_task(session.publish(f"spectragate/{number}", b""), name=f"publish {number}")
+
+    def hang_up(published: Published) -> bytes | None:
+        return puback(published.packet_id) if published.topic == AVAILABLE else b""
+
+    async with ScriptedBroker(on_publish=hang_up).running() as broker, running(Link(settings(broker.port)), share):
+        await settled(lambda: len(broker.levels) >= 3)
+
+
+async def test_link_when_what_uses_the_session_fails_in_a_group() -> None:
+    """Any other error comes out."""
+
+    async def fail(session: Session) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(idle(session), name="idle")
+            raise ZeroDivisionError
+
+    async with ScriptedBroker().running() as broker:
+        with pytest.raises(BaseExceptionGroup) as failed:
+            async with running(Link(settings(broker.port)), fail):
+                await asyncio.sleep(20.0)
+    assert failed.group_contains(ZeroDivisionError)
