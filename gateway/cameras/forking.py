@@ -18,7 +18,7 @@ from typing import Any
 
 from gateway.cameras import worker
 from gateway.cameras.faces import centerface_path
-from gateway.cameras.sandbox import probe_sandbox, tie_to_parent
+from gateway.cameras.sandbox import offer_to_be_killed_first, probe_sandbox, tie_to_parent
 from gateway.errors import ConfigError
 
 MAX_MESSAGE_BYTES = 4096
@@ -29,6 +29,7 @@ _CHANNEL, _STDERR = 3, 2
 def main(arguments: list[str]) -> int:
     """Serve; in a worker, do its work instead."""
     control, parent_pid = socket.socket(fileno=int(arguments[0])), int(arguments[1])
+    offer_to_be_killed_first()  # its workers inherit it, and may not be allowed to ask for it themselves
     tie_to_parent(parent_pid)
     _warm_up()
     own_pid = os.getpid()

@@ -23,7 +23,7 @@ from gateway.cameras.damage import DamageFilter
 from gateway.cameras.jobs import MAX_PIXELS
 from gateway.cameras.names import PICTURE_SUFFIXES, natural_key
 from gateway.cameras.pictures import PICTURES_PER_S, PictureError, read_picture
-from gateway.errors import SourceError
+from gateway.errors import SourceError, SourceReason
 
 # A "recording" that is a play list would make the worker open what it names: only containers that hold their own data.
 _CONTAINERS = (
@@ -214,7 +214,7 @@ class VideoFile:
         for frame, is_damaged in settled:
             self._accounted += 1
             if frame.width * frame.height > self._max_pixels:
-                raise self._error(f"{frame.width}×{frame.height} px is more than the limit of {self._max_pixels} px")
+                raise self._too_large(frame.width, frame.height)
             turns = round(frame.rotation / 90) % 4
             if self._size == (0, 0):
                 self._size = (frame.height, frame.width) if turns % 2 else (frame.width, frame.height)
@@ -258,11 +258,15 @@ class VideoFile:
                 f"its codec {'unknown' if context is None else context.name} is not read here; convert it to H.264"
             )
         if context.width * context.height > self._max_pixels:
-            raise self._error(f"{context.width}×{context.height} px is more than the limit of {self._max_pixels} px")
+            raise self._too_large(context.width, context.height)
         stream.thread_type = "NONE"
         context.thread_count = 1
         context.options = {"max_pixels": str(self._max_pixels)}
         return stream
+
+    def _too_large(self, width: int, height: int) -> SourceError:
+        text = f"{self._path}: {width}×{height} px is more than the limit of {self._max_pixels} px"
+        return SourceError(text, SourceReason.TOO_LARGE)
 
     def _error(self, reason: str) -> SourceError:
         return SourceError(f"{self._path}: {reason}")

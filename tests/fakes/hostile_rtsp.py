@@ -7,6 +7,7 @@ is counted once the client's socket holds no byte of it any more: what a client 
 import asyncio
 import base64
 import random
+import re
 import struct
 from collections import Counter
 from collections.abc import Iterator
@@ -78,6 +79,21 @@ class Mutator:
                 return self.changed(text.encode("ascii"))
         return "\r\n".join(lines).encode("utf-8", errors="replace")
 
+    def changed_header(self, header: bytes) -> bytes:
+        """Return another JSON text: mostly one value is exchanged for a strange one, so that it still is JSON."""
+        if self._rng.random() < 0.3:
+            return self.changed(header)
+        values = list(re.finditer(rb'(?<=[:\[,])(?:-?[0-9.]+|"[^"]*"|null)', header))
+        if not values:
+            return header + b" "
+        value = self._rng.choice(values)
+        return header[: value.start()] + self._rng.choice(_STRANGE_VALUES) + header[value.end() :]
+
+
+_STRANGE_VALUES = (
+    b"-1", b"0", b"1e999", b"1e308", b"0.5", b"NaN", b"null", b"true", b"[]", b"{}", b'""', b'"\\u0000"', b"9" * 400,
+    b"[" * 3000 + b"]" * 3000, b'"' + b"A" * 3000 + b'"', b"2147483648", b"1.0000000001", b'"h264"', b'"\\ud800"',
+)  # fmt: skip
 
 _STRANGE = (
     "IN IP4 0.0.0.0/127",
