@@ -14,7 +14,6 @@ one too many, its `id` does, among the last `WINDOW` of them. `positions` is wha
 """
 
 import hashlib
-import json
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from datetime import datetime
 from typing import Final
 
 from gateway.contract.messages import Event, ReplayEnd
+from gateway.contract.requests import ReplayRequest
 from gateway.contract.topics import Topics
 from gateway.watch.box import ANSWER_S, MAX_ATTEMPTS, MAX_SEQ, PATIENCE_S, Box, Fate, Position, backoff_s
 from gateway.watch.reading import Numbered, Presence, Unreadable, read
@@ -226,5 +226,5 @@ class Watch:
 
 def to_request(step: Ask) -> bytes:
     """Return the payload of a request, as `<prefix>/alerts/replay` takes it."""
-    fields = {"from_seq": step.first, "to_seq": step.last, "requester": step.requester}
-    return json.dumps(fields, separators=(",", ":")).encode()
+    request = ReplayRequest(from_seq=step.first, to_seq=step.last, requester=step.requester, source=step.source)
+    return request.model_dump_json().encode()

@@ -15,26 +15,27 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from chaos.delivering import delivering
 from chaos.faults import DiskFault, failing, failing_once
 from fakes.boxes import TOPICS, alert
 
-from gateway.contract.messages import CLOUDEVENTS_TYPE, to_bytes
-from gateway.delivery.outbox import Outbox, OutboxEntry, Rank
-from gateway.settings import BrokerSettings, OutboxSettings
+from gateway.contract.messages import Alert, to_bytes
+from gateway.delivery.outbox import Outbox, OutboxEntry
+from gateway.delivery.service import Delivery
+from gateway.settings import BrokerSettings, FloodSettings, OutboxSettings
 from gateway.storage import failpoints
 from gateway.storage.database import connect
 from gateway.storage.rows import OutboxRow
 from gateway.storage.state import Storage
+from gateway.storage.tables import RetainedTable
 
 CLIENT = "chaos"
 ACCEPTED, DELIVERED = b"a", b"d"  # what a gateway shows of its progress
 CAMERAS = ("lobby", "gate", "yard", "dock")
 RATE_PER_S = 200.0
 OUTBOX = OutboxSettings(reserve_bytes=2**20)
-_AT_ONCE = 32
 _TELEMETRY_EVERY = 5
 
 
@@ -62,6 +63,7 @@ class _Gateway:
         self._reports = reports
         self._progress = progress
         self._rng = random.Random(life.seed)
+        self._tracks = {camera: deque[tuple[str, str]]() for camera in CAMERAS}
         self._enough = asyncio.Event()
         self._over = asyncio.Event()
 
@@ -75,6 +77,7 @@ class _Gateway:
             topic_prefix=TOPICS.prefix,
             protocol="5",
             keepalive_s=2,
+            flood=FloodSettings(burst=100_000, per_minute=100_000),
         )
         opening = connect if self._life.disk is None else failing(connect, self._life.disk, self._rng)
         if (self._life.fail_point or "").startswith("storage.after_checkpoint"):
@@ -82,9 +85,14 @@ class _Gateway:
         opened = Storage.open(self._life.folder, settings=OUTBOX, connect=opening)
         async with opened as storage:
             outbox = await self._open(storage)
-            async with delivering(outbox, broker):
-                await self._feed(outbox)
+            delivery = Delivery(broker, outbox, RetainedTable(storage))
+            await delivery.load()
+            delivery.know(CAMERAS)
+            async with asyncio.TaskGroup() as tasks:
+                running = tasks.create_task(delivery.run(), name="delivery")
+                await self._feed(outbox, delivery)
                 await self._over.wait()
+                running.cancel()
 
     async def _open(self, storage: Storage) -> "_Outbox":
         outbox = await _Outbox.open(storage, client_id=CLIENT, settings=OUTBOX)
@@ -98,63 +106,50 @@ class _Gateway:
     def _on_sigterm(self) -> None:
         (self._over if self._enough.is_set() else self._enough).set()
 
-    async def _feed(self, outbox: Outbox) -> None:
-        """Accept alerts at `RATE_PER_S`, several at once, as cameras do."""
-        room = asyncio.Semaphore(_AT_ONCE)
+    async def _feed(self, outbox: Outbox, delivery: Delivery) -> None:
+        """Submit alerts at `RATE_PER_S`, as cameras do, with telemetry between them."""
         began_s = asyncio.get_running_loop().time()
-        tracks = {camera: deque[tuple[str, str]]() for camera in CAMERAS}
-        async with asyncio.TaskGroup() as tasks:
-            for number in itertools.count():
-                due_s = began_s + number / RATE_PER_S
-                with suppress(TimeoutError):
-                    async with asyncio.timeout_at(due_s):
-                        await self._enough.wait()
-                if self._enough.is_set():
-                    return
-                await room.acquire()
-                entry = self._telemetry() if number % _TELEMETRY_EVERY == 0 else self._alert(outbox, tracks)
-                task = tasks.create_task(self._accept(outbox, entry), name=f"accept {entry.seq}")
-                task.add_done_callback(lambda _: room.release())
+        for number in itertools.count():
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(began_s + number / RATE_PER_S):
+                    await self._enough.wait()
+            if self._enough.is_set():
+                return
+            if number % _TELEMETRY_EVERY == 0:
+                payload = b"{}" + b" " * self._rng.randrange(500)
+                outbox.submit(OutboxEntry("telemetry", TOPICS.verdicts, payload))
+                continue
+            message = self._alert(delivery.next_seq())
+            accepted = delivery.submit(message)
+            accepted.add_done_callback(partial(self._on_accepted, message))
 
-    def _telemetry(self) -> OutboxEntry:
-        return OutboxEntry("telemetry", TOPICS.verdicts, b"{}" + b" " * self._rng.randrange(500))
-
-    def _alert(self, outbox: Outbox, tracks: dict[str, deque[tuple[str, str]]]) -> OutboxEntry:
+    def _alert(self, seq: int) -> Alert:
         """Return the next alert of some camera: tracks begin, change and end."""
         camera = self._rng.choice(CAMERAS)
-        if not tracks[camera]:
+        track = self._tracks[camera]
+        if not track:
             name = f"{self._rng.getrandbits(64):016x}"
-            tracks[camera].extend((name, kind) for kind in ("new", "update", "end"))
-        name, kind = tracks[camera].popleft()
+            track.extend((name, says) for says in ("new", "update", "end"))
+        name, says = track.popleft()
         now_s = round(time.time(), 6)
-        seq = outbox.next_seq()
-        message = alert(
+        return alert(
             seq,
             client=CLIENT,
             camera=camera,
             time_s=now_s,
             alert_id=name,
-            type=kind,
-            end_time=now_s if kind == "end" else None,
+            type=says,
+            end_time=now_s if says == "end" else None,
             score=self._rng.random(),
         )
-        return OutboxEntry(
-            "alert",
-            TOPICS.alerts,
-            to_bytes(message),
-            seq=seq,
-            rank=Rank.ALERT,
-            content_type=CLOUDEVENTS_TYPE,
-            camera=camera,
-            alert_id=name,
-            time_s=now_s,
-        )
 
-    async def _accept(self, outbox: Outbox, entry: OutboxEntry) -> None:
-        await outbox.accept(entry)
-        if entry.seq is not None:
-            digest = hashlib.sha256(entry.payload).hexdigest()[:16]
-            os.write(self._reports, f"{entry.seq} {digest} {entry.camera} {entry.alert_id}\n".encode())
+    def _on_accepted(self, message: Alert, accepted: asyncio.Future[None]) -> None:
+        """Report what is on the disk; what the outbox could not take when it closed was never accepted."""
+        if accepted.cancelled() or accepted.exception() is not None:
+            return
+        digest = hashlib.sha256(to_bytes(message)).hexdigest()[:16]
+        data = message.data
+        os.write(self._reports, f"{data.seq} {digest} {data.camera} {data.alert_id}\n".encode())
         _show(self._progress, ACCEPTED)
 
 

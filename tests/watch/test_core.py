@@ -356,7 +356,7 @@ MUTATIONS: list[Callable[[bytes, random.Random], bytes]] = [
 
 
 @given(st.integers(0, 2**32))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_nothing_that_comes_in_raises(seed: int) -> None:
     """Any bytes on any topic are a value: delivered, or counted."""
     rng = random.Random(seed)
@@ -376,7 +376,7 @@ def test_nothing_that_comes_in_raises(seed: int) -> None:
     size=st.integers(1, 300),
     answers_lost=st.sampled_from([0.0, 0.1, 0.5]),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_lossy_reordering_duplicating_way_ends_with_each_alert_once(
     seed: int, loss: float, size: int, answers_lost: float
 ) -> None:
@@ -394,6 +394,8 @@ def test_lossy_reordering_duplicating_way_ends_with_each_alert_once(
         _carry(play, box, play.tick(0.005), rng, answers_lost)
     play.connect()
     for _ in range(600):
+        if play.watch.next_s is None:
+            break
         _carry(play, box, play.tick(0.5), rng, answers_lost)
     times = Counter(play.numbers())
     assert max(times.values()) == 1
