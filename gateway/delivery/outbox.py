@@ -28,6 +28,7 @@ MAX_UNSTORED = 1000
 """Messages that may wait in memory for a disk that takes nothing; of these, telemetry may be half."""
 
 _PRUNE_EVERY_S = 60.0
+_TELL_EVERY_S = 60.0
 
 _log = structlog.get_logger()
 
@@ -109,6 +110,7 @@ class Outbox:
         self._next_row = numbers.last_row + 1
         self._counters = _Counters()
         self._pruned_at_s = -_PRUNE_EVERY_S
+        self._tell_again_s = 0.0
 
     @classmethod
     async def open(
@@ -224,8 +226,16 @@ class Outbox:
         self._counters.telemetry_dropped += written.telemetry_evicted
         self._counters.alerts_evicted += written.alerts_evicted
         if written.telemetry_evicted or written.alerts_evicted:
-            _log.warning("outbox_evicted", telemetry=written.telemetry_evicted, alerts=written.alerts_evicted)
+            self._tell_eviction()
         self.changed.set()
+
+    def _tell_eviction(self) -> None:
+        """Log what was evicted since the start: at the first and then once in a while, not at every message."""
+        now_s = asyncio.get_running_loop().time()
+        if now_s >= self._tell_again_s:
+            self._tell_again_s = now_s + _TELL_EVERY_S
+            counters = self._counters
+            _log.warning("outbox_evicted", telemetry=counters.telemetry_dropped, alerts=counters.alerts_evicted)
 
     async def pending(self, limit: int, after_row: int = 0) -> list[OutboxRow]:
         """Return messages that wait to be sent, in the order of their acceptance, from behind `after_row`.
