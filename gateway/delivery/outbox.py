@@ -29,6 +29,7 @@ MAX_UNSTORED = 1000
 
 _PRUNE_EVERY_S = 60.0
 _TELL_EVERY_S = 60.0
+_ROOM_BYTES = 2**20
 
 _log = structlog.get_logger()
 
@@ -128,7 +129,7 @@ class Outbox:
         """
         settings = settings or OutboxSettings()
         limits = Limits(settings.max_bytes, settings.retention_hours * 3600.0)
-        storage.when_full(partial(prune, all_delivered=True))
+        storage.when_full(partial(prune, free_bytes=max(settings.reserve_bytes, _ROOM_BYTES)))
         numbers = await storage.read(numbers_of)
         return cls(storage, numbers, client_id=client_id, limits=limits, clock=clock)
 

@@ -4,7 +4,8 @@ Order of eviction: telemetry before alerts; of alerts, delivered before undelive
 severity, the oldest of them first. A notice that waits is never evicted: it tells what was. For the storage thread.
 """
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.storage.database import Connection, numbers_checksum
@@ -107,28 +108,30 @@ def settle(
     return Written(numbers_of(connection))
 
 
-def prune(connection: Connection, *, before_s: float = 0.0, all_delivered: bool = False) -> bool:
-    """Remove delivered messages accepted before a time, or all of them; return whether there were any."""
-    found = False
-    for row, _seq, time_s in list(_delivered(connection)):
-        if not all_delivered and time_s >= before_s:
-            break  # in the order of acceptance
-        _remove(connection, row)
-        found = True
-    if found:
+def prune(connection: Connection, *, before_s: float = math.inf, free_bytes: float = math.inf) -> bool:
+    """Remove delivered messages, oldest first: those accepted before a time, until so much is free; tell if any."""
+    freed = 0
+    while freed < free_bytes and (rows := _delivered(connection, _CHUNK)):
+        for row, _seq, time_s in rows:
+            if time_s >= before_s or freed >= free_bytes:
+                free_bytes = 0  # in the order of acceptance: the rest is younger
+                break
+            freed += _remove(connection, row)
+    if freed:
         _raise_floor(connection)
-    return found
+    return freed > 0
 
 
 def _is_telemetry(connection: Connection, row: int) -> bool:
     return connection.execute("SELECT 1 FROM outbox WHERE row = ? AND seq IS NULL", (row,)).fetchone() is not None
 
 
-def _delivered(connection: Connection) -> Iterator[tuple[int, int | None, float]]:
-    yield from connection.execute(
+def _delivered(connection: Connection, limit: int) -> list[tuple[int, int | None, float]]:
+    return connection.execute(
         "SELECT row, seq, time_s FROM outbox WHERE NOT EXISTS (SELECT 1 FROM waiting WHERE waiting.row = outbox.row) "
-        "ORDER BY row"
-    )
+        "ORDER BY row LIMIT ?",
+        (limit,),
+    ).fetchall()
 
 
 def _evict(connection: Connection, excess_bytes: int, *, time_s: float, keep: int) -> tuple[int, int]:
@@ -157,9 +160,9 @@ def _victims(connection: Connection, keep: int) -> list[tuple[int, int | None, b
     ).fetchall()
     if telemetry:
         return telemetry
-    delivered = [(row, seq, False) for (row, seq, _), _ in zip(_delivered(connection), range(_CHUNK), strict=False)]
+    delivered = _delivered(connection, _CHUNK)
     if delivered:
-        return delivered
+        return [(row, seq, False) for row, seq, _time_s in delivered]
     return connection.execute(
         "SELECT row, seq, 1 FROM waiting JOIN outbox USING (row) WHERE waiting.rank < ? AND row < ? "
         "ORDER BY waiting.rank, row LIMIT ?",

@@ -20,7 +20,8 @@ APPLICATION_ID = 0x53504754  # "SPGT"
 VERSION = 1
 BUSY_TIMEOUT_S = 5.0
 _CACHE_KIB = 2048
-_WAL_LIMIT_BYTES = 4 * 2**20
+PAGE_BYTES = 4096
+WAL_LIMIT_BYTES = 4 * 2**20
 _NEARLY_NOTHING_BYTES = 2**20
 
 SCHEMA = """
@@ -88,26 +89,34 @@ class Degraded(StrEnum):
 
 def connect(path: Path) -> Connection:
     """Open the file for the one thread that calls."""
-    return sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, cached_statements=64)
+    return _lenient(sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, cached_statements=64))
 
 
 def connect_to_read(path: Path) -> Connection:
     """Open the file beside whoever writes it, unable to change it."""
     address = f"{path.absolute().as_uri()}?mode=ro"
-    return sqlite3.connect(address, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+    return _lenient(sqlite3.connect(address, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None))
 
 
-def prepare(connection: Connection, path: Path) -> None:
+def _lenient(connection: sqlite3.Connection) -> sqlite3.Connection:
+    """Read altered text as altered text: its row's checksum tells, and one such row must not hide the others."""
+    connection.text_factory = lambda data: data.decode("utf-8", "replace")
+    return connection
+
+
+def prepare(connection: Connection, path: Path, *, wal_limit_bytes: int = WAL_LIMIT_BYTES) -> None:
     """Set what holds per connection, and make the tables of a new file.
 
     Raises:
         StorageError: The file belongs to another program or to a newer version of this one.
         sqlite3.Error: It cannot be read or written.
     """
+    connection.execute("PRAGMA auto_vacuum=INCREMENTAL").fetchall()  # so that a full disk can get pages back
     connection.execute("PRAGMA journal_mode=WAL").fetchall()
     connection.execute("PRAGMA synchronous=FULL").fetchall()
     connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}").fetchall()
-    connection.execute(f"PRAGMA journal_size_limit={_WAL_LIMIT_BYTES}").fetchall()
+    connection.execute(f"PRAGMA journal_size_limit={wal_limit_bytes}").fetchall()
+    connection.execute(f"PRAGMA wal_autocheckpoint={wal_limit_bytes // PAGE_BYTES}").fetchall()
     check_identity(connection, path)
     if _pragma(connection, "user_version") == 0:
         connection.execute("BEGIN IMMEDIATE")
@@ -148,8 +157,16 @@ def _pragma(connection: Connection, name: str) -> int:
     return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
 
 
-def fault_of(error: sqlite3.Error, folder: Path) -> Degraded | None:
+DatabaseErrors = (sqlite3.Error, OSError, UnicodeDecodeError)
+"""What a database call raises: the last where SQLite's own words quote a damaged page."""
+
+
+def fault_of(error: Exception, folder: Path) -> Degraded | None:
     """Return what is wrong with the disk, or None where the statement itself is wrong."""
+    if isinstance(error, UnicodeDecodeError):
+        return Degraded.CORRUPT
+    if isinstance(error, OSError):
+        return _fault_of_os(error)
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     match code:
         case sqlite3.SQLITE_FULL:
@@ -166,7 +183,7 @@ def fault_of(error: sqlite3.Error, folder: Path) -> Degraded | None:
     return None
 
 
-def fault_of_os(error: OSError) -> Degraded:
+def _fault_of_os(error: OSError) -> Degraded:
     """Return what an error of the file system means."""
     if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
         return Degraded.DISK_FULL

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-PAGE_BYTES = 4096
+from gateway.storage.database import PAGE_BYTES
+from gateway.storage.wal import FRAME_HEADER_BYTES, HEADER_BYTES
+
 _LEAF = 13
-_WAL_HEADER_BYTES, _FRAME_HEADER_BYTES = 32, 24
 _INTEGER_BYTES = (0, 1, 2, 3, 4, 6, 8)
 _MAX_CHAIN = 300  # pages of the largest payload that is kept
 
@@ -37,10 +38,10 @@ def _images(database: Path) -> Iterator[tuple[int, bytes]]:
     if not log.exists():
         return
     whole = log.read_bytes()
-    step = _FRAME_HEADER_BYTES + PAGE_BYTES
-    for start in range(_WAL_HEADER_BYTES, len(whole) - step + 1, step):
+    step = FRAME_HEADER_BYTES + PAGE_BYTES
+    for start in range(HEADER_BYTES, len(whole) - step + 1, step):
         number = int.from_bytes(whole[start : start + 4], "big")
-        yield number, whole[start + _FRAME_HEADER_BYTES : start + step]
+        yield number, whole[start + FRAME_HEADER_BYTES : start + step]
 
 
 def _records_of(page: bytes, columns: int, latest: dict[int, bytes]) -> Iterator[Record]:

@@ -19,16 +19,20 @@ class Reserve:
     @property
     def is_held(self) -> bool:
         """Whether the space is kept."""
+        return self._held_bytes() >= self._size_bytes
+
+    def _held_bytes(self) -> int:
         try:
-            return self._size_bytes == 0 or self._path.stat().st_size >= self._size_bytes
+            return self._path.stat().st_size
         except OSError:
-            return False
+            return 0
 
     def take(self) -> bool:
         """Keep the space if the disk has it; return whether it is kept."""
         if self.is_held:
             return True
-        if free_bytes(self._path.parent) < self._size_bytes + min(_MARGIN_BYTES, self._size_bytes):
+        missing_bytes = self._size_bytes - self._held_bytes()
+        if free_bytes(self._path.parent) < missing_bytes + min(_MARGIN_BYTES, self._size_bytes):
             return False
         try:
             descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -38,14 +42,20 @@ class Reserve:
             finally:
                 os.close(descriptor)
         except OSError:
-            self.drop()
             return False
         return True
 
     def drop(self) -> bool:
-        """Give the space up; return whether there was any."""
+        """Give up most of the space, and the rest when asked again; return whether there was any.
+
+        The rest is for what makes room: deleting rows takes space too.
+        """
+        rest_bytes = self._size_bytes // 4
         try:
-            self._path.unlink()
+            if self._path.stat().st_size > rest_bytes:
+                os.truncate(self._path, rest_bytes)
+            else:
+                self._path.unlink()
         except OSError:
             return False
         return self._size_bytes > 0

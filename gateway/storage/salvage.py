@@ -9,6 +9,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import structlog
 from gateway.storage.database import (
     Connect,
     Connection,
+    DatabaseErrors,
     Degraded,
     check_identity,
     connect_to_read,
@@ -27,11 +29,13 @@ from gateway.storage.database import (
 from gateway.storage.gaps import add_gap, missing_ranges
 from gateway.storage.pages import records
 from gateway.storage.rows import COLUMNS, read
+from gateway.storage.wal import hides_commits
 
 _DONE = ".salvaged"
 _UNDER_WAY = ".salvaging"
 _MARGIN = 1000  # numbers skipped where nobody can tell any more which were given
 _OUTBOX_COLUMNS = len(COLUMNS.split(","))
+_NUMBERS_COLUMNS = 6
 _OTHER_TABLES = {
     "calibration": "number, camera, environment, statistic, alert_id, time_s",
     "switches": "camera, enabled, time_s",
@@ -39,6 +43,9 @@ _OTHER_TABLES = {
     "markers": "name, value, time_s",
     "gaps": "number, from_seq, to_seq, count, reason, time_s, announced",
 }
+
+_DAMAGE = (*DatabaseErrors, OverflowError, TypeError, ValueError)
+_KEPT = 2  # damaged files that stay; older ones go, so that a dying disk is not filled by them
 
 _log = structlog.get_logger()
 
@@ -54,6 +61,8 @@ def is_sound(path: Path, connect: Connect) -> bool:
         return False  # killed while it was replaced
     if not path.exists() or path.stat().st_size == 0:
         return True
+    if hides_commits(path.with_name(path.name + "-wal")):
+        return False
     try:
         connection = connect(path)
         try:
@@ -61,7 +70,7 @@ def is_sound(path: Path, connect: Connect) -> bool:
             return bool(connection.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok")
         finally:
             connection.close()
-    except sqlite3.Error as error:
+    except DatabaseErrors as error:
         if fault_of(error, path.parent) not in {Degraded.CORRUPT, None}:
             raise
         return False
@@ -85,6 +94,9 @@ def set_aside(path: Path, *, now_s: float | None = None) -> Path:
         path.with_name(path.name + suffix).unlink(missing_ok=True)
     done.replace(path)
     _sync_folder(path.parent)
+    for old in sorted(path.parent.glob(f"{path.name}.corrupt-*Z"))[:-_KEPT]:
+        for suffix in ("", "-wal"):
+            old.with_name(old.name + suffix).unlink(missing_ok=True)
     return kept
 
 
@@ -107,21 +119,21 @@ def _salvage(path: Path, now_s: float) -> None:
 
 
 def _fill(fresh: sqlite3.Connection, path: Path, now_s: float) -> None:
-    rows = _proved_rows(path)
-    waiting, numbers = _rest_of(path, fresh)
-    last_seq, floor_seq = numbers or (0, 0)
+    view = _view_of(path, fresh)
+    told = [tuple(gap) for gap in fresh.execute("SELECT from_seq, to_seq FROM gaps").fetchall()]
+    numbers = _newest_numbers(path)
+    rows = _still_wanted(_proved_rows(path), view, told, floor_seq=0 if numbers is None else numbers[1])
     seqs = sorted(columns[1] for columns in rows.values() if columns[1] is not None)
-    announced = [tuple(gap) for gap in fresh.execute("SELECT from_seq, to_seq FROM gaps").fetchall()]
     if numbers is None:
-        known = max([*seqs, *(to for _from, to in announced)], default=0)
-        last_seq, floor_seq = known + _MARGIN, min(seqs, default=1)
-    last_seq = max([last_seq, *seqs])
+        known = max([*seqs, *(to_seq for _, to_seq in told)], default=0)
+        numbers = known + _MARGIN, min(seqs, default=1)
+    last_seq, floor_seq = max([numbers[0], *seqs]), numbers[1]
     for columns in rows.values():
         fresh.execute(f"INSERT INTO outbox ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", columns)  # noqa: S608
-        if waiting is None or columns[0] in waiting:
-            held = 0 if waiting is None else waiting[columns[0]]
+        if view is None or columns[0] in view.waiting or columns[0] not in view.rows:
+            held = 0 if view is None else view.waiting.get(columns[0], 0)
             fresh.execute("INSERT INTO waiting (row, rank, held) VALUES (?, ?, ?)", (columns[0], columns[3], held))
-    lost = missing_ranges(seqs, announced, floor_seq, last_seq)
+    lost = missing_ranges(seqs, told, floor_seq, last_seq)
     for from_seq, to_seq in lost:
         add_gap(fresh, (from_seq, to_seq), count=to_seq - from_seq + 1, reason="corrupted", time_s=now_s)
     depth = fresh.execute("SELECT count(*) FROM waiting").fetchone()[0]
@@ -130,6 +142,29 @@ def _fill(fresh: sqlite3.Connection, path: Path, now_s: float) -> None:
     fresh.execute("DELETE FROM numbers")
     fresh.execute("INSERT INTO numbers VALUES (1, ?, ?, ?, ?, ?)", (last_seq, floor_seq, depth, size, crc))
     _log.error("state_file_corrupted", file=str(path), recovered=len(rows), lost=sum(b - a + 1 for a, b in lost))
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """What SQLite still sees of the outbox, whole: its rows, which of them wait (and are held), the highest number."""
+
+    rows: frozenset[int]
+    waiting: dict[int, int]
+    last_seq: int
+
+
+def _still_wanted(
+    rows: dict[int, tuple[Any, ...]], view: _View | None, told: list[tuple[Any, ...]], *, floor_seq: int
+) -> dict[int, tuple[Any, ...]]:
+    """Leave out what had been removed before the damage: pages keep what is no longer used."""
+    if view is not None:
+        return {row: values for row, values in rows.items() if row in view.rows or (values[1] or 0) > view.last_seq}
+    gone = {seq for from_seq, to_seq in told for seq in range(from_seq, min(to_seq, from_seq + 10**6) + 1)}
+    return {
+        row: values
+        for row, values in rows.items()
+        if values[1] is None or (values[1] >= floor_seq and values[1] not in gone)
+    }
 
 
 def _proved_rows(path: Path) -> dict[int, tuple[Any, ...]]:
@@ -156,22 +191,30 @@ def _proved_rows(path: Path) -> dict[int, tuple[Any, ...]]:
     return dict(sorted(found.items()))
 
 
-def _rest_of(path: Path, fresh: Connection) -> tuple[dict[int, int] | None, tuple[int, int] | None]:
-    """Copy the other tables as far as they can be read; return what waits, and the numbers, or None for either."""
+def _view_of(path: Path, fresh: Connection) -> _View | None:
+    """Copy the other tables as far as they can be read; return what can be seen of the outbox if it is all of it."""
     try:
         damaged = connect_to_read(path)
-    except sqlite3.Error:
-        return None, None
+    except DatabaseErrors:
+        return None
     try:
         for table, columns in _OTHER_TABLES.items():
             marks = ",".join("?" * len(columns.split(",")))
             for values in _both_ways(damaged, f"SELECT {columns} FROM {table}"):  # noqa: S608
-                with suppress(sqlite3.Error):
+                with suppress(*_DAMAGE):
                     fresh.execute(f"INSERT OR IGNORE INTO {table} ({columns}) VALUES ({marks})", values)  # noqa: S608
-        return _waiting_of(damaged), _numbers_of(damaged)
+        rows = frozenset(row for (row,) in damaged.execute("SELECT row FROM outbox NOT INDEXED"))
+        waiting = dict(damaged.execute("SELECT row, held FROM waiting").fetchall())
+        last_seq, floor_seq, depth, crc = damaged.execute(
+            "SELECT last_seq, floor_seq, depth, crc FROM numbers"
+        ).fetchone()
+    except _DAMAGE:
+        return None
     finally:
-        with suppress(sqlite3.Error):
+        with suppress(*DatabaseErrors):
             damaged.close()
+    whole = len(waiting) == depth and waiting.keys() <= rows and crc == numbers_checksum(last_seq, floor_seq)
+    return _View(rows, waiting, last_seq) if whole else None
 
 
 def _both_ways(damaged: Connection, select: str) -> Iterator[Any]:
@@ -179,27 +222,19 @@ def _both_ways(damaged: Connection, select: str) -> Iterator[Any]:
     for order in ("1", "1 DESC"):
         try:
             yield from damaged.execute(f"{select} ORDER BY {order}")
-        except (sqlite3.Error, UnicodeDecodeError, OverflowError):
+        except _DAMAGE:
             continue
         return
 
 
-def _waiting_of(damaged: Connection) -> dict[int, int] | None:
-    """Return what waits for delivery; None where not all of it can be told: then everything is sent once more."""
-    try:
-        rows = dict(damaged.execute("SELECT row, held FROM waiting").fetchall())
-        expected = damaged.execute("SELECT depth FROM numbers").fetchone()
-    except (sqlite3.Error, UnicodeDecodeError, OverflowError):
-        return None
-    return rows if expected is not None and len(rows) == expected[0] else None
-
-
-def _numbers_of(damaged: Connection) -> tuple[int, int] | None:
-    try:
-        last_seq, floor_seq, crc = damaged.execute("SELECT last_seq, floor_seq, crc FROM numbers").fetchone()
-    except (sqlite3.Error, TypeError, UnicodeDecodeError, OverflowError):
-        return None
-    return (last_seq, floor_seq) if crc == numbers_checksum(last_seq, floor_seq) else None
+def _newest_numbers(path: Path) -> tuple[int, int] | None:
+    """Return the highest number given and the lowest that may be stored, of all that any page still says."""
+    proved = [
+        (values[1], values[2])
+        for _, values in records(path, _NUMBERS_COLUMNS)
+        if all(isinstance(value, int) for value in values[1:]) and values[5] == numbers_checksum(values[1], values[2])
+    ]
+    return max(proved, default=None)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -19,13 +19,25 @@ from typing import Any
 import structlog
 
 from gateway.errors import SpectragateError, StorageError
-from gateway.storage.database import FILE_NAME, Connect, Connection, Degraded, fault_of, fault_of_os, prepare
+from gateway.storage.database import (
+    FILE_NAME,
+    PAGE_BYTES,
+    WAL_LIMIT_BYTES,
+    Connect,
+    Connection,
+    DatabaseErrors,
+    Degraded,
+    fault_of,
+    free_bytes,
+    prepare,
+)
 from gateway.storage.failpoints import fail_point
 from gateway.storage.reserve import Reserve
 from gateway.storage.salvage import is_sound, set_aside
 
 GROUP = 256
 MAX_QUEUED = 4096
+_VACUUM_PAGES = 64
 _FIRST_DELAY_S = 0.05
 _LAST_DELAY_S = 1.0
 
@@ -72,16 +84,20 @@ class Writer:
         self._path = folder / FILE_NAME
         self._connect = connect
         self._reserve = Reserve(folder, reserve_bytes)
+        # The log must fit into what the reserve gives up, or a full disk has no way to empty it into the file.
+        self._wal_limit_bytes = min(WAL_LIMIT_BYTES, max(reserve_bytes // 4, 64 * PAGE_BYTES))
         self._answer = answer
         self._announce = announce
         self._connection: Connection | None = None
         self._queue: deque[Call] = deque()
         self._group: list[Call] = []  # could not be written yet
+        self._most = GROUP  # of these, how many go into one transaction
         self._news = threading.Condition()
         self._closing = False
         self._is_damaged = self._is_suspect = False
         self._retry_at_s: float | None = None
         self._delay_s = _FIRST_DELAY_S
+        self._look_again_s = 0.0
         self._opened: Future[None] = Future()
         # A daemon: a disk that hangs must not keep the process from ending.
         self._thread = threading.Thread(target=self._run, name="storage", daemon=True)
@@ -128,11 +144,11 @@ class Writer:
         try:
             try:
                 self._reopen()
-            except (sqlite3.Error, OSError):
+            except DatabaseErrors:
                 # A full disk has no room for SQLite's shared memory either.
                 self._reserve.drop()
                 self._reopen()
-        except (sqlite3.Error, OSError) as error:
+        except DatabaseErrors as error:
             words = f"{self._path} cannot be opened: {error}. Check the disk and who owns it"
             self._refuse_to_open(StorageError(words))
             return
@@ -158,12 +174,12 @@ class Writer:
             self._is_damaged = False
         self._connection = connection = self._connect(self._path)
         self._path.chmod(0o600)
-        prepare(connection, self._path)
+        prepare(connection, self._path, wal_limit_bytes=self._wal_limit_bytes)
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            with suppress(sqlite3.Error):
+            with suppress(*DatabaseErrors):
                 connection.close()
 
     def _step(self) -> bool:
@@ -177,8 +193,14 @@ class Writer:
             return True
         if self._group or self.degraded is not None:
             self._write_or_wait()
+        while self._group and self._retry_at_s is None:
+            self._write_or_wait()
         with self._news:
-            return not self._closing or bool(self._queue)
+            if not self._closing:
+                return True
+            if self._group:  # closing waits for no disk: only where room was just made is it tried once more
+                return self._retry_at_s is not None and self._retry_at_s <= time.monotonic()
+            return bool(self._queue)
 
     def _next_calls(self) -> list[Call]:
         """Wait for calls or for the time of the next attempt; while a group waits for the disk, take reads alone."""
@@ -202,7 +224,7 @@ class Writer:
             if self._connection is None:
                 self._reopen()
             result = call.work(self._open_connection())
-        except (sqlite3.Error, OSError) as error:
+        except DatabaseErrors as error:
             self._answer([Answer(call, error=StorageError(f"{self._path} cannot be read: {error}"))])
             if self._fault_of(error) is Degraded.CORRUPT:
                 self._is_damaged = True
@@ -210,24 +232,24 @@ class Writer:
             return
         self._answer([Answer(call, result)])
 
-    def _fault_of(self, error: sqlite3.Error | OSError) -> Degraded | None:
-        return fault_of(error, self._path.parent) if isinstance(error, sqlite3.Error) else fault_of_os(error)
+    def _fault_of(self, error: Exception) -> Degraded | None:
+        return fault_of(error, self._path.parent)
 
     def _write_or_wait(self) -> None:
         """Commit the group, or say what is wrong with the disk and when to try again."""
-        group = list(self._group)
+        group = self._group[: self._most]
         try:
             self._recover()
             results = self._commit(group)
-        except (sqlite3.Error, OSError) as error:
+        except DatabaseErrors as error:
             self._roll_back()
             fault = self._fault_of(error)
             if fault is None:
-                self._commit_one_by_one(group, error)
+                self._commit_one_by_one(error)
             else:
                 self._on_fault(fault, error)
             return
-        self._group.clear()
+        del self._group[: len(group)]
         self._on_written()
         if group:
             self._answer([Answer(call, result) for call, result in zip(group, results, strict=True)])
@@ -244,18 +266,15 @@ class Writer:
         fail_point("outbox.after_commit")
         return results
 
-    def _commit_one_by_one(self, group: Sequence[Call], error: sqlite3.Error | OSError) -> None:
+    def _commit_one_by_one(self, error: Exception) -> None:
         """One call of the group is wrong in itself: the others must not fail with it."""
-        self._group.clear()
-        if len(group) == 1:
-            self._answer([Answer(group[0], error=error)])
+        if self._most == 1 or len(self._group) == 1:
+            self._answer([Answer(self._group.pop(0), error=error)])
             return
-        for index, call in enumerate(group):
-            self._group = [call]
+        self._most, left = 1, len(self._group)
+        while left and len(self._group) == left:  # fewer went where the disk has failed meanwhile
             self._write_or_wait()
-            if self._group:  # the disk has failed meanwhile
-                self._group += group[index + 1 :]
-                return
+            left -= 1
 
     def _open_connection(self) -> Connection:
         if self._connection is None:
@@ -264,7 +283,7 @@ class Writer:
 
     def _roll_back(self) -> None:
         if self._connection is not None:
-            with suppress(sqlite3.Error):  # SQLite has done it itself after most errors
+            with suppress(*DatabaseErrors):  # SQLite has done it itself after most errors
                 self._connection.execute("ROLLBACK")
 
     def _recover(self) -> None:
@@ -280,11 +299,13 @@ class Writer:
             fail_point("storage.after_checkpoint")
             self._is_suspect = False
 
-    def _on_fault(self, fault: Degraded, error: sqlite3.Error | OSError) -> None:
+    def _on_fault(self, fault: Degraded, error: Exception) -> None:
         self._degrade(fault, str(error))
-        if fault is Degraded.DISK_FULL and self._make_room():
-            self._retry_at_s = time.monotonic()
-            return
+        if fault is Degraded.DISK_FULL:
+            self._most = max(1, self._most // 4)  # a part of the group may find the room that all of it does not
+            if self._make_room():
+                self._retry_at_s = time.monotonic()
+                return
         if fault is Degraded.CORRUPT:
             self._is_damaged = True
             self._disconnect()
@@ -296,27 +317,58 @@ class Writer:
         self._delay_s = min(2 * self._delay_s, _LAST_DELAY_S)
 
     def _make_room(self) -> bool:
-        """Give up the reserve; then, and whenever the disk is full again, what was delivered already goes."""
-        if self._reserve.drop():
+        """Give up the reserve, and with the room that makes, the oldest of what was delivered already."""
+        dropped = self._reserve.drop()
+        if dropped:
             _log.warning("reserve_dropped", file=str(self._path))
-            return True
+        self._shrink()  # first: the log is the one thing that can shrink without growing
+        return self._prune() or dropped
+
+    def _prune(self) -> bool:
+        """Remove the oldest of what was delivered, and return whether there was any."""
         if self.relief is None or self._connection is None:
             return False
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             freed = self.relief(self._connection)
             self._connection.execute("COMMIT")
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        except sqlite3.Error:
+        except DatabaseErrors:
             self._roll_back()
             return False
+        self._shrink()
         return bool(freed)
+
+    def _keep_room(self) -> None:
+        """Before the disk is full of our own rows, remove what was delivered: afterwards even that takes room."""
+        now_s = time.monotonic()
+        if now_s >= self._look_again_s and free_bytes(self._path.parent) < 2 * self._wal_limit_bytes:
+            self._look_again_s = now_s if self._prune() else now_s + _LAST_DELAY_S
+
+    def _shrink(self) -> None:
+        """Give back to the disk what file and log do not need, as far as the disk lets us."""
+        connection = self._connection
+        while connection is not None:
+            with suppress(*DatabaseErrors):
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            try:
+                unused = connection.execute("PRAGMA freelist_count").fetchone()[0]
+                # In small steps: pages that move go through the log first, which has no room to grow.
+                connection.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").fetchall()
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                if connection.execute("PRAGMA freelist_count").fetchone()[0] in {0, unused}:
+                    return
+            except DatabaseErrors:
+                return
 
     def _on_written(self) -> None:
         """The disk takes what it gets; it is well again when the reserve is back too."""
         self._delay_s, self._retry_at_s = _FIRST_DELAY_S, None
+        self._most = min(GROUP, 4 * self._most)
+        self._keep_room()
         if self.degraded is None:
             return
+        if not self._reserve.is_held:
+            self._shrink()
         if self._reserve.take():
             self.degraded = None
             _log.info("storage_recovered", file=str(self._path))

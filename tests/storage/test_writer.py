@@ -98,3 +98,19 @@ async def test_reading_goes_on_while_the_disk_takes_nothing(tmp_path: Path) -> N
         assert (gap.from_seq, gap.to_seq, gap.count, gap.reason) == (1004, 1004, 1, "not_stored")
         assert outbox.status().last_seq == 1005
     disk.unregister()
+
+
+async def test_closing_waits_for_no_disk(tmp_path: Path) -> None:
+    """A daemon that is stopped ends, whatever the disk does; what was not accepted is told to whoever waits."""
+    disk = FailingDisk("closing")
+    async with Storage.open(tmp_path, settings=SMALL, connect=disk.connect) as storage:
+        outbox = await Outbox.open(storage, client_id="box", settings=SMALL, clock=Clock())
+        await accept(outbox, 2)
+        disk.fail("io_error", first=1, count=10**9)
+        waiting = [outbox.submit(alert(outbox.next_seq())) for _ in range(300)]
+    for future in waiting:
+        with pytest.raises(StorageError, match="closed before this could be stored"):
+            await future
+    disk.unregister()
+    async with open_outbox(tmp_path) as outbox:
+        assert [row.seq for row in await outbox.pending(10)] == [1, 2]
