@@ -120,13 +120,18 @@ def prepare(connection: Connection, path: Path, *, wal_limit_bytes: int = WAL_LI
     check_identity(connection, path)
     if _pragma(connection, "user_version") == 0:
         connection.execute("BEGIN IMMEDIATE")
-        for statement in SCHEMA.strip().removesuffix(";").split(";\n"):
+        for statement in statements():
             connection.execute(statement)
         crc = numbers_checksum(0, 1)
         connection.execute("INSERT INTO numbers VALUES (1, 0, 1, 0, 0, ?)", (crc,))
         connection.execute(f"PRAGMA application_id={APPLICATION_ID}").fetchall()
         connection.execute(f"PRAGMA user_version={VERSION}").fetchall()
         connection.execute("COMMIT")
+
+
+def statements() -> list[str]:
+    """Return the statements that make the tables, as the file repeats them."""
+    return SCHEMA.strip().removesuffix(";").split(";\n")
 
 
 def check_identity(connection: Connection, path: Path) -> None:

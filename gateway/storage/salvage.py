@@ -25,10 +25,11 @@ from gateway.storage.database import (
     fault_of,
     numbers_checksum,
     prepare,
+    statements,
 )
 from gateway.storage.gaps import add_gap, missing_ranges
 from gateway.storage.pages import records
-from gateway.storage.rows import COLUMNS, read
+from gateway.storage.rows import COLUMNS, checksum, read
 from gateway.storage.wal import hides_commits
 
 _DONE = ".salvaged"
@@ -51,7 +52,7 @@ _log = structlog.get_logger()
 
 
 def is_sound(path: Path, connect: Connect) -> bool:
-    """Return whether SQLite finds nothing wrong with the file.
+    """Return whether SQLite finds nothing wrong with the file, and every row of the outbox is what was written.
 
     Raises:
         StorageError: It is another program's.
@@ -67,13 +68,31 @@ def is_sound(path: Path, connect: Connect) -> bool:
         connection = connect(path)
         try:
             check_identity(connection, path)
-            return bool(connection.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok")
+            if connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+                return False
+            return connection.execute("PRAGMA user_version").fetchone()[0] == 0 or _is_proved(connection)
         finally:
             connection.close()
     except DatabaseErrors as error:
         if fault_of(error, path.parent) not in {Degraded.CORRUPT, None}:
             raise
         return False
+
+
+def _is_proved(connection: Connection) -> bool:
+    """Return whether tables, numbers and rows are ours to the bit; 100,000 rows take half a second."""
+    tables = {sql for (sql,) in connection.execute("SELECT sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%'")}
+    if tables != {statement for statement in statements() if statement.startswith("CREATE")}:
+        return False
+    last_seq, floor_seq, depth, crc = connection.execute(
+        "SELECT last_seq, floor_seq, depth, crc FROM numbers"
+    ).fetchone() or (0, 0, 0, 0)
+    rows = connection.execute(f"SELECT {COLUMNS} FROM outbox NOT INDEXED")  # noqa: S608
+    return (
+        crc == numbers_checksum(last_seq, floor_seq)
+        and depth == connection.execute("SELECT count(*) FROM waiting").fetchone()[0]
+        and all(isinstance(columns[-2], bytes) and checksum(columns[:-1]) == columns[-1] for columns in rows)
+    )
 
 
 def set_aside(path: Path, *, now_s: float | None = None) -> Path:

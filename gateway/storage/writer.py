@@ -219,16 +219,19 @@ class Writer:
     def _may_take(self) -> bool:
         return any(not call.writes for call in self._queue) if self._group else bool(self._queue)
 
-    def _read(self, call: Call) -> None:
+    def _read(self, call: Call, *, again: bool = True) -> None:
         try:
             if self._connection is None:
                 self._reopen()
             result = call.work(self._open_connection())
         except DatabaseErrors as error:
-            self._answer([Answer(call, error=StorageError(f"{self._path} cannot be read: {error}"))])
             if self._fault_of(error) is Degraded.CORRUPT:
                 self._is_damaged = True
                 self._disconnect()
+                if again:  # from what is salvaged
+                    self._read(call, again=False)
+                    return
+            self._answer([Answer(call, error=StorageError(f"{self._path} cannot be read: {error}"))])
             return
         self._answer([Answer(call, result)])
 
