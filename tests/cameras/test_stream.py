@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,27 @@ def test_nothing_is_looked_at_when_a_whole_picture_is_missing(wall: Path, tmp_pa
     with FFmpegLog() as log:
         holed = without(wall, tmp_path / "holed.mkv", {13, 33})
         assert damaged(frames_of(stream_of(holed, log))) == [*range(13, 19), *range(32, 38)]
+
+
+def test_every_frame_is_a_picture_when_frames_are_sent_out_of_order(tmp_path: Path) -> None:
+    """B-frames come after what they are predicted from; they are shown, and seen, in their order."""
+    pictures = list(passage(40, width=320, height=180, portrait_px=100))
+    clip = make_clip(tmp_path / "b.ts", pictures, options={"g": "10", "bf": "2"})
+    with FFmpegLog() as log:
+        frames = list(frames_of(stream_of(clip, log)))
+    assert damaged(iter(frames)) == []
+    assert len(frames) >= 37  # what its decoder still holds at the end is lost with the connection
+    assert all(earlier.frame_clock_s < later.frame_clock_s for earlier, later in pairwise(frames))
+
+
+def test_a_stream_goes_on_when_its_stamps_begin_again(wall: Path, tmp_path: Path) -> None:
+    """A camera that sets its clock back after a loss is blind until its next keyframe, not for ever."""
+    twice = tmp_path / "twice.ts"
+    twice.write_bytes(cut_clip(wall, tmp_path / "cut.ts", packets=[33]).read_bytes() + wall.read_bytes())
+    with FFmpegLog() as log:
+        frames = list(frames_of(stream_of(twice, log)))
+    assert len(frames) == 80
+    assert damaged(iter(frames)) == list(range(33, 40))
 
 
 def test_nothing_is_looked_at_before_the_first_keyframe(wall: Path, tmp_path: Path) -> None:
