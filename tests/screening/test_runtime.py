@@ -4,6 +4,7 @@ import asyncio
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -259,6 +260,20 @@ async def test_gpu_that_hangs_ends_the_run_and_the_next_starts_on_the_cpu(
     assert pauses.asked_s == [120.0]
     await again.close()
     assert hangs.count() == 0
+
+
+async def test_process_that_was_held_up_takes_nothing_for_a_hang(bundles: tuple[Bundle, Bundle]) -> None:
+    """A machine that slept for a while wakes thread and clock at once: the thread gets its time anew."""
+    devices, release = FakeDevices(healthy), threading.Event()
+    inference = InferenceThread(threads=1, deadlines=Deadlines(gpu_s=1, cpu_s=1), opener=devices.open)
+    detector = await inference.open(bundles[0])
+    devices.opened[CUDA].hangs_until = release
+    asyncio.get_running_loop().call_soon(time.sleep, 2.2)
+    waking = threading.Timer(2.3, release.set)
+    waking.start()
+    assert (await detector.screen(drawn_faces(1))).shape == (1,)
+    waking.join(20)
+    await inference.close()
 
 
 async def test_gpu_that_hangs_at_the_start_is_told_to_the_next_run(
