@@ -131,3 +131,12 @@ def footprint(pid: int) -> tuple[int, int, int]:
     descriptors = len(list((folder / "fd").iterdir()))
     resident = int((folder / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     return threads, descriptors, resident
+
+
+def processor_s(pid: int) -> float:
+    """Return the processor time that a process has used so far."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -3,20 +3,24 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 from fakes.live import Changes, FakeAlerts, FakeCameras, FakeLink, FakeShown
 from fakes.outboxes import SMALL
 
+from gateway.cameras.keeper import Open
 from gateway.config_file import load_config
 from gateway.contract.topics import Topics
 from gateway.daemon.daemon import Daemon, Fittings
 from gateway.daemon.plan import plan_of
 from gateway.delivery.outbox import Outbox
+from gateway.lane import Outcome
 from gateway.screening.runtime import InferenceThread
 from gateway.storage.state import Storage
 from gateway.storage.tables import CalibrationTable, SwitchTable
+from gateway.values import Screening
 
 Until = Callable[[Callable[[], bool]], Awaitable[None]]
 
@@ -37,9 +41,39 @@ class Box:
         self.config.write_text(text)
 
 
+@dataclass
+class Ages:
+    """How old each camera's faces were when their scores were there, in ms, in order."""
+
+    of: dict[str, list[float]] = field(default_factory=dict)
+
+    def percentile(self, share: float, *cameras: str) -> float:
+        """Return the age that this share of the faces of these cameras (of all, when none is named) did not exceed."""
+        ages = [age for name, those in self.of.items() if not cameras or name in cameras for age in those]
+        return float(np.quantile(ages, share))
+
+
+class AgingDaemon(Daemon):
+    """A daemon that notes the age of every face it screens."""
+
+    ages: Ages
+
+    async def _deliver(self, outcome: Outcome) -> None:
+        if isinstance(outcome, Screening):
+            age_ms = self.environments.summaries[outcome.camera].newest_age_ms
+            assert age_ms is not None
+            self.ages.of.setdefault(outcome.camera, []).append(age_ms)
+        await super()._deliver(outcome)
+
+
 @asynccontextmanager
-async def running_daemon(folder: Path, text: str) -> AsyncIterator[Box]:
-    """Run a daemon with this configuration until the block ends; its state is in `folder`."""
+async def running_daemon(
+    folder: Path, text: str, *, open_source: Open | None = None, ages: Ages | None = None
+) -> AsyncIterator[Box]:
+    """Run a daemon with this configuration until the block ends; its state is in `folder`.
+
+    Its cameras are fake unless `open_source` opens others.
+    """
     config = folder / "gateway.yaml"
     config.write_text(text)
     changes = Changes()
@@ -50,7 +84,7 @@ async def running_daemon(folder: Path, text: str) -> AsyncIterator[Box]:
         switches = SwitchTable(storage)
         fittings = Fittings(
             inference=inference,
-            open_source=cameras,
+            open_source=open_source or cameras,
             outbox=outbox,
             topics=Topics("spectragate"),
             make_link=lambda _daemon, _settings: FakeLink(outbox, shown, alerts),
@@ -60,7 +94,8 @@ async def running_daemon(folder: Path, text: str) -> AsyncIterator[Box]:
         )
         try:
             async with asyncio.TaskGroup() as group:
-                daemon = Daemon(config, fittings, group)
+                daemon = AgingDaemon(config, fittings, group)
+                daemon.ages = ages or Ages()
                 await daemon.start(plan_of(load_config(config)))
                 yield Box(daemon, cameras, shown, alerts, config, changes.until)
                 await daemon.stop()
