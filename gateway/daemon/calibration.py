@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 import structlog
@@ -19,48 +19,64 @@ MAX_UNKEPT = 10_000
 _log = structlog.get_logger()
 
 
-class Keep(Protocol):
-    """Keeps the statistic of a finished track."""
+class Table(Protocol):
+    """Keeps the statistics of finished tracks; `storage.tables.CalibrationTable` is one."""
 
-    def __call__(self, statistic: float, *, camera: str, environment: str, alert_id: str | None) -> Awaitable[None]:
-        """Return when it is kept."""
+    async def add(self, statistic: float, *, camera: str, environment: str, alert_id: str | None = None) -> None:
+        """Keep a track."""
+
+    async def remove(self, alert_id: str) -> None:
+        """Forget the track of an alert."""
 
 
 class Memory:
-    """Writes learnt tracks to the disk, aside from screening; one `run` for the whole daemon."""
+    """Writes what was learnt, and what was unlearnt, to the disk, aside from screening; one `run` for the daemon."""
 
-    def __init__(self, keep: Keep) -> None:
-        self._keep = keep
-        self._waiting: deque[StoredTrack] = deque()
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._waiting: deque[StoredTrack | str] = deque()  # a track to keep, or the alert whose track is to go
         self._changed = asyncio.Event()
         self.dropped = 0
 
     def add(self, track: StoredTrack) -> None:
         """Let a track be kept; never waits."""
-        if len(self._waiting) >= MAX_UNKEPT:
-            self._waiting.popleft()
-            self.dropped += 1
-        self._waiting.append(track)
-        self._changed.set()
+        self._put(track)
+
+    def remove(self, alert_id: str) -> None:
+        """Let the track of an alert be forgotten, after it was kept; never waits."""
+        self._put(alert_id)
 
     async def run(self) -> None:
-        """Keep what comes, in order, for ever."""
+        """Write what comes, in order, for ever."""
         while True:
             await self._changed.wait()
             self._changed.clear()
             await self.flush()
 
     async def flush(self) -> None:
-        """Keep what waits."""
+        """Write what waits."""
         while self._waiting:
-            track = self._waiting.popleft()
+            item = self._waiting.popleft()
             try:
-                await self._keep(
-                    track.statistic, camera=track.camera, environment=track.environment, alert_id=track.alert_id
-                )
+                await self._write(item)
             except StorageError as error:
                 self.dropped += 1
-                _log.warning("calibration_not_kept", camera=track.camera, reason=str(error), dropped=self.dropped)
+                _log.warning("calibration_not_kept", reason=str(error), dropped=self.dropped)
+
+    def _put(self, item: StoredTrack | str) -> None:
+        if len(self._waiting) >= MAX_UNKEPT:
+            self._waiting.popleft()
+            self.dropped += 1
+        self._waiting.append(item)
+        self._changed.set()
+
+    async def _write(self, item: StoredTrack | str) -> None:
+        if isinstance(item, str):
+            await self._table.remove(item)
+        else:
+            await self._table.add(
+                item.statistic, camera=item.camera, environment=item.environment, alert_id=item.alert_id
+            )
 
 
 class LiveCalibration:
@@ -102,6 +118,10 @@ class LiveCalibration:
         track = StoredTrack(verdict.camera, self._kept_as, verdict.statistic, verdict.alert_id)
         self._add(track)
         self._memory.add(track)
+
+    def forget(self, alert_id: str) -> bool:
+        """Take out the track of an alert that was confirmed; return whether it was in."""
+        return self._store.remove(alert_id)
 
     def _add(self, track: StoredTrack) -> None:
         environment = track.environment.rpartition("@")[0]

@@ -26,7 +26,7 @@ from gateway.delivery.outbox import Outbox
 from gateway.errors import ConfigError, StorageError
 from gateway.lane import Outcome
 from gateway.screening import decide
-from gateway.screening.runtime import InferenceThread
+from gateway.screening.runtime import DeviceReport, InferenceThread
 from gateway.settings import BrokerSettings
 from gateway.storage.tables import CalibrationTable, SwitchTable
 
@@ -57,7 +57,7 @@ class Daemon:
     """Everything that runs for the cameras of one box; its tasks belong to `group`."""
 
     def __init__(self, path: Path, fittings: Fittings, group: asyncio.TaskGroup) -> None:
-        self._path = path
+        self.config_file = path
         self._fittings = fittings
         self._group = group
         self._plan = Plan({}, {}, None, {})
@@ -65,7 +65,7 @@ class Daemon:
         self._began_s = time.monotonic()
         self._clock_gap_s = time.time() - self._began_s
         outbox = fittings.outbox
-        self.memory = Memory(fittings.calibration.add)
+        self.memory = Memory(fittings.calibration)
         self.postman = Postman(lambda settings: fittings.make_link(self, settings), group, next_seq=outbox.next_seq)
         self.obligations = Obligations(self.postman)
         self.board = Board(self.postman, fittings.topics, reference_of=self._reference_of)
@@ -97,7 +97,7 @@ class Daemon:
     async def reload(self) -> None:
         """Read the configuration again; where it is wrong, say so and change nothing."""
         try:
-            config = await asyncio.to_thread(load_config, self._path)
+            config = await asyncio.to_thread(load_config, self.config_file)
             done = await self._apply(plan_of(config))
         except (ConfigError, StorageError) as error:
             self.postman.tell(part="config", reason="refused")
@@ -164,6 +164,28 @@ class Daemon:
     def _on_overload(self, camera: str, is_on: bool) -> None:  # noqa: FBT001  (called back)
         self.board.on_overload(camera, is_on=is_on)
 
+    def judge(self, alert_id: str, is_confirmed: bool) -> bool:  # noqa: FBT001  (called back)
+        """Take an operator's word on an alert; return whether anything is known of it.
+
+        A confirmed trigger leaves the calibration, so that it does not teach that triggers are normal; a false alert
+        stays in it, as every clean track does.
+        """
+        if not is_confirmed:
+            return True
+        if not self.environments.forget_alert(alert_id):
+            return False
+        self.memory.remove(alert_id)
+        return True
+
+    @property
+    def device(self) -> DeviceReport:
+        """Where screening runs."""
+        return self._fittings.inference.report
+
+    async def keep_on_gpu(self) -> None:
+        """Go back to a GPU that failed, whenever it can be had again."""
+        await self._fittings.inference.keep_on_gpu()
+
     def on_disk(self, reason: str | None) -> None:
         """Take what is wrong with the state folder; None where nothing is any more."""
         self.on_trouble("outbox", reason)
@@ -174,7 +196,7 @@ class Daemon:
         self.postman.tell(part=part, reason=reason)
 
     def _see_device(self) -> None:
-        self.on_trouble("gpu", "cpu_fallback" if self._fittings.inference.report.degraded else None)
+        self.on_trouble("gpu", "cpu_fallback" if self.device.degraded else None)
 
     def _reference_of(self, camera: str) -> decide.Reference | None:
         plan = self._plan.cameras.get(camera)
@@ -190,7 +212,7 @@ class Daemon:
             time=time.time(),
             uptime_s=time.monotonic() - self._began_s,
             product_version=product_version(),
-            device=self._fittings.inference.report.got,
+            device=self.device.got,
             environments=tuple(
                 EnvironmentStats(environment=name, model=bundle.identity)
                 for name, bundle in self.environments.bundles.items()

@@ -126,6 +126,10 @@ class Environments:
         running = self._running.get(environment)
         return None if running is None else running.calibration.reference(camera, environment)
 
+    def forget_alert(self, alert_id: str) -> bool:
+        """Take the track of an alert out of the calibration; return whether it was in it."""
+        return sum(running.calibration.forget(alert_id) for running in self._running.values()) > 0
+
     @property
     def bundles(self) -> Mapping[str, Bundle]:
         """The bundle of each environment."""

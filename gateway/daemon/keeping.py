@@ -36,7 +36,6 @@ class Unheard:
             content_type=messages.CLOUDEVENTS_TYPE,
             camera=data.camera,
             alert_id=data.alert_id,
-            time_s=data.frame_time,
         )
         return self._outbox.submit(entry)
 

@@ -7,26 +7,30 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import structlog
 
 from gateway.cameras.forkserver import ForkServer
 from gateway.cameras.link import open_source
+from gateway.cameras.starting import StartWorker
 from gateway.config import Config
 from gateway.config_file import load_config
 from gateway.contract.topics import Topics
 from gateway.daemon.daemon import Daemon, Fittings
 from gateway.daemon.keeping import Unheard
-from gateway.daemon.plan import plan_of
+from gateway.daemon.plan import Plan, plan_of
+from gateway.daemon.postman import Delivering
 from gateway.daemon.reload import Reloads, watch_file
 from gateway.daemon.statistics import product_version
 from gateway.delivery.outbox import Outbox
+from gateway.delivery.service import Delivery, Ears
 from gateway.errors import ConfigError, innermost
 from gateway.screening.hangs import HangFile
 from gateway.screening.runtime import LIVE, InferenceThread
 from gateway.settings import BrokerSettings
 from gateway.storage.state import Storage
-from gateway.storage.tables import CalibrationTable, SwitchTable
+from gateway.storage.tables import CalibrationTable, RetainedTable, SwitchTable
 from gateway.tasks import supervise
 
 STOP_S = 1.5
@@ -63,24 +67,27 @@ async def run_daemon(path: Path) -> int:
     folder = state_folder(config)
     try:
         async with AsyncExitStack() as stack:
-            fittings = await _fit(stack, config, folder)
-            await _serve(path, config, fittings, signals)
+            start_worker = await stack.enter_async_context(ForkServer())
+            storage = await stack.enter_async_context(Storage.open(folder, settings=config.outbox))
+            fittings = await _fit(stack, config, storage, start_worker)
+            async with asyncio.TaskGroup() as group:
+                daemon = Daemon(path, fittings, group)
+                storage.on_health = daemon.on_disk
+                await _serve(daemon, plan_of(config), group, signals)
     except BaseExceptionGroup as failures:
         raise innermost(failures) from failures
     _log.info("stopped")
     return 0
 
 
-async def _fit(stack: AsyncExitStack, config: Config, folder: Path) -> Fittings:
-    """Open what the daemon stands on; the fork server comes first and warms up meanwhile."""
-    start_worker = await stack.enter_async_context(ForkServer())
-    storage = await stack.enter_async_context(Storage.open(folder, settings=config.outbox))
+async def _fit(stack: AsyncExitStack, config: Config, storage: Storage, start_worker: StartWorker) -> Fittings:
+    """Open what the daemon stands on; the fork server warms up meanwhile."""
     settings = config.mqtt or BrokerSettings()
     topics = Topics(settings.topic_prefix)
     outbox = await Outbox.open(storage, client_id=settings.client_id, settings=config.outbox)
     screening = config.screening
     inference = InferenceThread(
-        device=screening.device, threads=screening.threads, deadlines=LIVE, hangs=HangFile(folder / "gpu-hangs")
+        device=screening.device, threads=screening.threads, deadlines=LIVE, hangs=HangFile(storage.folder / "gpu-hangs")
     )
     stack.push_async_callback(inference.close)
     switches = SwitchTable(storage)
@@ -89,62 +96,61 @@ async def _fit(stack: AsyncExitStack, config: Config, folder: Path) -> Fittings:
         open_source=partial(open_source, start=start_worker),
         outbox=outbox,
         topics=topics,
-        make_link=lambda _daemon, _settings: Unheard(outbox, topics),
+        make_link=partial(_link, outbox, RetainedTable(storage)),
         calibration=CalibrationTable(storage),
         switches=switches,
         positions=await switches.all(),
     )
 
 
-async def _serve(path: Path, config: Config, fittings: Fittings, signals: "Signals") -> None:
-    """Run every part until a signal says stop."""
-    async with asyncio.TaskGroup() as group:
-        daemon = Daemon(path, fittings, group)
-        reloads = Reloads(daemon.reload)
-        signals.on_reload(reloads.ask)
-        if not await _started(daemon, config, group, signals.stop):
-            return
-        parts: dict[str, Callable[[], Awaitable[None]]] = {
-            "gpu": fittings.inference.keep_on_gpu,
-            "calibration": daemon.memory.run,
-            "reload": reloads.run,
-            "config-file": partial(watch_file, path.parent, path.name, reloads.ask),
-            "stats": partial(_tick, daemon, _stats_interval_s(config)),
-        }
-        running = [group.create_task(supervise(name, part), name=name) for name, part in parts.items()]
-        _log.info("started", version=product_version(), cameras=len(config.cameras), screening_on=_device(fittings))
-        await signals.stop.wait()
-        _log.info("stopping")
-        for task in running:
+def _link(outbox: Outbox, ledger: RetainedTable, daemon: Daemon, settings: BrokerSettings | None) -> Delivering:
+    if settings is None:
+        return Unheard(outbox, Topics(BrokerSettings().topic_prefix))
+    return Delivery(settings, outbox, ledger, ears=Ears(daemon.switch, daemon.judge))
+
+
+async def _serve(daemon: Daemon, plan: Plan, group: asyncio.TaskGroup, signals: "Signals") -> None:
+    """Run every part until a signal says stop, and end them in good order."""
+    starting = group.create_task(daemon.start(plan), name="start")
+    stopping = group.create_task(signals.stop.wait(), name="stop")
+    await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    parts: set[asyncio.Task[Any]] = {starting}
+    if not signals.stop.is_set():
+        parts |= _begin_parts(daemon, plan, group, signals)
+        _log.info(
+            "started", version=product_version(), cameras=len(plan.cameras), screening_on=daemon.device.in_words()
+        )
+    await stopping
+    _log.info("stopping")
+    for task in parts:
+        task.cancel()
+    try:
+        async with asyncio.timeout(STOP_S):
+            await daemon.stop()
+    except TimeoutError:
+        _log.error("stop_cut_off", after_s=STOP_S)
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
             task.cancel()
-        try:
-            async with asyncio.timeout(STOP_S):
-                await daemon.stop()
-        except TimeoutError:
-            _log.error("stop_cut_off", after_s=STOP_S)
 
 
-def _device(fittings: Fittings) -> str:
-    return fittings.inference.report.in_words()
-
-
-def _stats_interval_s(config: Config) -> float:
-    return float((config.mqtt or BrokerSettings()).stats_interval)
+def _begin_parts(daemon: Daemon, plan: Plan, group: asyncio.TaskGroup, signals: "Signals") -> set[asyncio.Task[Any]]:
+    reloads = Reloads(daemon.reload)
+    signals.on_reload(reloads.ask)
+    file = daemon.config_file
+    parts: dict[str, Callable[[], Awaitable[None]]] = {
+        "gpu": daemon.keep_on_gpu,
+        "calibration": daemon.memory.run,
+        "reload": reloads.run,
+        "config-file": partial(watch_file, file.parent, file.name, reloads.ask),
+        "stats": partial(_tick, daemon, float((plan.mqtt or BrokerSettings()).stats_interval)),
+    }
+    return {group.create_task(supervise(name, part), name=name) for name, part in parts.items()}
 
 
 async def _tick(daemon: Daemon, every_s: float) -> None:
     while True:
         await asyncio.sleep(every_s)
         daemon.tick()
-
-
-async def _started(daemon: Daemon, config: Config, group: asyncio.TaskGroup, stop: asyncio.Event) -> bool:
-    """Start the daemon's parts; return False where a signal came first."""
-    starting = group.create_task(daemon.start(plan_of(config)), name="start")
-    stopping = group.create_task(stop.wait(), name="stop")
-    await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    return not starting.cancel()
 
 
 class Signals:

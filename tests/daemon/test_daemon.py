@@ -203,3 +203,21 @@ async def test_statistics_tell_what_was_counted(tmp_path: Path) -> None:
         assert gate.frame_age_ms is not None
         assert (lobby.camera, lobby.faces_found, lobby.frame_age_ms) == ("lobby", 0, None)
         assert [each.environment for each in stats.environments] == ["default"]
+
+
+async def test_confirmed_trigger_leaves_the_calibration(tmp_path: Path) -> None:
+    """And stays out of it after a restart; a false alert stays in; of what nobody knows nothing is done."""
+    async with running_daemon(tmp_path, ONE) as box:
+        await box.until(lambda: "gate" in box.cameras.opened)
+        box.cameras.passage("gate", white=0.9)
+        await box.until(lambda: box.shown.lamp("gate") == [b"OFF", b"ON", b"OFF"])
+        environments, alert_id = box.daemon.environments, box.alerts.kept[0].data.alert_id
+        await box.until(lambda: box.daemon.cameras.all[0].summary.verdicts["triggered"] == 1)
+        missing = environments.reference_of("gate", "default").tracks_missing
+        assert box.daemon.judge(alert_id, False)
+        assert environments.reference_of("gate", "default").tracks_missing == missing
+        assert box.daemon.judge(alert_id, True)
+        assert environments.reference_of("gate", "default").tracks_missing == missing + 1
+        assert not box.daemon.judge("unknown", True)
+    async with running_daemon(tmp_path, ONE) as box:
+        assert box.daemon.environments.reference_of("gate", "default").tracks_missing == missing + 1

@@ -28,7 +28,7 @@ class House:
         self.outcomes: list[Outcome] = []
         self.changes = Changes()
         shared = Shared(
-            inference, LiveNaming("box", FakeAlerts()), self._deliver, Memory(self._keep), self._load, {"gate": 0.001}
+            inference, LiveNaming("box", FakeAlerts()), self._deliver, Memory(self), self._load, {"gate": 0.001}
         )
         self.environments = Environments(shared, group)
 
@@ -36,8 +36,11 @@ class House:
         self.outcomes.append(outcome)
         self.changes.note()
 
-    async def _keep(self, statistic: float, *, camera: str, environment: str, alert_id: str | None) -> None:
-        pass
+    async def add(self, statistic: float, *, camera: str, environment: str, alert_id: str | None = None) -> None:
+        """Keep nothing."""
+
+    async def remove(self, alert_id: str) -> None:
+        """Forget nothing."""
 
     async def _load(self) -> list[StoredTrack]:
         return []
