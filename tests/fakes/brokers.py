@@ -161,6 +161,10 @@ class Subscriber:
         self._client.loop_stop()
         self._client.disconnect()
 
+    def publish(self, topic: str, payload: bytes) -> None:
+        """Publish as anybody could."""
+        self._client.publish(topic, payload, qos=1)
+
     async def next(self, *, within_s: float = START_S) -> Received:
         """Return the next message."""
         return await asyncio.to_thread(self._received.get, timeout=within_s)
