@@ -154,6 +154,8 @@ class _Process:
             raise
         finally:
             self._asked.pop(number, None)
+            if answer.done():
+                answer.exception()  # it may have been told in another way already
 
     async def close(self) -> None:
         """End the server, which ends its workers; both are gone after this, at the latest after 4 s."""
@@ -213,20 +215,31 @@ class _Process:
                 self.sandbox = SandboxReport(version, tuple(missing))
                 warm_s = round(time.monotonic() - self._since_s, 2)
                 _log.info("fork_server_ready", pid=self.pid, warm_s=warm_s, sandbox=self.sandbox.in_words())
-            case {"started": number, "pid": pid}:
-                worker = self._workers[pid] = _Worker(pid, handles[0], self._loop)
-                answer = self._asked.get(number)
-                if answer is None or answer.done():
-                    worker.discard()
-                else:
-                    answer.set_result(worker)
+            case {"started": number, "pid": pid} if handles:
+                self._started(number, _Worker(pid, handles[0], self._loop))
+            case {"started": number}:
+                # It could not be handed over. It ends by itself: the caller closes its channel.
+                self._refused(number, "this process can hold no more descriptors")
             case {"refused": number, "reason": reason}:
-                answer = self._asked.get(number)
-                if answer is not None and not answer.done():
-                    text = f"no camera worker could be started: {reason}; look at the limits of processes and memory"
-                    answer.set_exception(SourceError(text, SourceReason.CRASHED))
+                self._refused(number, reason)
             case {"ended": pid, "status": status}:
-                self._workers.pop(pid).has_ended(status)
+                worker = self._workers.pop(pid, None)
+                if worker is not None:
+                    worker.has_ended(status)
+
+    def _started(self, number: int, worker: "_Worker") -> None:
+        self._workers[worker.pid] = worker
+        answer = self._asked.get(number)
+        if answer is None or answer.done():
+            worker.discard()
+        else:
+            answer.set_result(worker)
+
+    def _refused(self, number: int, reason: str) -> None:
+        answer = self._asked.get(number)
+        if answer is not None and not answer.done():
+            text = f"no camera worker could be started: {reason}; look at the limits of processes, files and memory"
+            answer.set_exception(SourceError(text, SourceReason.CRASHED))
 
     def _lose(self, how: str, *, kill: bool = True) -> None:
         """Give the server up with all that it has; the next start begins a new one."""

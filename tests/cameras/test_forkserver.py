@@ -216,6 +216,11 @@ async def test_no_worker_is_left_when_its_start_is_cancelled(clip: Path, server:
             "threading.Thread(target=time.sleep, args=(60,), daemon=True).start(); forking.main(sys.argv[1:])",
             "the fork server has 2 threads",
         ),
+        (
+            "import socket, sys; control = socket.socket(fileno=int(sys.argv[1]));"
+            'control.recv(99); control.send(b\'{"started": 0, "pid": 1}\'); control.recv(99)',
+            "this process can hold no more descriptors",
+        ),
     ],
 )
 async def test_a_start_is_refused_in_words_when_the_server_cannot(clip: Path, program: str, reason: str) -> None:
