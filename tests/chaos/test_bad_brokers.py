@@ -15,7 +15,7 @@ SCRIPTS = {
     "losing": Script(lose=0.1),
     "garbling": Script(garble=0.05, garble_answers=0.01),
     "silent": Script(fall_silent=0.01, silent_s=1.0),
-    "all of it": Script(lose=0.05, garble=0.02, garble_answers=0.005, fall_silent=0.003, silent_s=0.5),
+    "all of it": Script(lose=0.05, garble=0.03, garble_answers=0.005, fall_silent=0.02, silent_s=0.3),
 }
 
 
