@@ -319,7 +319,9 @@ def demo(seed: int | None, broker: str | None, keep: Path | None, as_json: bool)
 @click.option("--prefix", default="spectragate", show_default=True, help="The box's topic prefix.")
 @click.option("--user", help="User name at the broker.")
 @click.option("--ca", type=A_FILE, help="Authority of the broker's certificate; turns on TLS.")
-@click.option("--since-seq", type=click.IntRange(min=0), metavar="N", help="Ask for everything after this number.")
+@click.option(
+    "--since-seq", type=click.IntRange(0, 2**53 - 2), metavar="N", help="Ask for everything after this number."
+)
 @click.option("--state", type=A_FILE, help="Keep here how far it came, and go on from there.")
 @click.option("--count", type=click.IntRange(min=1), metavar="N", help="Stop after so many alerts and notices.")
 @click.option("--all", "everything", is_flag=True, help="Also print what else the box says, with its topic.")

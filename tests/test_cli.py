@@ -38,7 +38,7 @@ def test_help_names_every_command() -> None:
     """An operator sees what there is."""
     done = spectragate("--help")
     assert done.returncode == 0
-    for command in ("score", "replay", "check-config", "schema"):
+    for command in ("score", "replay", "watch", "check-config", "schema"):
         assert command in done.stdout
 
 
@@ -66,6 +66,8 @@ def test_version_is_told() -> None:
         (["replay", "x", "--environment", "yard"], 78, "error: --environment: yard is not in the configuration"),
         (["score", "--fpr", "1e-8", "x.png"], 78, "needs the scores of 99999999 clean faces"),
         (["replay", "absent.mp4"], 1, "error: absent.mp4: no such file or folder"),
+        (["watch"], 78, "error: watch: give either a configuration with a section `mqtt` (-c FILE) or --host"),
+        (["watch", "--host", "localhost", "--state", "."], 2, "is a directory"),
         (["check-config", "absent.yaml"], 78, "error: absent.yaml: cannot be read"),
     ],
 )

@@ -202,6 +202,9 @@ class Box:
         if span is None:
             if self._tail_at_s is None or self._tail_at_s > now_s:
                 return []
+            if self._highest >= MAX_SEQ:  # nothing can come after it
+                self._tail_at_s = None
+                return []
             span = self._highest + 1, MAX_SEQ
         steps = self._notice(*span)
         requester = f"{self._name}-{next(self._numbers)}"

@@ -188,6 +188,7 @@ class Watch:
 
     def _take_numbered(self, topic: str, reading: Numbered, now_s: float) -> list[Step]:
         message = reading.message
+        self._here = self._here or topic == self._topics.alerts  # another box may have left: this one is there
         before, content = self._ids.before(message), _digest(reading.payload)
         known = before == content
         box = None if reading.seq is None else self._box(message.source, reading.seq, now_s)

@@ -4,9 +4,9 @@ import os
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from gateway.errors import ConfigError
 from gateway.watch.box import MAX_SEQ, Position
@@ -28,6 +28,15 @@ class _Box(_Model):
     newest_s: float | None = Field(allow_inf_nan=False)
     missing: _Spans
     quiet: _Spans
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        before = -1
+        for first, last in sorted(self.missing + self.quiet):
+            if not before < first <= last <= self.highest:
+                raise ValueError("ranges must not overlap, and end at the highest number")
+            before = last
+        return self
 
 
 class _State(_Model):

@@ -69,6 +69,10 @@ class Ledger:
             self.accepted_twice.append(int(seq))
         self.accepted[int(seq)] = Accepted(int(seq), digest, camera, alert_id, time.monotonic())
 
+    def missing(self) -> set[int]:
+        """Return what was accepted and not delivered so far."""
+        return set(self.accepted) - {one.seq for one in self.delivered}
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -189,14 +193,10 @@ class Oracle:
             delivered = Delivered(*facts, step.late, topic == TOPICS.replayed, time.monotonic())
             self.ledger.delivered.append(delivered)
 
-    def missing(self) -> set[int]:
-        """Return what was accepted and not delivered so far."""
-        return set(self.ledger.accepted) - {one.seq for one in self.ledger.delivered}
-
     async def settled(self, *, within_s: float) -> None:
         """Wait until all that was accepted is delivered, or the time is over."""
         deadline_s = self._clock() + within_s
-        while self.missing() and self._clock() < deadline_s:  # noqa: ASYNC110 (a ledger has no events)
+        while self.ledger.missing() and self._clock() < deadline_s:  # noqa: ASYNC110 (a ledger has no events)
             await asyncio.sleep(0.1)
 
     async def fresh(self, count: int, *, within_s: float) -> None:
@@ -208,31 +208,35 @@ class Oracle:
 
     def judge(self) -> Verdict:
         """Return what the ledger proves now."""
-        ledger = self.ledger
-        times = Counter(one.seq for one in ledger.delivered)
-        altered = [
-            one.seq
-            for one in ledger.delivered
-            if one.seq in ledger.accepted and ledger.accepted[one.seq].digest != one.digest
-        ]
-        return Verdict(
-            accepted=len(ledger.accepted),
-            delivered=len(ledger.delivered),
-            missing=tuple(sorted(self.missing())),
-            twice=tuple(sorted(seq for seq, count in times.items() if count > 1)),
-            altered=tuple(sorted(altered)),
-            accepted_twice=tuple(ledger.accepted_twice),
-            inversions_per_alert=_inversions(ledger.delivered, by_alert=True),
-            inversions_per_camera=_inversions(ledger.delivered, by_alert=False),
-            late=sum(one.replayed for one in ledger.delivered),
-            gaps_noticed=len(ledger.noticed),
-            gaps_lost=len(ledger.lost),
-            wire_duplicates=sum(count - 1 for count in ledger.on_the_wire.values()),
-            garbled=len(ledger.garbled),
-            connections=ledger.connections,
-            slowest_found_s=max((_found_s(ledger, gap, at_s) for gap, at_s in ledger.noticed), default=0.0),
-            slowest_fill_s=max((one.after_s for one in ledger.filled), default=0.0),
-        )
+        return judge(self.ledger)
+
+
+def judge(ledger: Ledger) -> Verdict:
+    """Return what a ledger proves."""
+    times = Counter(one.seq for one in ledger.delivered)
+    altered = [
+        one.seq
+        for one in ledger.delivered
+        if one.seq in ledger.accepted and ledger.accepted[one.seq].digest != one.digest
+    ]
+    return Verdict(
+        accepted=len(ledger.accepted),
+        delivered=len(ledger.delivered),
+        missing=tuple(sorted(ledger.missing())),
+        twice=tuple(sorted(seq for seq, count in times.items() if count > 1)),
+        altered=tuple(sorted(altered)),
+        accepted_twice=tuple(ledger.accepted_twice),
+        inversions_per_alert=_inversions(ledger.delivered, by_alert=True),
+        inversions_per_camera=_inversions(ledger.delivered, by_alert=False),
+        late=sum(one.replayed for one in ledger.delivered),
+        gaps_noticed=len(ledger.noticed),
+        gaps_lost=len(ledger.lost),
+        wire_duplicates=sum(count - 1 for count in ledger.on_the_wire.values()),
+        garbled=len(ledger.garbled),
+        connections=ledger.connections,
+        slowest_found_s=max((_found_s(ledger, gap, at_s) for gap, at_s in ledger.noticed), default=0.0),
+        slowest_fill_s=max((one.after_s for one in ledger.filled), default=0.0),
+    )
 
 
 def _found_s(ledger: Ledger, gap: GapNoticed, at_s: float) -> float:

@@ -462,3 +462,23 @@ def test_box_that_never_came_so_far_is_not_asked_in_a_loop() -> None:
                 play.take(json.dumps({**end, "answered_to_seq": 3}).encode(), topic=REPLAYED)
     assert requests == MAX_ATTEMPTS
     assert play.kinds(GapLost) == [GapLost(SOURCE, 11, 19, "unanswered")]
+
+
+def test_highest_number_there_can_be_asks_for_nothing_beyond() -> None:
+    """Whoever invents it gets no request that no box could read."""
+    play = Play()
+    play.take(*payloads(5), to_bytes(alert(MAX_SEQ, time_s=1_769_860_900.0)))
+    play.connect()
+    for _ in range(100):
+        for step in play.tick(5.0):
+            if isinstance(step, Ask):
+                assert to_request(step)
+    assert play.watch.next_s is None
+
+
+def test_box_that_speaks_is_there_whatever_another_said() -> None:
+    """Two boxes on one prefix share `available`: the one that stopped does not speak for both."""
+    play = Play()
+    play.take(OFFLINE.encode(), topic=AVAILABLE)
+    play.take(*payloads(1, 3, client="two"))
+    assert asked(play.tick(PATIENCE_S)) == [(2, 2)]

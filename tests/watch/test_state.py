@@ -26,7 +26,17 @@ def test_state_reads_back_what_was_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [b"", b"{}", b'{"version":2,"boxes":[]}', b'{"boxes":[{"source":"a","highest":-5}]}', b"\xff" * 99]
+    "text",
+    [
+        b"",
+        b"{}",
+        b'{"version":2,"boxes":[]}',
+        b'{"boxes":[{"source":"a","highest":-5}]}',
+        b'{"boxes":[{"source":"a","highest":5,"newest_s":1.0,"missing":[[4,2]],"quiet":[]}]}',
+        b'{"boxes":[{"source":"a","highest":5,"newest_s":1.0,"missing":[[1,9]],"quiet":[]}]}',
+        b'{"boxes":[{"source":"a","highest":5,"newest_s":1.0,"missing":[[1,3]],"quiet":[[3,4]]}]}',
+        b"\xff" * 99,
+    ],
 )
 def test_foreign_file_is_refused_in_words(tmp_path: Path, text: bytes) -> None:
     """It is not overwritten: it may be somebody's."""
