@@ -26,6 +26,7 @@ SIDE_WINDOW = 16
 CONNECT_TIMEOUT_S = 10.0
 CONNACK_TIMEOUT_S = 3.0  # with `protocol: auto`, how long version 5 may stay unanswered
 PUBACK_TIMEOUT_S = 10.0
+_LAST_S = 0.8  # so that the first alert is out within a second after the broker is back
 STEADY_S = 5.0  # a session that lived shorter is no reason to reconnect quickly
 _FAREWELL_S = 0.5
 # A twin with our client id ends our session as we end its: both would do nothing else, were they quick.
@@ -187,7 +188,7 @@ class Link:
             return pause_s(twins, chance=self._chance(), first_s=TWIN_FIRST_S, last_s=TWIN_LAST_S)
         if outcome.code in _OPERATORS:
             return pause_s(failures, chance=self._chance(), last_s=_OPERATORS_LAST_S)
-        return pause_s(failures, chance=self._chance())
+        return pause_s(failures, chance=self._chance(), last_s=_LAST_S)
 
     def _tell_away(self, outcome: Ended) -> None:
         if outcome.code is LinkReason.TAKEN_OVER:
