@@ -2,8 +2,10 @@
 
 import signal
 import struct
+import time
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -155,7 +157,9 @@ async def server() -> AsyncIterator[ForkServer]:
         yield server
 
 
-async def test_bombs_are_refused_before_they_unfold(tmp_path: Path, server: ForkServer) -> None:
+async def test_bombs_are_refused_before_they_unfold(
+    tmp_path: Path, server: ForkServer, record_property: Callable[[str, str], None]
+) -> None:
     """Each is answered by a sentence, within 256 MB of memory, and the good picture behind them is looked at."""
     paths = []
     for name, data in bombs().items():
@@ -163,10 +167,16 @@ async def test_bombs_are_refused_before_they_unfold(tmp_path: Path, server: Fork
         paths.append(tmp_path / name)
     paths.append(make_picture(tmp_path / "good.png", background(320, 180)))
     async with open_source(PicturesJob("lobby", tuple(paths)), start=server) as events:
-        answers = [await anext(events) for _ in paths]
+        answers, answered_s = [], []
+        for _ in paths:
+            answers.append(await anext(events))
+            answered_s.append(time.monotonic())
         (worker,) = children_of(server.pid or 0)
         peak = peak_bytes(worker)
         ended = await anext(events)
     assert [type(answer) for answer in answers] == [PictureRefused] * (len(paths) - 1) + [FrameFaces]
     assert ended == SourceEnded("lobby", 1, 0, len(paths) - 1)
     assert peak < 256e6
+    # The first also waits for the worker to start, the last is looked at.
+    worst_ms = 1000 * max(later - earlier for earlier, later in pairwise(answered_s[:-1]))
+    record_property("report", f"{len(paths) - 1} bombs refused in at most {worst_ms:.0f} ms, peak {peak / 1e6:.0f} MB")
