@@ -132,14 +132,16 @@ class _Thread:
         waiting = asyncio.wrap_future(answer)
         loop = asyncio.get_running_loop()
         began_s = loop.time()
-        # Not `wait_for`: an answer that came while the loop itself was held up is an answer.
-        await asyncio.wait([waiting], timeout=deadline_s)
-        if loop.time() - began_s > 2 * deadline_s:  # the whole process was held up, and so was the thread
+        try:
+            # Not `wait_for`: an answer that came while the loop itself was held up is an answer.
             await asyncio.wait([waiting], timeout=deadline_s)
-        if not waiting.done() and not answer.done():
-            waiting.cancel()
-            raise TimeoutError
-        return await waiting
+            if loop.time() - began_s > 2 * deadline_s:  # the whole process was held up, and so was the thread
+                await asyncio.wait([waiting], timeout=deadline_s)
+            if not waiting.done() and not answer.done():
+                raise TimeoutError
+            return await waiting
+        finally:
+            waiting.cancel()  # nobody waits any more for what is still to come
 
     def end(self) -> None:
         """Let the thread end after its work; one that hangs is left to the process's end."""
