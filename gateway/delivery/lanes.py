@@ -3,7 +3,7 @@
 With few messages waiting they go out in the order of their acceptance. Where more than `LONG` wait, a second lane
 begins at the newest of them, so that an alert of now does not wait behind an hour of old ones; `seq` tells subscribers
 what is yet to come. What belongs to an alert whose `new` still waits stays behind it: the order within an `alert_id`
-holds always.
+holds always (decision 0009).
 """
 
 import json

@@ -6,19 +6,22 @@ Whoever asks goes on asking.
 """
 
 import asyncio
+import itertools
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import NoReturn
 
 import structlog
 
 from gateway.contract import messages
-from gateway.contract.notices import MAX_RANGES, ranges_of
+from gateway.contract.notices import MAX_RANGES
 from gateway.contract.requests import ReplayRequest, RequestError, read_replay_request
 from gateway.contract.topics import Topics
 from gateway.delivery.link import Session
 from gateway.delivery.outbox import Outbox
 from gateway.errors import StorageError
 
+FIRST_SEQ = 1  # no message has the number 0
 MAX_PER_ANSWER = 1000
 MAX_WAITING = 16
 MAX_SPAN = 100_000  # numbers that one answer covers, so that also an empty stretch is looked through in pieces
@@ -68,14 +71,15 @@ class Replies:
 
     async def _reply(self, session: Session, request: ReplayRequest) -> None:
         last_seq = self._outbox.status().last_seq
-        until = min(request.to_seq, last_seq, request.from_seq + MAX_SPAN - 1)
+        first = max(request.from_seq, FIRST_SEQ)
+        until = min(request.to_seq, last_seq, first + MAX_SPAN - 1)
         try:
-            sent, until = await self._send(session, request.from_seq, until)
+            sent, until = await self._send(session, first, until)
         except StorageError as error:
             _log.error("replay_failed", reason=str(error))
             await self._close(session, request, last_seq=last_seq, refused="unreadable")
             return
-        missing = ranges_of(set(range(request.from_seq, until + 1)) - sent)
+        missing = _between(sent, first, until)
         if len(missing) > MAX_RANGES:
             missing = missing[:MAX_RANGES]
             until = missing[-1][1]
@@ -92,21 +96,20 @@ class Replies:
         await self._publish(session, messages.to_bytes(end), content_type=messages.JSON_TYPE)
         _log.info("replayed", from_seq=request.from_seq, to_seq=request.to_seq, sent=len(sent), missing=len(missing))
 
-    async def _send(self, session: Session, from_seq: int, to_seq: int) -> tuple[set[int], int]:
-        """Send what there is of a range, and return the numbers sent and how far they reach."""
-        sent: set[int] = set()
-        seq = from_seq
-        while seq <= to_seq:
-            rows = await self._outbox.between(seq, to_seq, _PAGE)
+    async def _send(self, session: Session, from_seq: int, to_seq: int) -> tuple[list[int], int]:
+        """Send what there is of a range, and return the numbers sent, ascending, and how far they reach."""
+        sent: list[int] = []
+        while from_seq <= to_seq:
+            rows = await self._outbox.between(from_seq, to_seq, _PAGE)
             for row in rows:
-                await self._publish(session, row.payload, content_type=row.content_type)
                 if row.seq is not None:
-                    sent.add(row.seq)
+                    await self._publish(session, row.payload, content_type=row.content_type)
+                    sent.append(row.seq)
             if len(rows) < _PAGE:
                 break
-            seq = max(sent) + 1
+            from_seq = sent[-1] + 1
             if len(sent) >= MAX_PER_ANSWER:
-                return sent, seq - 1
+                return sent, sent[-1]
         return sent, to_seq
 
     async def _close(self, session: Session, request: ReplayRequest, *, last_seq: int, refused: str) -> None:
@@ -125,3 +128,9 @@ class Replies:
 
     async def _publish(self, session: Session, payload: bytes, *, content_type: str) -> None:
         await session.publish(self._topics.replayed, payload, content_type=content_type)
+
+
+def _between(seqs: Sequence[int], first: int, last: int) -> tuple[tuple[int, int], ...]:
+    """Return the ranges of [first, last] that ascending numbers leave out."""
+    edges = [first - 1, *seqs, last + 1]
+    return tuple((before + 1, after - 1) for before, after in itertools.pairwise(edges) if after - before > 1)
