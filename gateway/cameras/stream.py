@@ -177,6 +177,9 @@ class Stream:
         try:
             return list(self._stream.decode(packet))
         except av.error.FFmpegError:
+            context = self._stream.codec_context
+            if context.width * context.height > self._max_pixels:  # which its decoder refused by the new header
+                raise too_large(context.width, context.height, self._max_pixels) from None
             self._damage.lost(packet.pts)
             return []
 

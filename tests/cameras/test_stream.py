@@ -127,6 +127,22 @@ def test_a_stream_is_refused_when_it_is_too_large(wall: Path) -> None:
     assert caught.value.reason is SourceReason.TOO_LARGE
 
 
+def test_a_stream_goes_on_when_the_size_of_its_pictures_changes(wall: Path, tmp_path: Path) -> None:
+    """Cameras are set to another size while they are watched; one beyond the limit ends it with its reason."""
+    large = make_clip(tmp_path / "large.ts", passage(10), options={"g": "10"})
+    both = tmp_path / "both.ts"
+    both.write_bytes(wall.read_bytes() + large.read_bytes())
+    with FFmpegLog() as log:
+        pictures = [frame.picture() for frame in frames_of(stream_of(both, log)) if frame.picture is not None]
+        assert [picture_HWC.shape[1] for picture_HWC in pictures[-10:]] == [640] * 10
+        assert {picture_HWC.shape[1] for picture_HWC in pictures[:-10]} == {320}
+        stream = stream_of(both, log, max_pixels=100_000)
+        with pytest.raises(SourceError, match="640×360 px are larger than the limit") as caught:
+            list(stream.frames())
+        stream.close()
+    assert caught.value.reason is SourceReason.TOO_LARGE
+
+
 def test_a_stream_is_refused_when_its_codec_is_not_allowed(tmp_path: Path) -> None:
     """Only codecs that cameras use are decoded."""
     clip = make_clip(tmp_path / "old.mkv", [background(64, 36)], codec="mpeg4")
