@@ -14,6 +14,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import click
 
 from gateway.errors import ConfigError, SpectragateError
+from gateway.outbox_commands import forget, outbox
 
 if TYPE_CHECKING:
     from gateway.cameras.link import Injection
@@ -345,6 +346,10 @@ def watch(**options: Any) -> int:
     )
     watch_options = WatchOptions(options["since_seq"], options["state"], options["count"], options["everything"])
     return run_async(watch_command(settings, watch_options))
+
+
+cli.add_command(outbox)
+cli.add_command(forget)
 
 
 if __name__ == "__main__":

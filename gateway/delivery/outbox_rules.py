@@ -7,6 +7,7 @@ severity, the oldest of them first. A notice that waits is never evicted: it tel
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from gateway.storage.database import Connection, numbers_checksum
 from gateway.storage.failpoints import fail_point
@@ -209,3 +210,17 @@ def _raise_floor(connection: Connection) -> None:
     floor = last_seq + 1 if lowest is None else lowest
     if floor > floor_seq:
         connection.execute("UPDATE numbers SET floor_seq = ?, crc = ?", (floor, numbers_checksum(last_seq, floor)))
+
+
+def forget_rows(connection: Connection, where: str, parameters: tuple[Any, ...]) -> int:
+    """Remove messages that an SQL condition names and return how many; those that waited become gaps."""
+    waits = "EXISTS (SELECT 1 FROM waiting WHERE waiting.row = outbox.row)"
+    select = f"SELECT row, seq, {waits}, time_s FROM outbox WHERE {where} ORDER BY row"  # noqa: S608
+    rows = connection.execute(select, parameters).fetchall()
+    for row, _seq, _waits, _time_s in rows:
+        _remove(connection, row)
+    lost = sorted(seq for _row, seq, waits, _time_s in rows if waits and seq is not None)
+    for from_seq, to_seq in ranges_of(lost):
+        add_gap(connection, (from_seq, to_seq), count=to_seq - from_seq + 1, reason="forgotten", time_s=rows[-1][3])
+    _raise_floor(connection)
+    return len(rows)

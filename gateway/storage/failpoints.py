@@ -20,6 +20,7 @@ FAIL_POINTS = (
     "outbox.before_reply",
     "outbox.after_delivered",
     "outbox.after_evict",
+    "storage.after_checkpoint",
 )
 """Every name that may stand in the variable, as `name` or `name:nth`."""
 

@@ -299,6 +299,7 @@ class Writer:
             self._reopen()
         if self._is_suspect:
             self._open_connection().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            fail_point("storage.after_checkpoint")
             self._is_suspect = False
 
     def _on_fault(self, fault: Degraded, error: Exception) -> None:
