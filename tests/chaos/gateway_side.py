@@ -33,6 +33,7 @@ from gateway.storage.tables import RetainedTable
 
 CLIENT = "chaos"
 ACCEPTED, DELIVERED = b"a", b"d"  # what a gateway shows of its progress
+ENOUGH = b"enough\n"  # the report behind the last alert
 CAMERAS = ("lobby", "gate", "yard", "dock")
 RATE_PER_S = 200.0
 OUTBOX = OutboxSettings(reserve_bytes=2**20)
@@ -48,6 +49,7 @@ class Life:
     seed: int
     fail_point: str | None = None
     disk: DiskFault | None = None
+    most_waiting: int | None = None
 
 
 def live(life: Life, *, reports: int, progress: int) -> None:
@@ -64,6 +66,7 @@ class _Gateway:
         self._progress = progress
         self._rng = random.Random(life.seed)
         self._tracks = {camera: deque[tuple[str, str]]() for camera in CAMERAS}
+        self._unreported: set[asyncio.Future[None]] = set()
         self._enough = asyncio.Event()
         self._over = asyncio.Event()
 
@@ -91,6 +94,9 @@ class _Gateway:
             async with asyncio.TaskGroup() as tasks:
                 running = tasks.create_task(delivery.run(), name="delivery")
                 await self._feed(outbox, delivery)
+                if self._unreported:
+                    await asyncio.wait(self._unreported)
+                os.write(self._reports, ENOUGH)
                 await self._over.wait()
                 running.cancel()
 
@@ -115,12 +121,16 @@ class _Gateway:
                     await self._enough.wait()
             if self._enough.is_set():
                 return
+            status = outbox.status()
+            if self._life.most_waiting is not None and status.depth + status.unstored >= self._life.most_waiting:
+                continue
             if number % _TELEMETRY_EVERY == 0:
                 payload = b"{}" + b" " * self._rng.randrange(500)
                 outbox.submit(OutboxEntry("telemetry", TOPICS.verdicts, payload))
                 continue
             message = self._alert(delivery.next_seq())
             accepted = delivery.submit(message)
+            self._unreported.add(accepted)
             accepted.add_done_callback(partial(self._on_accepted, message))
 
     def _alert(self, seq: int) -> Alert:
@@ -145,6 +155,7 @@ class _Gateway:
 
     def _on_accepted(self, message: Alert, accepted: asyncio.Future[None]) -> None:
         """Report what is on the disk; what the outbox could not take when it closed was never accepted."""
+        self._unreported.discard(accepted)
         if accepted.cancelled() or accepted.exception() is not None:
             return
         digest = hashlib.sha256(to_bytes(message)).hexdigest()[:16]

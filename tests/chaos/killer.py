@@ -41,6 +41,7 @@ class Order:
     reports: int
     fail_point_share: float = 0.25
     disk: DiskFault | None = None
+    most_waiting: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,10 @@ class Killer:
     def _fork(self, fail_point: str | None) -> tuple[int, int]:
         """Return the child and the pipe on which it shows progress."""
         self._born += 1
-        life = Life(Path(self._order.folder), self._order.port, self._rng.getrandbits(32), fail_point, self._order.disk)
+        order = self._order
+        life = Life(
+            Path(order.folder), order.port, self._rng.getrandbits(32), fail_point, order.disk, order.most_waiting
+        )
         readable, writable = os.pipe()
         os.set_blocking(writable, False)
         child = os.fork()

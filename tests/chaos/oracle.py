@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 
+from chaos.gateway_side import ENOUGH
 from fakes.boxes import TOPICS
 
 from gateway.contract.messages import Alert
@@ -124,6 +125,7 @@ class Oracle:
         self._watch = Watch(TOPICS, name=settings.client_id, since_seq=0, now_s=self._clock())
         self._subscriber = Subscriber(settings, self._watch.filters)
         self._partial = b""
+        self._enough = asyncio.Event()
 
     @asynccontextmanager
     async def listening(self, reports: int) -> AsyncIterator["Oracle"]:
@@ -142,7 +144,10 @@ class Oracle:
     def _read(self, reports: int) -> None:
         *lines, self._partial = (self._partial + os.read(reports, 65_536)).split(b"\n")
         for line in lines:
-            self.ledger.accept(line)
+            if line == ENOUGH.strip():
+                self._enough.set()
+            else:
+                self.ledger.accept(line)
 
     async def _listen(self) -> None:
         while True:
@@ -194,7 +199,9 @@ class Oracle:
             self.ledger.delivered.append(delivered)
 
     async def settled(self, *, within_s: float) -> None:
-        """Wait until all that was accepted is delivered, or the time is over."""
+        """Wait until the alerts end and all that was accepted is delivered, or the time is over."""
+        async with asyncio.timeout(within_s):
+            await self._enough.wait()
         deadline_s = self._clock() + within_s
         while self.ledger.missing() and self._clock() < deadline_s:  # noqa: ASYNC110 (a ledger has no events)
             await asyncio.sleep(0.1)

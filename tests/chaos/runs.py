@@ -56,7 +56,8 @@ class Storm:
 class Faults:
     """What is done: kills of the gateway, after every so many of them one of the broker, and what else goes wrong.
 
-    With a script the gateways reach the broker through a proxy, which turns honest when the alerts end.
+    With `most_waiting` no new alert comes while so many wait. With a script the gateways reach the broker through a
+    proxy, which turns honest when the alerts end.
     """
 
     kills: int
@@ -64,11 +65,12 @@ class Faults:
     broker_stops: int = 0
     script: Script | None = None
     disk: DiskFault | None = None
+    most_waiting: int | None = None
 
     def broker_fault_at(self, death: int) -> signal.Signals | None:
         """Return what hits the broker behind this death of a gateway."""
         for how, count in ((signal.SIGKILL, self.broker_kills), (signal.SIGSTOP, self.broker_stops)):
-            if count and death % (self.kills // count) == 0:
+            if count and death % max(self.kills // count, 1) == 0:
                 return how
         return None
 
@@ -94,7 +96,11 @@ async def storm(broker: Mosquitto, folder: Path, faults: Faults, *, seed: int) -
     try:
         async with proxy.running(), Oracle(broker.port).listening(readable) as oracle:
             port = broker.port if faults.script is None else proxy.port
-            killer = await _start(Order(str(folder), port, seed, faults.kills, writable, disk=faults.disk))
+            killer = await _start(
+                Order(
+                    str(folder), port, seed, faults.kills, writable, disk=faults.disk, most_waiting=faults.most_waiting
+                )
+            )
             try:
                 await _follow(killer, broker, done, faults, rng=random.Random(seed))
                 await oracle.fresh(FRESH, within_s=SETTLE_S)

@@ -1,7 +1,7 @@
 """Accepted alerts survive `kill -9` of the gateway and of the broker, at any moment and at every named one.
 
-`SPECTRAGATE_CHAOS_KILLS=10000` runs the long version: so many kills of the gateway, a twentieth of it of the broker.
-`SPECTRAGATE_CHAOS_SEED` repeats a run's random choices.
+`SPECTRAGATE_CHAOS_KILLS=10000 SPECTRAGATE_CHAOS_BROKER_KILLS=1000 pytest -n 0 tests/chaos/test_kills.py` is the long
+version; `SPECTRAGATE_CHAOS_SEED` repeats a run's random choices.
 """
 
 import os
@@ -15,9 +15,11 @@ from chaos.report import SEED, record
 from chaos.runs import Faults, Storm, storm
 from fakes.brokers import MISSING, Mosquitto, mosquitto_program
 
+from gateway.delivery.lanes import LONG
 from gateway.storage.failpoints import FAIL_POINTS
 
 KILLS = int(os.environ.get("SPECTRAGATE_CHAOS_KILLS", "1000"))
+BROKER_KILLS = int(os.environ.get("SPECTRAGATE_CHAOS_BROKER_KILLS", "50"))
 ENOUGH_KILLS = 200  # of a run, so that chance leaves nothing out
 
 Report = Callable[[str, object], None]
@@ -30,11 +32,11 @@ Report = Callable[[str, object], None]
     ("name", "share", "broker_share", "lines"),
     [
         ("gateway killed", 0.4, 0.0, ()),
-        ("gateway and forgetful broker killed", 0.3, 0.025, ()),
+        ("gateway and forgetful broker killed", 0.3, 0.5, ()),
         (
             "gateway and careful broker killed",
             0.3,
-            0.025,
+            0.5,
             ("persistence true", "autosave_interval 1", "autosave_on_changes true"),
         ),
     ],
@@ -45,21 +47,23 @@ async def test_nothing_accepted_is_lost_to_kills(
     """Each accepted alert reaches a subscriber once, unaltered and in order, whoever dies and whenever."""
     if mosquitto_program() is None:
         pytest.fail(MISSING)
-    kills, broker_kills = int(KILLS * share), int(KILLS * broker_share)
+    kills, broker_kills = int(KILLS * share), int(min(BROKER_KILLS, KILLS) * broker_share)
     folder = tmp_path / "broker"
     folder.mkdir()
     where = (f"persistence_location {folder}/",) if lines else ()
+    # While the broker is away more alerts wait than are kept in order, for the newest go first; else they are few.
+    faults = Faults(kills, broker_kills, most_waiting=None if broker_kills else LONG // 2)
     began_s = time.monotonic()
     with Mosquitto(folder, "allow_anonymous true", *lines, *where) as broker:
-        outcome = await storm(broker, tmp_path / "state", Faults(kills, broker_kills), seed=SEED)
+        outcome = await storm(broker, tmp_path / "state", faults, seed=SEED)
     took_s = time.monotonic() - began_s
     done, verdict = outcome.done, outcome.verdict
     title = f"{name}: {kills} and {done.broker_kills} kills in {took_s:.0f} s, seed {SEED}"
     record_property("report", verdict.in_words(title))
     record(name, {**outcome.as_json(), "seed": SEED, "took_s": took_s})
     check(verdict)
-    if not broker_kills:  # while the broker is away more alerts wait than may be kept in order: the newest go first
-        assert verdict.inversions_per_camera == 0
+    if not broker_kills:  # else an `end` may be heard first whose `new` fell while nobody had subscribed yet
+        assert verdict.inversions_per_camera == verdict.inversions_per_alert == 0
     check_not_vacuous(done, verdict, kills=kills, broker_kills=broker_kills)
 
 
@@ -69,7 +73,6 @@ def check(verdict: Verdict) -> None:
     assert verdict.twice == ()
     assert verdict.altered == ()
     assert verdict.accepted_twice == ()
-    assert verdict.inversions_per_alert == 0
     assert verdict.garbled == 0
     assert verdict.gaps_lost == 0
 
@@ -77,7 +80,7 @@ def check(verdict: Verdict) -> None:
 def check_not_vacuous(done: Storm, verdict: Verdict, *, kills: int, broker_kills: int) -> None:
     """The kills happened, all over, and had something to destroy."""
     assert done.deaths.total() == kills
-    assert done.broker_kills == broker_kills
+    assert done.broker_kills >= broker_kills
     assert verdict.accepted >= 2 * kills
     assert verdict.connections >= 1 + broker_kills
     if kills >= ENOUGH_KILLS:
