@@ -1,10 +1,11 @@
 """A daemon inside the test: the real parts around fake cameras, with a real state folder and a detector by rule."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from fakes.live import Changes, FakeAlerts, FakeCameras, FakeLink, FakeShown
@@ -22,7 +23,12 @@ from gateway.storage.state import Storage
 from gateway.storage.tables import CalibrationTable, SwitchTable
 from gateway.values import Screening
 
-Until = Callable[[Callable[[], bool]], Awaitable[None]]
+
+class Until(Protocol):
+    """Waits for a change after which a condition holds."""
+
+    async def __call__(self, condition: Callable[[], bool], *, within_s: float = 20.0) -> None:
+        """Return once it holds."""
 
 
 @dataclass
