@@ -493,3 +493,17 @@ async def test_failing_detector_ends_live_screening() -> None:
     with pytest.raises(ExceptionGroup) as failure:
         await live.through(live_frame(0), live_frame(1))
     assert failure.group_contains(RuntimeFault, match="the session fails")
+
+
+@pytest.mark.parametrize("step_s", [-86_400.0, -3600.0, 3600.0, -1e9], ids=["day back", "hour back", "hour on", "1970"])
+async def test_clock_step_ends_tracks_and_loses_nothing(step_s: float) -> None:
+    """A camera's clock is set: the passage is cut in two, numbers go on, and every face has its score."""
+    live = Live()
+    base_s = 1e9
+    frames = [live_frame(seq, white=0.5, time_s=base_s + seq / 5) for seq in range(5)]
+    frames += [live_frame(seq, white=0.5, time_s=base_s + step_s + seq / 5) for seq in range(5, 10)]
+    await live.through(*frames)
+    assert sum(isinstance(each, Screening) for each in live.outcomes) == 10
+    assert [alert.type for alert in live.alerts_of("gate")] == ["new", "end", "new", "end"]
+    assert [alert.seq for alert in live.alerts_of("gate")] == [1, 2, 3, 4]
+    assert all(alert.latency_ms is not None for alert in live.alerts_of("gate"))

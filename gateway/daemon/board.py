@@ -79,8 +79,9 @@ class Board:
 
     def on_overload(self, camera: str, *, is_on: bool) -> None:
         """Take whether a camera's faces or frames are given up for want of time."""
-        self._cameras[camera].is_overloaded = is_on
-        self._tell(camera)
+        if camera in self._cameras:
+            self._cameras[camera].is_overloaded = is_on
+            self._tell(camera)
 
     def on_trouble(self, part: str, reason: str | None) -> None:
         """Take what is wrong with a part that all cameras share; None where nothing is any more."""

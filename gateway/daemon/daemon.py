@@ -202,6 +202,13 @@ class Daemon:
         plan = self._plan.cameras.get(camera)
         return None if plan is None else self.environments.reference_of(camera, plan.environment)
 
+    @property
+    def progress(self) -> Mapping[str, int]:
+        """How much each part has done so far: what moves, works; whoever watches compares two looks."""
+        counts = {f"camera:{camera.name}": camera.frames.events for camera in self.cameras.all}
+        counts |= {f"screen:{name}": batches for name, batches in self.environments.batches.items()}
+        return {**counts, "outbox": self.obligations.accepted + self.obligations.lost}
+
     def tick(self) -> None:
         """Say the statistics, and every camera's word again with today's promise."""
         self._see_device()

@@ -93,6 +93,8 @@ class Postman:
     async def begin(self, settings: BrokerSettings | None, cameras: Collection[str]) -> None:
         """Deliver by these settings from now on; a link that stands is left first."""
         await self.end()
+        if settings is None:
+            _log.warning("no_broker", instead="alerts stand in this log and wait in the outbox")
         self._link = self._make(settings)
         await self._link.load()
         for topic, payload in self._shown.items():

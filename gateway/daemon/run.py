@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -32,6 +33,9 @@ from gateway.settings import BrokerSettings
 from gateway.storage.state import Storage
 from gateway.storage.tables import CalibrationTable, RetainedTable, SwitchTable
 from gateway.tasks import supervise
+
+THREADS = 4
+"""Threads for what would block the loop: reading the configuration, closing the state folder."""
 
 STOP_S = 1.5
 """Time to end everything in good order; what then still runs is cut off."""
@@ -63,6 +67,7 @@ async def run_daemon(path: Path) -> int:
         RuntimeFault: A part of our own failed; the supervisor is to start the process again.
     """
     signals = Signals()
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="aside"))
     config = load_config(path)
     folder = state_folder(config)
     try:
@@ -116,6 +121,7 @@ async def _serve(daemon: Daemon, plan: Plan, group: asyncio.TaskGroup, signals: 
     await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
     parts: set[asyncio.Task[Any]] = {starting}
     if not signals.stop.is_set():
+        starting.result()  # what cannot be started is raised here, before anything is said to run
         parts |= _begin_parts(daemon, plan, group, signals)
         _log.info(
             "started", version=product_version(), cameras=len(plan.cameras), screening_on=daemon.device.in_words()

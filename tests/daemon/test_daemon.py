@@ -221,3 +221,16 @@ async def test_confirmed_trigger_leaves_the_calibration(tmp_path: Path) -> None:
         assert not box.daemon.judge("unknown", True)
     async with running_daemon(tmp_path, ONE) as box:
         assert box.daemon.environments.reference_of("gate", "default").tracks_missing == missing + 1
+
+
+async def test_progress_moves_with_the_work(tmp_path: Path) -> None:
+    """Events of each camera, batches of each environment, alerts handed to the disk."""
+    async with running_daemon(tmp_path, TWO) as box:
+        await box.until(lambda: len(box.cameras.opened) == 2)
+        before = box.daemon.progress
+        box.cameras.passage("gate", white=0.9)
+        await box.until(lambda: box.daemon.obligations.accepted == 2)
+        after = box.daemon.progress
+        moved = {part: after[part] - before[part] for part in after if after[part] != before[part]}
+        assert {"camera:gate", "screen:default", "outbox"} <= set(moved)
+        assert moved["outbox"] == 2

@@ -3,7 +3,7 @@
 import asyncio
 from pathlib import Path
 
-from fakes.live import FakeAlerts, FakeLink, FakeShown
+from fakes.live import Changes, FakeAlerts, FakeLink, FakeShown
 from fakes.outboxes import open_outbox
 from structlog.testing import capture_logs
 
@@ -19,6 +19,7 @@ class Post:
     def __init__(self, outbox: Outbox, group: asyncio.TaskGroup) -> None:
         self.links: list[tuple[BrokerSettings | None, FakeShown]] = []
         self.runs = 0
+        self.changes = Changes()
         self.failures = 0
         self._outbox = outbox
         self.postman = Postman(self._make, group, next_seq=outbox.next_seq)
@@ -31,6 +32,7 @@ class Post:
 
         async def failing_run() -> None:
             self.runs += 1
+            self.changes.note()
             if self.runs <= self.failures:
                 raise DeliveryError("the outbox cannot be read")
             await run()
@@ -70,7 +72,7 @@ async def test_delivery_is_begun_again(tmp_path: Path) -> None:
         post.failures = 2
         with capture_logs() as logs:
             await post.postman.begin(None, [])
-            await asyncio.sleep(0.5)
+            await post.changes.until(lambda: post.runs == 3)
         assert post.runs == 3
-        assert [log["event"] for log in logs] == ["delivery_failed"] * 2
+        assert [log["event"] for log in logs] == ["no_broker", "delivery_failed", "delivery_failed"]
         await post.postman.end()

@@ -56,6 +56,16 @@ def test_configuration_with_mistakes_is_refused(tmp_path: Path) -> None:
     assert "gateway.yaml:4: cameras.gate.sorce: unknown key" in "\n".join(daemon.raw)
 
 
+def test_bundle_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
+    """Exit code 78 too, and nothing claims to have started."""
+    path = write(tmp_path, GATE)
+    path.write_text(path.read_text() + "environments: {default: {bundle: nonsense}}\n")
+    with DaemonProcess(path) as daemon:
+        assert daemon.wait() == 78
+    assert "environments.default.bundle: nonsense" in "\n".join(daemon.raw)
+    assert "started" not in [line["event"] for line in daemon.log]
+
+
 def test_reload_by_signal_and_by_file(tmp_path: Path) -> None:
     """Both take the new file; a bad one is refused with its line and changes nothing."""
     path = write(tmp_path, GATE)
