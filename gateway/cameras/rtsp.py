@@ -17,6 +17,7 @@ CODECS = frozenset({"h264", "hevc", "mjpeg"})
 
 # Enough to find the first parameter sets; the default reads for a second or five before the first frame.
 _PROBE_BYTES = 32768
+_SMALLEST_QUEUE = "2"  # packets
 _SOCKET_BYTES = 1 << 20  # a keyframe arrives as one burst of datagrams
 
 # FFmpeg cuts what stands before the @ of an address at this length, and would then send a wrong password.
@@ -84,6 +85,9 @@ def options(source: RtspSource) -> dict[str, str]:
         "probesize": str(_PROBE_BYTES),
         "buffer_size": str(_SOCKET_BYTES),
     }
+    if chosen["rtsp_transport"] == "tcp":
+        # Cameras drop packets when a connection is slow; without a queue FFmpeg would not even count those of TCP.
+        chosen["reorder_queue_size"] = _SMALLEST_QUEUE
     if _is_tls(source):
         chosen |= {"tls_verify": "1", "verifyhost": urlsplit(source.url).hostname or ""}
         chosen |= {"ca_file": str(source.ca_file)} if source.ca_file else {}

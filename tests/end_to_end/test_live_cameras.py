@@ -250,7 +250,14 @@ async def test_the_newest_frame_wins_when_looking_is_slow(camera: RtspCamera) ->
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("codec", "transport", "harm"),
-    [("h264", "udp", "lose"), ("h265", "udp", "lose"), ("h264", "tcp", "skip"), ("h265", "tcp", "skip")],
+    [
+        ("h264", "udp", "lose"),
+        ("h265", "udp", "lose"),
+        ("h264", "tcp", "lose"),
+        ("h265", "tcp", "lose"),
+        ("h264", "tcp", "skip"),
+        ("h265", "tcp", "skip"),
+    ],
 )
 async def test_no_damaged_picture_is_looked_at_when_packets_or_pictures_are_lost(
     tmp_path: Path, codec: Codec, transport: str, harm: str
