@@ -46,6 +46,9 @@ _OTHER_TABLES = {
 }
 
 _DAMAGE = (*DatabaseErrors, OverflowError, TypeError, ValueError)
+_WAITING_SOUND = (
+    "SELECT count(*) FROM waiting JOIN outbox USING (row) WHERE waiting.rank = outbox.rank AND waiting.held IN (0, 1)"
+)
 _KEPT = 2  # damaged files that stay; older ones go, so that a dying disk is not filled by them
 
 _log = structlog.get_logger()
@@ -91,6 +94,7 @@ def _is_proved(connection: Connection) -> bool:
     return (
         crc == numbers_checksum(last_seq, floor_seq)
         and depth == connection.execute("SELECT count(*) FROM waiting").fetchone()[0]
+        and depth == connection.execute(_WAITING_SOUND).fetchone()[0]
         and all(isinstance(columns[-2], bytes) and checksum(columns[:-1]) == columns[-1] for columns in rows)
     )
 
@@ -232,7 +236,8 @@ def _view_of(path: Path, fresh: Connection) -> _View | None:
     finally:
         with suppress(*DatabaseErrors):
             damaged.close()
-    whole = len(waiting) == depth and waiting.keys() <= rows and crc == numbers_checksum(last_seq, floor_seq)
+    plain = len(waiting) == depth and waiting.keys() <= rows and {*waiting.values()} <= {0, 1}
+    whole = plain and crc == numbers_checksum(last_seq, floor_seq)
     return _View(rows, waiting, last_seq) if whole else None
 
 
