@@ -7,8 +7,10 @@ not confirmed with it, and what must not be lost lies in the outbox.
 import asyncio
 import itertools
 import random
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, NoReturn
 
 import structlog
@@ -57,6 +59,8 @@ class Session:
         self._unconfirmed = unconfirmed
         self._numbers = itertools.count(1)
         self._room = asyncio.Semaphore(SIDE_WINDOW)
+        self._sent_s: dict[int, float] = {}
+        self._answered_s = self._newest_answered_s = float("-inf")
         self.gave_up: Ended | None = None
 
     @property
@@ -68,6 +72,8 @@ class Session:
         """Hand a message over at QoS 1; the future stays open when the session ends first. The caller bounds them."""
         number = next(self._numbers)
         self._unconfirmed[number] = future = asyncio.get_running_loop().create_future()
+        self._sent_s[number] = time.monotonic()
+        future.add_done_callback(partial(self._on_answer, number))
         self._connection.send(Outgoing(number, topic, payload, retain=retain, content_type=content_type))
         return future
 
@@ -84,12 +90,30 @@ class Session:
         """
         async with self._room:
             future = self.send(topic, payload, retain=retain, content_type=content_type)
+            sent_s = time.monotonic()
             ways_out: tuple[asyncio.Future[Any], ...] = (future, self._connection.ended)
-            await asyncio.wait(ways_out, timeout=PUBACK_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
+            while not any(way.done() for way in ways_out):
+                left_s = self.patience_ends_s(sent_s, PUBACK_TIMEOUT_S) - time.monotonic()
+                if left_s <= 0.0:
+                    self.give_up(f"no PUBACK for a message on {topic}")
+                    break
+                await asyncio.wait(ways_out, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
             if future.done():
                 return future.result()
-            self.give_up(f"no PUBACK for a message on {topic}")
             raise SessionOver(f"a message on {topic} was not confirmed")
+
+    def patience_ends_s(self, sent_s: float, patience_s: float) -> float:
+        """Return until when a message sent then may stay unconfirmed, both monotonic.
+
+        A slow broker that goes on confirming has time. One that confirmed what was sent later has lost it: PUBACKs come
+        in the order of the messages.
+        """
+        was_passed_over = self._newest_answered_s > sent_s
+        return (sent_s if was_passed_over else max(sent_s, self._answered_s)) + patience_s
+
+    def _on_answer(self, number: int, _answer: Acknowledged) -> None:
+        self._answered_s = time.monotonic()
+        self._newest_answered_s = max(self._newest_answered_s, self._sent_s.pop(number))
 
     def give_up(self, reason: str) -> None:
         """End the session: this broker does not do what it should; the link makes the next one."""

@@ -6,8 +6,8 @@ any more is left, so that the next connection can try.
 """
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Callable
 from functools import partial
 from typing import NoReturn
 
@@ -39,12 +39,10 @@ class Sender:
         *,
         puback_timeout_s: float = PUBACK_TIMEOUT_S,
         refused_first_s: float = 1.0,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._outbox = outbox
         self._puback_timeout_s = puback_timeout_s
         self._refused_first_s = refused_first_s
-        self._clock = clock
         self._lanes = Lanes(outbox)
         self._flight = Flight()
         self._stirred = asyncio.Event()
@@ -77,28 +75,29 @@ class Sender:
             if row is None:
                 await self._wait(session)
                 continue
-            self._flight.add(row, now_s=self._clock())
+            self._flight.add(row, now_s=time.monotonic())
             sent = session.send(row.topic, row.payload, content_type=row.content_type)
             sent.add_done_callback(partial(self._on_answer, row, self._flight))
 
     async def _next(self) -> OutboxRow | None:
-        if len(self._flight) >= WINDOW or len(self._confirmed) >= MAX_UNSETTLED or self._clock() < self._resume_s:
+        if len(self._flight) >= WINDOW or len(self._confirmed) >= MAX_UNSETTLED or time.monotonic() < self._resume_s:
             return None
         return await self._lanes.take(self._outbox.status().depth)
 
     async def _wait(self, session: Session) -> None:
         """Wait for something to do: an answer, a new message, or the end of somebody's patience."""
-        now_s, oldest_s = self._clock(), self._flight.oldest_s()
-        until_s = [now_s + self._puback_timeout_s] if oldest_s is None else [oldest_s + self._puback_timeout_s]
+        now_s, oldest_s = time.monotonic(), self._flight.oldest_s()
+        patience_s = self._puback_timeout_s
+        answer_by_s = None if oldest_s is None else session.patience_ends_s(oldest_s, patience_s)
+        if answer_by_s is not None and answer_by_s <= now_s:
+            session.give_up(f"it confirms nothing: no PUBACK in {patience_s:g} s")
+            await asyncio.sleep(patience_s)  # the session's end cancels this
+        until_s = [now_s + patience_s if answer_by_s is None else answer_by_s]
         if now_s < self._resume_s:
             until_s.append(self._resume_s)
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, min(until_s) - now_s)):
                 await self._stirred.wait()
-        except TimeoutError:
-            if oldest_s is not None and self._clock() - oldest_s >= self._puback_timeout_s:
-                session.give_up(f"it confirms nothing: no PUBACK in {self._puback_timeout_s:g} s")
-                self._resume_s = self._clock() + self._puback_timeout_s  # until the session's end cancels us
 
     def _on_answer(self, row: OutboxRow, flight: Flight, answer: Acknowledged) -> None:
         if flight is not self._flight or answer.cancelled():
@@ -124,10 +123,10 @@ class Sender:
 
     def _take_refusal(self, row: OutboxRow, refusal: str) -> None:
         self.refused += 1
-        if self._clock() >= self._resume_s:  # the first of a window, the others say the same
+        if time.monotonic() >= self._resume_s:  # the first of a window, the others say the same
             self._refusals += 1
             pause = pause_s(self._refusals, chance=0.0, first_s=self._refused_first_s, last_s=REFUSED_LAST_S)
-            self._resume_s = self._clock() + pause
+            self._resume_s = time.monotonic() + pause
         if refusal != self.refusal:
             self.refusal = refusal
             check = "what the broker allows mqtt.user"

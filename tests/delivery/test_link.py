@@ -211,3 +211,49 @@ async def test_link_when_what_uses_the_session_fails_in_a_group() -> None:
             async with running(Link(settings(broker.port)), fail):
                 await asyncio.sleep(20.0)
     assert failed.group_contains(ZeroDivisionError)
+
+
+async def test_publish_when_the_broker_is_slow_but_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each answer buys the others time: sixteen at once over a thin line are no silence."""
+    monkeypatch.setattr(link_module, "PUBACK_TIMEOUT_S", 0.5)
+    held: list[Published] = []
+    answers: list[str | None] = []
+
+    async def serve(session: Session) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            sent = [tasks.create_task(session.publish("t", b"%d" % number)) for number in range(8)]
+        answers.extend(task.result() for task in sent)
+        await idle(session)
+
+    def hold(published: Published) -> bytes | None:
+        if published.topic != "t":
+            return puback(published.packet_id)
+        held.append(published)
+        return None
+
+    async with ScriptedBroker(on_publish=hold).running() as broker, running(Link(settings(broker.port)), serve):
+        await settled(lambda: len(held) == 8)
+        for published in held:
+            await asyncio.sleep(0.2)
+            broker.send(puback(published.packet_id))
+        await settled(lambda: len(answers) == 8)
+    assert len(broker.levels) == 1
+
+
+async def test_publish_when_the_broker_passes_one_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One message that is never confirmed while others are was lost: the session ends, so that it is sent again."""
+    monkeypatch.setattr(link_module, "PUBACK_TIMEOUT_S", 0.5)
+
+    async def serve(session: Session) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(session.publish("lost", b""))
+            while True:
+                await asyncio.sleep(0.02)
+                await session.publish("t", b"")
+
+    def lose(published: Published) -> bytes | None:
+        return None if published.topic == "lost" else puback(published.packet_id)
+
+    losing = ScriptedBroker(on_publish=lose)
+    async with losing.running() as broker, running(Link(settings(broker.port)), serve) as link:
+        await settled(lambda: link.state.reason is LinkReason.SILENT)
