@@ -54,9 +54,14 @@ class Fittings:
 
 
 class Daemon:
-    """Everything that runs for the cameras of one box; its tasks belong to `group`."""
+    """Everything that runs for the cameras of one box; its tasks belong to `group`, the link to the broker to `links`.
 
-    def __init__(self, path: Path, fittings: Fittings, group: asyncio.TaskGroup) -> None:
+    A fault of our own ends `group`; the link outlives it just long enough to be told that this is no clean exit.
+    """
+
+    def __init__(
+        self, path: Path, fittings: Fittings, group: asyncio.TaskGroup, *, links: asyncio.TaskGroup | None = None
+    ) -> None:
         self.config_file = path
         self._fittings = fittings
         self._group = group
@@ -66,7 +71,9 @@ class Daemon:
         self._clock_gap_s = time.time() - self._began_s
         outbox = fittings.outbox
         self.memory = Memory(fittings.calibration)
-        self.postman = Postman(lambda settings: fittings.make_link(self, settings), group, next_seq=outbox.next_seq)
+        self.postman = Postman(
+            lambda settings: fittings.make_link(self, settings), links or group, next_seq=outbox.next_seq
+        )
         self.obligations = Obligations(self.postman)
         self.board = Board(self.postman, fittings.topics, reference_of=self._reference_of)
         naming = LiveNaming(outbox.client_id, self.postman)

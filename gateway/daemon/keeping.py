@@ -75,6 +75,9 @@ class Unheard:
             commands_ignored=0,
         )
 
+    def fall_silent(self) -> None:
+        """Do nothing."""
+
     async def load(self) -> None:
         """Do nothing."""
 

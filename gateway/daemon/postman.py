@@ -56,6 +56,9 @@ class Delivering(Protocol):
     def broker_stats(self) -> BrokerStats:
         """Return how the link is."""
 
+    def fall_silent(self) -> None:
+        """Say nothing more when `run` is cancelled: the process failed."""
+
     async def load(self) -> None:
         """Learn what earlier runs left; before `run`."""
 

@@ -3,9 +3,9 @@
 import asyncio
 import os
 import signal
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -75,8 +75,9 @@ async def run_daemon(path: Path) -> int:
             start_worker = await stack.enter_async_context(ForkServer())
             storage = await stack.enter_async_context(Storage.open(folder, settings=config.outbox))
             fittings = await _fit(stack, config, storage, start_worker)
-            async with asyncio.TaskGroup() as group:
-                daemon = Daemon(path, fittings, group)
+            links = await stack.enter_async_context(asyncio.TaskGroup())
+            async with _silent_when_failed() as daemons, asyncio.TaskGroup() as group:
+                daemons.append(daemon := Daemon(path, fittings, group, links=links))
                 storage.on_health = daemon.on_disk
                 await _serve(daemon, plan_of(config), group, signals)
     except BaseExceptionGroup as failures:
@@ -112,6 +113,18 @@ def _link(outbox: Outbox, ledger: RetainedTable, daemon: Daemon, settings: Broke
     if settings is None:
         return Unheard(outbox, Topics(BrokerSettings().topic_prefix))
     return Delivery(settings, outbox, ledger, ears=Ears(daemon.switch, daemon.judge))
+
+
+@asynccontextmanager
+async def _silent_when_failed() -> AsyncIterator[list[Daemon]]:
+    """Let the links of these daemons leave without a word when the block fails."""
+    daemons: list[Daemon] = []
+    try:
+        yield daemons
+    except BaseExceptionGroup:
+        for daemon in daemons:
+            daemon.postman.link.fall_silent()
+        raise
 
 
 async def _serve(daemon: Daemon, plan: Plan, group: asyncio.TaskGroup, signals: "Signals") -> None:

@@ -156,6 +156,7 @@ class Link:
         self._unconfirmed: dict[int, Acknowledged] = {}
         self._connection: Connection | None = None
         self._reason: LinkReason | None = None
+        self._is_silent = False
         self._connects = 0
         self._taken_over = 0
         self._incoming_dropped = 0
@@ -278,12 +279,16 @@ class Link:
 
     async def _take_leave(self, session: Session, connection: Connection) -> None:
         """Say `stopped`; a broker that does not answer in time publishes the will instead."""
-        if connection.ended.done():
+        if connection.ended.done() or self._is_silent:
             return
         said = session.send(self._available, STOPPED.encode(), retain=True)
         await asyncio.wait({said}, timeout=_FAREWELL_S)
         if said.done():
             await connection.leave(within_s=_FAREWELL_S)
+
+    def fall_silent(self) -> None:
+        """Leave without a word when the time comes, so that the broker publishes the will: this process failed."""
+        self._is_silent = True
 
     def _on_acknowledged(self, number: int, refusal: str | None) -> None:
         future = self._unconfirmed.pop(number, None)

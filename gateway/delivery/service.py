@@ -174,6 +174,10 @@ class Delivery:
             commands_ignored=self._commands.ignored,
         )
 
+    def fall_silent(self) -> None:
+        """Say nothing more when `run` is cancelled: the process failed, and the broker is to publish the will."""
+        self._link.fall_silent()
+
     async def load(self) -> None:
         """Learn what earlier runs have shown and held; before `know` and `run`."""
         await self._states.load()

@@ -75,3 +75,19 @@ async def test_subscribers_see_the_whole_life_of_a_box(tmp_path: Path, broker: M
         await until(heard, lambda each: (each.topic, each.payload) == ("spectragate/available", b"stopped"))
     with Subscriber(broker.port, "spectragate/+/status") as late:
         assert status(await late.next(), "gate") == ("disabled", "by_command")
+
+
+async def test_box_that_fails_is_offline_and_not_stopped(tmp_path: Path, broker: Mosquitto) -> None:
+    """A fault of our own ends the process with 1; the broker publishes the will, as after a kill."""
+    path = write(tmp_path, broker.port, ("gate",))
+    breaking = (
+        "import sys; from gateway.errors import RuntimeFault; from gateway.daemon.daemon import Daemon\n"
+        "def tick(self): raise RuntimeFault('a defect')\n"
+        "Daemon.tick = tick\n"
+        "from gateway.__main__ import main; sys.argv = ['spectragate', 'run', '-c', sys.argv[1]]; main()"
+    )
+    with Subscriber(broker.port, "spectragate/available") as heard, DaemonProcess(path, code=breaking) as daemon:
+        assert (await heard.next(within_s=40.0)).payload == b"online"
+        assert (await heard.next(within_s=40.0)).payload == b"offline"
+        assert await asyncio.to_thread(daemon.wait) == 1
+    assert [line["part"] for line in daemon.log if line["event"] == "part_failed"] == ["stats"]

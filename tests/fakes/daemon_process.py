@@ -18,8 +18,10 @@ START_S = 60.0
 class DaemonProcess:
     """`spectragate run -c FILE` as a child; ended by its owner. `log` is every line it wrote, as a dictionary."""
 
-    def __init__(self, config: Path, *, environment: dict[str, str] | None = None) -> None:
-        self._command = [sys.executable, "-m", "gateway", "run", "-c", str(config)]
+    def __init__(self, config: Path, *, environment: dict[str, str] | None = None, code: str | None = None) -> None:
+        """Name the configuration; `code` is run instead of the command line, with it as argument."""
+        command = ["-m", "gateway", "run", "-c"] if code is None else ["-c", code]
+        self._command = [sys.executable, *command, str(config)]
         self._environment = {**os.environ, **(environment or {})}
         self._child: subprocess.Popen[bytes] | None = None
         self._lines: queue.Queue[dict[str, Any] | None] = queue.Queue()
