@@ -64,8 +64,10 @@ async def watch_command(settings: BrokerSettings, options: WatchOptions) -> int:
         watching = Watching(watch, subscriber, Console(settings), options)
         try:
             await watching.run()
-        finally:
+        except asyncio.CancelledError:
             watching.save()
+            raise
+        watching.save()  # not after an error: what could not be printed has to come again
     return 0
 
 

@@ -17,7 +17,9 @@ from fakes.brokers import Mosquitto
 
 from gateway.contract.messages import to_bytes
 from gateway.settings import BrokerSettings
+from gateway.watch.box import Position
 from gateway.watch.console import Console
+from gateway.watch.state import load_positions, save_positions
 from gateway.watch.steps import Garbled
 
 ROOT = Path(__file__).parents[2]
@@ -100,6 +102,31 @@ def test_each_alert_is_a_line_once_and_gaps_are_filled(mosquitto: Mosquitto, tmp
         again.process.send_signal(signal.SIGTERM)
         assert again.process.wait(PATIENT_S) == 130
         assert "Traceback" not in again.said
+
+
+@pytest.mark.end_to_end
+def test_alert_that_could_not_be_printed_comes_again(mosquitto: Mosquitto, tmp_path: Path) -> None:
+    """Who reads the lines has gone: the state keeps what was printed, no more."""
+    box, state = FakeBox(), tmp_path / "watch.json"
+    save_positions(state, [Position("spectragate/box", 3, 0.0)])
+    command = [sys.executable, "-m", "gateway", "watch", "--host", "127.0.0.1", "--port", str(mosquitto.port)]
+    with subprocess.Popen(
+        [*command, "--prefix", TOPICS.prefix, "--state", str(state)],
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert "connected" in process.stderr.readline()
+        with LiveBox(mosquitto.port, box) as live:
+            live.publish(box.accept(4))
+            said = process.stderr.read()
+        assert process.wait(PATIENT_S) == 1
+    assert "Traceback" not in said
+    assert load_positions(state)[0].highest == 3
 
 
 @pytest.mark.end_to_end
