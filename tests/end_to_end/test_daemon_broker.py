@@ -1,7 +1,10 @@
 """The daemon with a real broker: what subscribers see from its start to its end, and what commands do."""
 
 import asyncio
+import hashlib
 import json
+import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +14,10 @@ from fakes.brokers import Mosquitto, Received, Subscriber
 from fakes.camera_clips import access_units
 from fakes.daemon_process import DaemonProcess
 
+import gateway.models.shipped
 from gateway.contract import messages
 
+SHIPPED = Path(gateway.models.shipped.__file__).parent
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(120)]
 
 
@@ -56,7 +61,9 @@ def status(received: Received, camera: str) -> tuple[Any, ...]:
     return said["state"], said["reason"]
 
 
-async def test_subscribers_see_the_whole_life_of_a_box(tmp_path: Path, broker: Mosquitto) -> None:
+async def test_subscribers_see_the_whole_life_of_a_box(
+    tmp_path: Path, broker: Mosquitto, record_property: Callable[[str, object], None]
+) -> None:
     """Online, cameras, statistics, a switch, a camera taken out, and `stopped` in the end."""
     path = write(tmp_path, broker.port, ("gate", "lobby"), ", commands: true")
     with Subscriber(broker.port) as heard, DaemonProcess(path) as daemon:
@@ -70,8 +77,9 @@ async def test_subscribers_see_the_whole_life_of_a_box(tmp_path: Path, broker: M
         await until(heard, lambda each: status(each, "gate") == ("disabled", "by_command"))
         write(tmp_path, broker.port, ("gate",), ", commands: true")
         await until(heard, lambda each: (each.topic, each.payload) == ("spectragate/lobby/status", b""))
-        code, _ = await asyncio.to_thread(daemon.end)
+        code, took_s = await asyncio.to_thread(daemon.end)
         assert code == 0
+        record_property("report", f"SIGTERM with a camera and a broker: ended after {took_s:.2f} s (aim 2)")
         await until(heard, lambda each: (each.topic, each.payload) == ("spectragate/available", b"stopped"))
     with Subscriber(broker.port, "spectragate/+/status") as late:
         assert status(await late.next(), "gate") == ("disabled", "by_command")
@@ -91,3 +99,39 @@ async def test_box_that_fails_is_offline_and_not_stopped(tmp_path: Path, broker:
         assert (await heard.next(within_s=40.0)).payload == b"offline"
         assert await asyncio.to_thread(daemon.wait) == 1
     assert [line["part"] for line in daemon.log if line["event"] == "part_failed"] == ["stats"]
+
+
+def alarming_bundle(folder: Path) -> Path:
+    """Write the shipped bundle with a calibration that takes every face for triggered."""
+    bundle = folder / "alarming"
+    shutil.copytree(SHIPPED / "paper", bundle)
+    calibration = json.loads((bundle / "calibration.json").read_text())
+    calibration["clean_tracks"] = [-1000.0 + index / 1000 for index in range(1000)]
+    data = json.dumps(calibration).encode()
+    (bundle / "calibration.json").write_bytes(data)
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest["files"]["calibration.json"] = {"sha256": hashlib.sha256(data).hexdigest(), "length_bytes": len(data)}
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    return bundle
+
+
+async def test_alert_reaches_subscribers_and_a_new_run_goes_on_counting(tmp_path: Path, broker: Mosquitto) -> None:
+    """From a real camera stream to a subscriber, with latency and number; killed by SIGKILL, numbers go on."""
+    alarming_bundle(tmp_path)
+    path = write(tmp_path, broker.port, ("gate",))
+    path.write_text(path.read_text() + "environments: {default: {bundle: ./alarming}}\n")
+    alerts: dict[str, messages.Alert] = {}  # the same one may come twice, under the same id
+    with Subscriber(broker.port, "spectragate/alerts") as heard:
+        for run in (1, 2):
+            with DaemonProcess(path) as daemon:
+                while len(alerts) < run:
+                    alert = messages.parse((await heard.next(within_s=40.0)).payload)
+                    assert isinstance(alert, messages.Alert)
+                    alerts.setdefault(alert.id, alert)
+                daemon.end(signal.SIGKILL)
+    first, second = (alert.data for alert in alerts.values())
+    assert (first.type, first.replay, first.camera) == ("new", False, "gate")
+    assert first.latency_ms is not None
+    assert list(alerts) == ["box-1", "box-2"]
+    assert (first.seq, second.seq) == (1, 2)
+    assert second.alert_id != first.alert_id
