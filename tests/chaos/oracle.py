@@ -74,14 +74,19 @@ class Ledger:
         """Return what was accepted and not delivered so far."""
         return set(self.accepted) - {one.seq for one in self.delivered}
 
+    def told_gone(self) -> set[int]:
+        """Return the numbers of which the box said that it has them no longer."""
+        return {seq for gap in self.lost if gap.reason == "gone" for seq in range(gap.first, gap.last + 1)}
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the ledger proves."""
+    """What the ledger proves. `missing` was accepted and not delivered; `unexplained` of it was not told as gone."""
 
     accepted: int
     delivered: int
     missing: tuple[int, ...]
+    unexplained: tuple[int, ...]
     twice: tuple[int, ...]
     altered: tuple[int, ...]
     accepted_twice: tuple[int, ...]
@@ -203,7 +208,8 @@ class Oracle:
         async with asyncio.timeout(within_s):
             await self._enough.wait()
         deadline_s = self._clock() + within_s
-        while self.ledger.missing() and self._clock() < deadline_s:  # noqa: ASYNC110 (a ledger has no events)
+        # A ledger has no events to wait for.
+        while self._clock() < deadline_s and self.ledger.missing() - self.ledger.told_gone():  # noqa: ASYNC110
             await asyncio.sleep(0.1)
 
     async def fresh(self, count: int, *, within_s: float) -> None:
@@ -230,6 +236,7 @@ def judge(ledger: Ledger) -> Verdict:
         accepted=len(ledger.accepted),
         delivered=len(ledger.delivered),
         missing=tuple(sorted(ledger.missing())),
+        unexplained=tuple(sorted(ledger.missing() - ledger.told_gone())),
         twice=tuple(sorted(seq for seq, count in times.items() if count > 1)),
         altered=tuple(sorted(altered)),
         accepted_twice=tuple(ledger.accepted_twice),

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from chaos.oracle import Accepted, Delivered, Ledger, judge
 
-from gateway.watch.steps import GapFilled, GapNoticed
+from gateway.watch.steps import GapFilled, GapLost, GapNoticed
 
 
 def accepted(seq: int, digest: str = "same") -> Accepted:
@@ -50,6 +50,15 @@ def test_judge_when_all_is_well() -> None:
 def test_judge_finds_what_went_wrong(deliveries: list[Delivered], field: str, found: object) -> None:
     """Lost, twice, altered, out of order; a replay may come late, and what was never reported as accepted may come."""
     assert getattr(judge(ledger(*deliveries)), field) == found
+
+
+def test_judge_tells_a_told_loss_from_a_silent_one() -> None:
+    """What the box says it has no longer is missing, but not unexplained; what nobody answered for is both."""
+    book = ledger(*WELL[:2])
+    book.lost.append(GapLost("spectragate/chaos", 3, 3, "gone"))
+    book.lost.append(GapLost("spectragate/chaos", 4, 4, "unanswered"))
+    verdict = judge(book)
+    assert (verdict.missing, verdict.unexplained) == ((3, 4), (4,))
 
 
 def test_judge_measures_gaps_and_repetitions() -> None:
