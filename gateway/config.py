@@ -78,7 +78,7 @@ class ScreeningConfig(OperatingPoint):
         default="auto", description="auto takes the GPU where one works and says what it got."
     )
     batch_size: int = Field(default=32, ge=1, le=512, description="Faces screened in one call of the detector.")
-    max_wait_ms: float = Field(default=40, gt=0, le=10_000, description="Longest wait of a face for its batch.")
+    max_wait_ms: float = Field(default=10, gt=0, le=10_000, description="Longest wait of a face for its batch.")
     threads: int = Field(default=1, ge=1, le=64, description="CPU threads of the detector.")
 
 
