@@ -4,7 +4,7 @@ import pytest
 
 from gateway import errors
 
-FAMILY = [errors.ConfigError, errors.SourceError, errors.DeliveryError, errors.RuntimeFault]
+FAMILY = [errors.ConfigError, errors.SourceError, errors.DeliveryError, errors.StorageError, errors.RuntimeFault]
 
 
 @pytest.mark.parametrize("kind", FAMILY)
@@ -23,5 +23,17 @@ def test_kinds_of_errors_do_not_contain_one_another() -> None:
 
 def test_every_error_of_the_module_belongs_to_the_family() -> None:
     """A new kind of error is added to the family on purpose."""
-    kinds = {kind for kind in vars(errors).values() if isinstance(kind, type)}
+    kinds = {kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)}
     assert kinds == {errors.SpectragateError, *FAMILY}
+
+
+def test_source_error_says_why_in_a_word() -> None:
+    """Who is not told a reason hears the most general one, which is a plain word for rules."""
+    assert errors.SourceError("gate.mp4: cannot be read").reason == "unreadable"
+    assert errors.SourceError("gate: refused", errors.SourceReason.AUTH).reason == "auth"
+
+
+def test_innermost_when_groups_are_nested() -> None:
+    """The operator reads the error itself, not how many task groups stood around it."""
+    fault = errors.RuntimeFault("the session hangs")
+    assert errors.innermost(ExceptionGroup("outer", [ExceptionGroup("inner", [fault])])) is fault
