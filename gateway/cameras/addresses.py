@@ -1,13 +1,16 @@
 """Find the number behind a camera's name before its worker starts, so that the worker asks no name server.
 
 What a name server answers is untrusted too; the system's resolver reads it, in a thread that may outlast the deadline
-but not the resolver's own.
+by half a minute. Nobody waits for that thread: neither the end of the process nor other work that needs a thread.
 """
 
 import asyncio
 import ipaddress
 import socket
+import threading
+from concurrent.futures import Future
 from dataclasses import replace
+from typing import Any
 from urllib.parse import urlsplit
 
 from gateway.cameras.jobs import CameraJob, RtspSource
@@ -33,6 +36,9 @@ async def with_address(job: CameraJob) -> CameraJob:
     except OSError as error:
         text = f"{job.camera}: the host name {host} is not known ({error.strerror}); correct the url or the name server"
         raise SourceError(text, SourceReason.UNREACHABLE) from None
+    except UnicodeError:
+        text = f"{job.camera}: no host can have the name {host}; correct the url"
+        raise SourceError(text, SourceReason.UNREACHABLE) from None
     return replace(job, source=replace(source, address=address))
 
 
@@ -40,6 +46,31 @@ async def _number_of(host: str) -> str:
     try:
         return str(ipaddress.ip_address(host))
     except ValueError:
-        found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        found = await asyncio.wrap_future(_look_up(host))
     # Of a name with both kinds of address the older is taken: hardly a camera has only the other.
     return str(min(found, key=lambda entry: entry[0] != socket.AF_INET)[4][0])
+
+
+_asked: dict[str, Future[list[Any]]] = {}
+"""The names that are being looked up: a camera that is tried again waits for the answer to its first question."""
+
+
+def _look_up(host: str) -> Future[list[Any]]:
+    """Return what the resolver will say, asked in a thread of its own: one for each name at most."""
+    answer = _asked.get(host)
+    if answer is None:
+        answer = _asked[host] = Future()
+        answer.set_running_or_notify_cancel()  # nobody who gives up takes it from the others
+        threading.Thread(target=_ask, args=(host, answer), name="resolver", daemon=True).start()
+    return answer
+
+
+def _ask(host: str, answer: Future[list[Any]]) -> None:
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        del _asked[host]
+        answer.set_exception(error)
+    else:
+        del _asked[host]
+        answer.set_result(found)
