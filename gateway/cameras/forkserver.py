@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import structlog
 
+from gateway.cameras.patience import within
 from gateway.cameras.sandbox import SandboxReport
 from gateway.cameras.starting import EXIT_S, Complaints, StartedWorker, exit_status, listen, start_python
 from gateway.errors import SourceError, SourceReason
@@ -143,7 +144,7 @@ class _Process:
         try:
             async with asyncio.timeout(within_s):
                 await self._ask({"start": number}, handles)
-                return await asyncio.shield(answer)
+            return await within(within_s, lambda: asyncio.shield(answer))
         except TimeoutError:
             del self._asked[number]
             self._lose(f"it did not answer for {within_s:g} s")

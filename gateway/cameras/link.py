@@ -18,6 +18,7 @@ from gateway.cameras import wire
 from gateway.cameras.addresses import with_address
 from gateway.cameras.jobs import CameraJob, FaceSettings, Injection, Job, PicturesJob, RecordingJob, to_json
 from gateway.cameras.order import Order
+from gateway.cameras.patience import within
 from gateway.cameras.starting import EXIT_S, Complaints, ExecWorkers, StartedWorker, StartWorker, end_worker, listen
 from gateway.errors import ConfigError, SourceError, SourceReason
 from gateway.values import SourceEnded, SourceEvent, SourceOpened
@@ -115,6 +116,7 @@ class _Events:
         self._job, self._deadlines, self._reader = job, deadlines, reader
         self._worker, self._complaints = worker, complaints
         self._order = Order(job)
+        self._parts: list[bytes] = []
         self._deadline_s = deadlines.opening_s
         self._is_over = False
 
@@ -148,8 +150,7 @@ class _Events:
 
     async def _message(self) -> wire.Message:
         try:
-            async with asyncio.timeout(self._deadline_s):
-                message = await self._read()
+            message = await within(self._deadline_s, self._read)
         except TimeoutError:
             raise self._error(f"did not answer for {self._deadline_s:g} s", SourceReason.HUNG) from None
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -160,11 +161,16 @@ class _Events:
 
     async def _read(self) -> wire.Message:
         limit = self._job.faces.max_faces
-        prefix = await self._reader.readexactly(wire.PREFIX.size)
-        header_bytes, payload_bytes = wire.sizes(prefix, max_faces=limit)
-        header = await self._reader.readexactly(header_bytes)
-        payload = await self._reader.readexactly(payload_bytes)
+        header_bytes, payload_bytes = wire.sizes(await self._part(0, wire.PREFIX.size), max_faces=limit)
+        header, payload = await self._part(1, header_bytes), await self._part(2, payload_bytes)
+        self._parts.clear()
         return wire.unpack(header, payload, camera=self._job.camera, max_faces=limit)
+
+    async def _part(self, number: int, length: int) -> bytes:
+        """Return a part of the message that is being read; a read that was cancelled has lost none."""
+        if number == len(self._parts):
+            self._parts.append(await self._reader.readexactly(length))
+        return self._parts[number]
 
     async def _epitaph(self) -> str:
         status = await self._worker.exit_status(EXIT_S)

@@ -36,6 +36,8 @@ _OPEN_GRACE_S = 1.0  # FFmpeg's own deadline lies behind ours, so that one and t
 _FRAME_TIMES = 3.0
 _USUAL_FPS = 25.0
 _BLIND_S = 30.0  # longer than any distance of keyframes
+_LONGEST_TURN_S = PROGRESS_EVERY_S + 0.25
+_MOMENT_S = 1.0
 
 
 def run(job: CameraJob, channel: socket.socket) -> None:
@@ -130,7 +132,8 @@ class Watch:
         self._poll.register(channel, select.POLLIN | select.POLLRDHUP)
         self._poll.register(self._mailbox, select.POLLIN)
         self._is_over = False
-        self._told_at_s = self._began_s = time.monotonic()
+        self._told_at_s = self._began_s = self._watched_at_s = time.monotonic()
+        self._excused_until_s = self._began_s
         self._told_received = 0
 
     def end(self, *_: int | FrameType | None) -> None:
@@ -221,6 +224,9 @@ class Watch:
         )
 
     def _silent_at_s(self) -> float:
+        return max(self._excused_until_s, self._due_at_s())
+
+    def _due_at_s(self) -> float:
         heard_at_s, frame_time_s = self._reader.heard_at_s, self._reader.frame_time_s
         if heard_at_s is None:
             return self._began_s + self._job.connect_s
@@ -229,7 +235,12 @@ class Watch:
         return heard_at_s + max(self._job.stall_s, _FRAME_TIMES * frame_time_s)
 
     def _watch_silence(self) -> None:
-        if time.monotonic() < self._silent_at_s():
+        now_s = time.monotonic()
+        if now_s > self._watched_at_s + _LONGEST_TURN_S:
+            # The whole process may have stood still: what was sent meanwhile is read in a moment.
+            self._excused_until_s = now_s + _MOMENT_S
+        self._watched_at_s = now_s
+        if now_s < self._silent_at_s():
             return
         if self._reader.heard_at_s is None:
             raise SourceError(

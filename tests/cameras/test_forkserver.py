@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from fakes.recordings import background, make_clip, make_passage
 
 from gateway.cameras.forkserver import ForkServer
 from gateway.cameras.link import Deadlines, RecordingJob, open_source
-from gateway.cameras.starting import StartedWorker
+from gateway.cameras.starting import StartedWorker, end_worker
 from gateway.errors import SourceError, SourceReason
 from gateway.values import SourceEnded, SourceOpened
 
@@ -195,6 +196,18 @@ async def test_a_server_that_hangs_is_killed_and_replaced(clip: Path) -> None:
         assert len(await events_of(clip, server)) == 10
         assert server.restarts == 1
     assert not is_running(first)
+
+
+async def test_the_server_is_kept_when_this_process_stood_still(clip: Path) -> None:
+    """It would take all workers with it, and its answer is there."""
+    async with ForkServer(starting_s=0.3) as server:
+        await events_of(clip, server)
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            asyncio.get_running_loop().call_soon(time.sleep, 1.2)
+            worker = await server(theirs, 2)
+            await end_worker(worker)
+        assert server.restarts == 0
 
 
 async def test_no_worker_is_left_when_its_start_is_cancelled(clip: Path, server: ForkServer) -> None:

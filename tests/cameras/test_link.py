@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 from fakes.recordings import background, cut_clip, huge_png, make_clip, make_passage, make_picture, portrait, with_face
 
+from gateway.cameras.jobs import FileSource
 from gateway.cameras.link import (
+    CameraJob,
     Deadlines,
     FaceSettings,
     Injection,
@@ -256,6 +258,17 @@ async def test_a_hung_worker_is_given_up_after_its_deadline(long_clip: Path) -> 
         with pytest.raises(SourceError, match=r"long\.mp4: its worker did not answer for 0\.3 s"):
             async for _ in events:
                 pass
+
+
+async def test_a_worker_is_kept_when_this_process_stood_still(clip: Path) -> None:
+    """What it said meanwhile is there; a machine that was paused has not lost its cameras."""
+    job = CameraJob("lobby", FileSource(clip, loop=True))
+    async with open_source(job, deadlines=Deadlines(silence_s=0.6)) as events:
+        await anext(events)
+        await anext(events)
+        asyncio.get_running_loop().call_later(0.01, time.sleep, 1.5)
+        for _ in range(10):
+            await anext(events)
 
 
 async def test_a_slow_start_is_given_up_after_its_own_deadline(clip: Path) -> None:

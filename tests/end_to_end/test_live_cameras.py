@@ -1,6 +1,9 @@
 """Live cameras through a real worker: a real RTSP server, every codec and transport, everything that goes wrong."""
 
 import asyncio
+import os
+import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -15,7 +18,8 @@ from fakes.rtsp_camera import Mount, MuteListener, RtspCamera
 from numpy.typing import NDArray
 
 from gateway.cameras.jobs import CameraJob, RtspSource
-from gateway.cameras.link import open_source
+from gateway.cameras.link import Deadlines, open_source
+from gateway.cameras.starting import ExecWorkers, StartedWorker
 from gateway.contract.geometry import square_around
 from gateway.errors import SourceError, SourceReason
 from gateway.values import ClockSource, FaceCrop, FrameFaces, SourceEvent, SourceOpened, SourceProgress
@@ -218,6 +222,35 @@ async def test_a_camera_is_seen_again_when_it_is_back(own_camera: RtspCamera) ->
     await failure(at(own_camera.url()), after=own_camera.kill)
     own_camera.start()
     assert frames(await watch(at(own_camera.url()), until=lambda events: bool(frames(events))))
+
+
+class Held(ExecWorkers):
+    """Starts a worker and lets it stand still."""
+
+    async def __call__(self, channel: socket.socket, stderr: int) -> StartedWorker:
+        """Start it."""
+        self._worker = await super().__call__(channel, stderr)
+        return self._worker
+
+    async def stand_still(self, for_s: float) -> None:
+        """Let the worker stand still, as on a machine that is paused."""
+        os.kill(self._worker.pid, signal.SIGSTOP)
+        await asyncio.sleep(for_s)
+        os.kill(self._worker.pid, signal.SIGCONT)
+
+
+async def test_a_camera_is_kept_when_the_machine_stood_still(camera: RtspCamera) -> None:
+    """Its pictures are read a moment later; a camera that stalls would have been given up after 1.5 s."""
+    start = Held()
+    job = CameraJob("door", RtspSource(camera.url("/h264")))
+    async with open_source(job, start=start, deadlines=Deadlines(silence_s=60.0)) as events:
+        frames = 0
+        async for event in events:
+            frames += isinstance(event, FrameFaces)
+            if frames == 3 and isinstance(event, FrameFaces):
+                await start.stand_still(2.5)
+            if frames == 15:
+                return
 
 
 async def test_the_cameras_clock_counts_when_it_tells_the_time(camera: RtspCamera) -> None:
