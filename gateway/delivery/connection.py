@@ -29,7 +29,7 @@ class Connection:
         settings: BrokerSettings,
         terms: Terms,
         *,
-        acknowledged: Acknowledged,
+        acknowledged: Acknowledged = lambda _number, _refusal: None,
         listen: Listen | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()

@@ -54,14 +54,16 @@ class SessionOver(DeliveryError):
 class Session:
     """One connection that stands; of use until it ends."""
 
-    def __init__(self, connection: Connection, unconfirmed: dict[int, Acknowledged]) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._unconfirmed = unconfirmed
+        self._unconfirmed: dict[int, Acknowledged] = {}
         self._numbers = itertools.count(1)
         self._room = asyncio.Semaphore(SIDE_WINDOW)
         self._sent_s: dict[int, float] = {}
         self._answered_s = self._newest_answered_s = float("-inf")
         self.gave_up: Ended | None = None
+        # The session's own: a late PUBACK of another connection must not confirm what has the same number here.
+        connection.on_acknowledged = self._on_acknowledged
 
     @property
     def version(self) -> Version:
@@ -111,6 +113,11 @@ class Session:
         was_passed_over = self._newest_answered_s > sent_s
         return (sent_s if was_passed_over else max(sent_s, self._answered_s)) + patience_s
 
+    def _on_acknowledged(self, number: int, refusal: str | None) -> None:
+        future = self._unconfirmed.pop(number, None)
+        if future is not None and not future.done():
+            future.set_result(refusal)
+
     def _on_answer(self, number: int, _answer: Acknowledged) -> None:
         self._answered_s = time.monotonic()
         self._newest_answered_s = max(self._newest_answered_s, self._sent_s.pop(number))
@@ -153,7 +160,6 @@ class Link:
         self._chance = chance
         self._available = Topics(settings.topic_prefix).available
         self._version: Version = "3.1.1" if settings.protocol == "3.1.1" else "5"
-        self._unconfirmed: dict[int, Acknowledged] = {}
         self._connection: Connection | None = None
         self._reason: LinkReason | None = None
         self._is_silent = False
@@ -228,7 +234,7 @@ class Link:
         auto = self._settings.protocol == "auto"
         patience_s = CONNACK_TIMEOUT_S if auto and self._version == "5" else CONNECT_TIMEOUT_S
         terms = Terms(self._version, CONNECT_TIMEOUT_S, self._available, self._subscriptions)
-        connection = Connection(self._settings, terms, acknowledged=self._on_acknowledged, listen=self._listen)
+        connection = Connection(self._settings, terms, listen=self._listen)
         stands = False
         try:
             failed = await connection.open(within_s=CONNECT_TIMEOUT_S, connack_within_s=patience_s)
@@ -244,8 +250,7 @@ class Link:
 
     async def _use(self, connection: Connection, serve: Serve) -> Ended:
         """Serve a session until its connection ends and return why it did."""
-        self._unconfirmed.clear()
-        session = Session(connection, self._unconfirmed)
+        session = Session(connection)
         self._connection, self._reason = connection, None
         self._connects += 1
         try:
@@ -289,8 +294,3 @@ class Link:
     def fall_silent(self) -> None:
         """Leave without a word when the time comes, so that the broker publishes the will: this process failed."""
         self._is_silent = True
-
-    def _on_acknowledged(self, number: int, refusal: str | None) -> None:
-        future = self._unconfirmed.pop(number, None)
-        if future is not None and not future.done():
-            future.set_result(refusal)

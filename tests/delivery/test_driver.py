@@ -30,7 +30,7 @@ async def connected(broker: ScriptedBroker, listen: Callable[[Incoming], None]) 
     """Connect to a scripted broker and abandon the connection with the block."""
     settings = BrokerSettings(host="127.0.0.1", port=broker.port, client_id="box")
     terms = Terms("3.1.1", connect_timeout_s=5.0, subscriptions=("spectragate/alerts/replay",))
-    connection = Connection(settings, terms, acknowledged=lambda *_: None, listen=listen)
+    connection = Connection(settings, terms, listen=listen)
     try:
         assert await connection.open(within_s=5.0, connack_within_s=5.0) is None
         yield connection

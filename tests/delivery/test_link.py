@@ -11,6 +11,7 @@ from fakes.links import idle, running, settings, settled
 from structlog.testing import capture_logs
 
 from gateway.delivery import link as link_module
+from gateway.delivery.connection import Connection
 from gateway.delivery.link import Link, Session
 from gateway.delivery.packets import LinkReason
 
@@ -257,3 +258,31 @@ async def test_publish_when_the_broker_passes_one_over(monkeypatch: pytest.Monke
     losing = ScriptedBroker(on_publish=lose)
     async with losing.running() as broker, running(Link(settings(broker.port)), serve) as link:
         await settled(lambda: link.state.reason is LinkReason.SILENT)
+
+
+async def test_session_when_an_earlier_connection_speaks_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A PUBACK that a thread of an earlier connection still hands over confirms nothing of the session that stands."""
+    connections: list[Connection] = []
+    sent: list[link_module.Acknowledged] = []
+
+    class Kept(Connection):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            connections.append(self)
+
+    async def serve(session: Session) -> None:
+        sent.append(session.send("t", b""))
+        await idle(session)
+
+    def hold(published: Published) -> bytes | None:
+        return puback(published.packet_id) if published.topic == AVAILABLE else None
+
+    monkeypatch.setattr(link_module, "Connection", Kept)
+    async with ScriptedBroker(on_publish=hold).running() as broker, running(Link(settings(broker.port)), serve):
+        await settled(lambda: len(sent) == 1)
+        broker.hang_up()
+        await settled(lambda: len(sent) == 2)
+        for number in range(5):
+            connections[0].on_acknowledged(number, None)
+        await asyncio.sleep(0)
+        assert [future.done() for future in sent] == [True, False]
