@@ -113,7 +113,7 @@ class Sender:
     def _take_confirmation(self, row: OutboxRow, *, accepted: bool) -> None:
         settled, again = self._flight.confirm(row)
         self._confirmed += settled
-        self._lanes.taken -= {row.row for row in again}
+        self._send_again(again)
         self.published += accepted
         if accepted and self.refusal is not None and row.kind != "telemetry":
             _log.info("messages_accepted_again", topic=row.topic)
@@ -131,21 +131,25 @@ class Sender:
             self.refusal = refusal
             check = "what the broker allows mqtt.user"
             _log.error("message_refused", topic=row.topic, seq=row.seq, reason=refusal, check=check)
-        self._lanes.taken -= {each.row for each in self._flight.refuse(row)}
-        self._lanes.rewind()
+        self._send_again(self._flight.refuse(row))
+
+    def _send_again(self, rows: list[OutboxRow]) -> None:
+        if rows:
+            self._lanes.taken -= {row.row for row in rows}
+            self._lanes.rewind()
 
     async def settle(self) -> NoReturn:
         """Note in the outbox what was confirmed, in groups; while the disk takes nothing, again and again."""
         while True:
-            await self._settling.wait()
-            self._settling.clear()
+            while not self._confirmed:
+                self._settling.clear()
+                await self._settling.wait()
             rows = self._confirmed[:]
             try:
                 await self._outbox.delivered(rows)
             except StorageError as error:
                 _log.error("delivery_not_noted", messages=len(rows), reason=str(error))
                 await asyncio.sleep(_DISK_PAUSE_S)
-                self._settling.set()
                 continue
             del self._confirmed[: len(rows)]
             self._lanes.settled(rows)

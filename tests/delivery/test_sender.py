@@ -5,6 +5,7 @@ import itertools
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -172,3 +173,43 @@ async def test_sender_when_an_alert_comes_behind_an_hour_of_old_ones(tmp_path: P
     arrived = seqs(broker.published)
     assert arrived.index(new) < 4 * WINDOW
     assert sorted(arrived) == list(range(1, 402))
+
+
+async def test_sender_when_what_follows_a_refused_message_is_confirmed_late(tmp_path: Path) -> None:
+    """It goes out again behind the refused one, also when nothing new is accepted that would wake the sender."""
+    held: list[int] = []
+
+    def moody(published: Published) -> bytes | None:
+        first = seqs(broker.published).count(seqs([published])[0]) == 1 if published.topic == ALERTS else False
+        if first and b"2" in published.payload:
+            held.append(published.packet_id)
+            return None
+        return puback(published.packet_id, 0x87 if first else 0)
+
+    async with ScriptedBroker(on_publish=moody).running() as broker, open_outbox(tmp_path) as outbox:
+        for _ in range(2):
+            await outbox.accept(replace(alert(outbox.next_seq()), alert_id="a"))
+        async with sending(outbox, broker.port, refused_first_s=0.05):
+            await settled(lambda: seqs(broker.published) == [1, 2, 1])
+            await asyncio.sleep(0.2)
+            broker.send(puback(held[0]))
+            await settled(lambda: outbox.status().depth == 0)
+    assert seqs(broker.published) == [1, 2, 1, 2]
+
+
+async def test_settle_when_it_begins_anew_with_confirmations_left(tmp_path: Path) -> None:
+    """What a cancelled one left is noted by the next, whether or not anything is confirmed after it."""
+    async with ScriptedBroker().running() as broker, open_outbox(tmp_path) as outbox:
+        await accept(outbox, 3)
+        sender = Sender(outbox)
+        async with running(Link(settings(broker.port)), sender.drain):
+            await settled(lambda: sender.published == 3)
+            for _ in range(2):
+                settling = asyncio.ensure_future(sender.settle())
+                await asyncio.sleep(0)  # it has begun, and is cancelled before the disk has answered
+                settling.cancel()
+                await asyncio.wait({settling})
+            async with asyncio.TaskGroup() as tasks:
+                settling = tasks.create_task(sender.settle())
+                await settled(lambda: outbox.status().depth == 0)
+                settling.cancel()
