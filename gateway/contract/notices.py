@@ -50,7 +50,7 @@ class Gap(_Span):
     """Messages that can no longer be had, by nobody; `count` of them are gone between the two numbers."""
 
     kind: Literal["gap"] = "gap"
-    reason: Code = Field(description="why: evicted, corrupted, unreadable, forgotten, never_stored")
+    reason: Code = Field(description="why: evicted, corrupted, forgotten, not_stored")
 
 
 class SeverityCounts(Model):
@@ -96,8 +96,8 @@ class Degraded(_Numbered):
     """A part of the box works worse than it should; alerts still come."""
 
     kind: Literal["degraded"] = "degraded"
-    part: Code = Field(description="outbox, broker, gpu, a camera's reader")
-    reason: Code = Field(description="disk_full, read_only, io_error, corrupted, cpu_fallback, taken_over, refused")
+    part: Code = Field(description="outbox, gpu, config")
+    reason: Code = Field(description="disk_full, read_only, io_error, locked, corrupt, cpu_fallback, refused")
 
 
 class Recovered(_Numbered):

@@ -50,7 +50,7 @@ class ReplayEnd(Model):
         max_length=MAX_RANGES, description="numbers that were given and can no longer be had, as [first, last]"
     )
     last_seq: Count = Field(description="the highest number this box has given so far")
-    refused: Code | None = Field(default=None, description="why nothing was sent: busy, too_often, unreadable")
+    refused: Code | None = Field(default=None, description="why nothing was sent: unreadable")
 
 
 class Feedback(Model):

@@ -24,7 +24,8 @@ SOURCE_REASONS = (
     *("auth", "codec", "crashed", "ended", "hung", "no_video", "not_found", "refused", "stalled", "timeout", "tls"),
     *("too_large", "transport", "unreachable", "unreadable"),
 )
-BOX_REASONS = ("starting", "connecting", "overloaded", "cpu_fallback", "disk_full", "outbox", "damaged", "clock_step")
+DISK_REASONS = ("disk_full", "read_only", "io_error", "locked", "corrupt")
+BOX_REASONS = ("starting", "overloaded", "cpu_fallback", *DISK_REASONS)
 OPERATOR_REASONS = ("by_config", "by_command")
 STATUS_REASONS = (*SOURCE_REASONS, *BOX_REASONS, *OPERATOR_REASONS)
 
@@ -90,7 +91,7 @@ class OutboxStats(Model):
     bytes: Count = Field(description="of everything kept, delivered messages included")
     last_seq: Count = Field(description="the highest number given")
     evicted: Count = Field(description="messages given up since the start; gaps tell which")
-    degraded: Code | None = Field(description="what is wrong with it, as a word: disk_full, read_only, io_error")
+    degraded: Code | None = Field(description=f"what is wrong with it, as a word: {', '.join(DISK_REASONS)}")
 
 
 class BrokerStats(Model):

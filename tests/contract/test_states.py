@@ -5,8 +5,9 @@ from pydantic import ValidationError
 
 from gateway.contract.examples import EXAMPLES
 from gateway.contract.messages import MAX_CAMERAS, CameraStatus, Stats, to_bytes
-from gateway.contract.states import SOURCE_REASONS, STATUS_REASONS
+from gateway.contract.states import DISK_REASONS, SOURCE_REASONS, STATUS_REASONS
 from gateway.errors import SourceReason
+from gateway.storage.database import Degraded
 
 (STATS,) = (message for message in EXAMPLES.values() if isinstance(message, Stats))
 
@@ -18,8 +19,9 @@ def test_camera_status_when_online_with_a_reason() -> None:
 
 
 def test_status_reasons_when_compared_with_the_sources() -> None:
-    """Whatever ends a source can be said in a status, in the same word."""
+    """Whatever ends a source or ails the disk can be said in a status, in the same word."""
     assert set(SOURCE_REASONS) == {reason.value for reason in SourceReason}
+    assert set(DISK_REASONS) == {fault.value for fault in Degraded}
     for reason in STATUS_REASONS:
         assert CameraStatus(camera="lobby", state="degraded", reason=reason, since=0.0).reason == reason
 
