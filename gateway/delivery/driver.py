@@ -49,6 +49,7 @@ _UNSUPPORTED_VERSION = 0x84
 _UNLIMITED = 65_535  # what MQTT 5 means when the broker names no receive maximum
 _MOST_UNCONFIRMED = 64  # well above the windows: beyond it, this broker has stopped confirming
 _MOST_INCOMING = 64
+_MOST_HELD_PACKETS = 256  # beyond it, this broker sends at QoS 2, which nobody asked for, or takes no PUBACK
 
 
 class News(Protocol):
@@ -136,7 +137,7 @@ class Driver:
                 self._carry_out_orders(client)
                 if client.socket() is not None:
                     move_bytes(client, connected, selector, wake_out=self._wake_out)
-                    self._refuse_giants(client)
+                    self._refuse_excess(client)
         return self._ended or Ended("given up", CHECK_BROKER)
 
     def _new_client(self) -> paho.Client:
@@ -196,13 +197,17 @@ class Driver:
             self.leaving.clear()
             client.disconnect()
 
-    def _refuse_giants(self, client: paho.Client) -> None:
-        """End the connection when a packet is announced that no broker of ours sends; paho would take it in."""
+    def _refuse_excess(self, client: paho.Client) -> None:
+        """End the connection when a broker sends what none of ours does; paho would keep all of it in memory."""
         announced = announced_bytes(client)
         if announced > MAX_PACKET_BYTES:
             what = f"it sends a packet of {announced} bytes, at most {MAX_PACKET_BYTES} are taken"
-            self._ended = Ended(what, CHECK_BROKER, code=LinkReason.PROTOCOL)
-            self.abandoned.set()
+        elif held_packets(client) > _MOST_HELD_PACKETS:
+            what = f"more than {_MOST_HELD_PACKETS} packets wait for it: it sends and does not go on"
+        else:
+            return
+        self._ended = Ended(what, CHECK_BROKER, code=LinkReason.PROTOCOL)
+        self.abandoned.set()
 
     def _on_socket_open(self, _client: object, _data: object, opened: Any) -> None:
         if self.abandoned.is_set():  # a CONNECT this late would take over the session of our next connection
@@ -302,3 +307,8 @@ def move_bytes(client: paho.Client, connected: Any, selector: selectors.BaseSele
 def announced_bytes(client: paho.Client) -> int:
     """Return how large the packet is that paho has begun to read; 0 between packets."""
     return int(client._in_packet["remaining_length"])  # noqa: SLF001 (paho says it nowhere else)
+
+
+def held_packets(client: paho.Client) -> int:
+    """Return how many packets paho keeps: of QoS 2 and not released, or written to a socket that takes nothing."""
+    return len(client._in_messages) + len(client._out_packet)  # noqa: SLF001

@@ -14,15 +14,16 @@ from gateway.delivery.packets import Incoming, LinkReason, Terms
 from gateway.settings import BrokerSettings
 
 
-def publish_packet(topic: str, payload: bytes, *, retain: bool = False) -> bytes:
-    """Return a PUBLISH of MQTT 3.1.1 at QoS 0 as a broker sends it."""
-    body = struct.pack("!H", len(topic)) + topic.encode() + payload
+def publish_packet(topic: str, payload: bytes, *, retain: bool = False, packet_id: int = 0) -> bytes:
+    """Return a PUBLISH of MQTT 3.1.1 as a broker sends it, at QoS 0, or with a packet id at QoS 2."""
+    number = struct.pack("!H", packet_id) if packet_id else b""
+    body = struct.pack("!H", len(topic)) + topic.encode() + number + payload
     length, digits = len(body), b""
     while True:
         digits += bytes([length % 128 | (0x80 if length >= 128 else 0)])
         length //= 128
         if not length:
-            return bytes([0x30 | int(retain)]) + digits + body
+            return bytes([0x30 | (4 if packet_id else 0) | int(retain)]) + digits + body
 
 
 @asynccontextmanager
@@ -71,3 +72,13 @@ async def test_broker_when_it_announces_a_giant_packet(packet: bytes) -> None:
             ended = await connection.ended
     assert ended.code is LinkReason.PROTOCOL
     assert "bytes" in ended.reason
+
+
+async def test_broker_when_it_sends_at_qos_2_and_releases_nothing() -> None:
+    """Nobody asked for it, and paho would keep all of them: the connection ends."""
+    async with ScriptedBroker().running() as broker, connected(broker, lambda _: None) as connection:
+        for number in range(1, 2_000):
+            broker.send(publish_packet("a", b"x" * 1_000, packet_id=number))
+        async with asyncio.timeout(10.0):
+            ended = await connection.ended
+    assert (ended.code, "packets wait" in ended.reason) == (LinkReason.PROTOCOL, True)
