@@ -234,8 +234,12 @@ class Delivery:
                 await asyncio.sleep(due_s)
             else:
                 self._flood.begin_anew()
-                if not await self._notices.tell_flood():
-                    self._flood.begin_anew(self._monotonic())
+                all_told = False
+                try:
+                    all_told = await self._notices.tell_flood()
+                finally:  # also when the next run has to go on
+                    if not all_told:
+                        self._flood.begin_anew(self._monotonic())
 
     def _on_incoming(self, message: Incoming) -> None:
         if message.topic == birth_topic(self._settings) and self._settings.home_assistant.enabled:

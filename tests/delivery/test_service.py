@@ -20,6 +20,7 @@ from gateway.contract.topics import Topics
 from gateway.delivery.outbox import Outbox
 from gateway.delivery.service import Delivery, Ears
 from gateway.settings import BrokerSettings, FloodSettings
+from gateway.storage.rows import OutboxRow
 from gateway.storage.state import Storage
 from gateway.storage.tables import RetainedTable
 
@@ -278,3 +279,42 @@ async def test_twins_when_two_boxes_share_a_client_id(start_mosquitto: StartMosq
         await asyncio.sleep(2.0)
         assert first.broker_stats().connects + second.broker_stats().connects <= connects + 2
         assert "taken_over" in {first.broker_stats().reason, second.broker_stats().reason}
+
+
+async def test_held_alerts_when_telling_of_them_is_cut_off(tmp_path: Path) -> None:
+    """A run that ends in the middle leaves them to the next, which tells of them."""
+    quick = settings(free_port(), flood=FloodSettings(burst=1, per_minute=0.001, summary_s=1))
+    async with Storage.open(tmp_path, settings=SMALL) as storage:
+        outbox = await SlowToRead.open(storage, client_id="box", settings=SMALL)
+        delivery = Delivery(quick, outbox, RetainedTable(storage))
+        await delivery.load()
+        for name in ("a", "b", "c"):
+            await delivery.accept(alert(delivery, name))
+        outbox.may_read.clear()
+        async with asyncio.TaskGroup() as tasks:
+            first = tasks.create_task(delivery.run(), name="first")
+            await settled(lambda: outbox.reading)
+            first.cancel()
+        outbox.may_read.set()
+        async with asyncio.TaskGroup() as tasks:
+            second = tasks.create_task(delivery.run(), name="second")
+            await settled(lambda: outbox.status().last_seq == 4)
+            second.cancel()
+
+
+class SlowToRead(Outbox):
+    """An outbox whose held messages take their time."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        """Read at once at first."""
+        super().__init__(*arguments, **options)
+        self.may_read = asyncio.Event()
+        self.may_read.set()
+        self.reading = 0
+
+    async def held(self, limit: int, after_row: int = 0) -> list[OutboxRow]:
+        """Return what is held, when reading is allowed."""
+        if not self.may_read.is_set():
+            self.reading += 1
+        await self.may_read.wait()
+        return await super().held(limit, after_row)
