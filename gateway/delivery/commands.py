@@ -1,9 +1,11 @@
 """What messages from outside make the box do: switch a camera, and take people's judgement of an alert.
 
 Nothing is obeyed unless `mqtt.commands` allows it. Even then a hostile broker can only disable, and whatever is obeyed
-is told among the alerts. A retained command is never obeyed: it would come again with every connection.
+is told among the alerts. So that such notices never crowd alerts out, only so many commands a minute are obeyed. A
+retained command is never obeyed: it would come again with every connection.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,7 +13,12 @@ import structlog
 
 from gateway.contract.requests import RequestError, read_feedback, read_switch
 from gateway.contract.topics import OFF, ON, Asked
+from gateway.delivery.flood import Bucket
 from gateway.delivery.packets import Incoming
+
+MOST_PER_MINUTE = 60
+_MOST_WORDS = 20  # lines in the log for what is not obeyed, and of those one more every few seconds
+_WORDS_PER_S = 0.2
 
 _log = structlog.get_logger()
 
@@ -33,10 +40,20 @@ class Obeyed:
 class Commands:
     """Obeys, or counts what it does not obey."""
 
-    def __init__(self, *, allowed: bool, on_switch: OnSwitch, on_feedback: OnFeedback) -> None:
+    def __init__(
+        self,
+        *,
+        allowed: bool,
+        on_switch: OnSwitch,
+        on_feedback: OnFeedback,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._allowed = allowed
         self._on_switch = on_switch
         self._on_feedback = on_feedback
+        self._monotonic = monotonic
+        self._budget = Bucket(MOST_PER_MINUTE, MOST_PER_MINUTE / 60.0, now_s=monotonic())
+        self._words = Bucket(_MOST_WORDS, _WORDS_PER_S, now_s=monotonic())
         self.ignored = 0
         self.obeyed = 0
 
@@ -48,7 +65,8 @@ class Commands:
             _log.warning("command_obeyed", command=asked.what, name=asked.name, value=done.value)
             return done
         self.ignored += 1
-        _log.warning("command_ignored", command=asked.what, name=asked.name, reason=done)
+        if self._words.take(self._monotonic()):
+            _log.warning("command_ignored", command=asked.what, name=asked.name, reason=done)
         return None
 
     def _do(self, asked: Asked, message: Incoming) -> Obeyed | str:
@@ -56,6 +74,8 @@ class Commands:
             return "mqtt.commands does not allow it"
         if message.retain:
             return "it is retained"
+        if not self._budget.take(self._monotonic()):
+            return f"more than {MOST_PER_MINUTE} came in a minute"
         try:
             if asked.what == "enabled":
                 is_on = read_switch(message.payload)

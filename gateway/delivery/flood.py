@@ -6,7 +6,6 @@ What is critical always goes out, and what was begun outside is finished outside
 """
 
 from collections import OrderedDict
-from dataclasses import dataclass
 
 from gateway.contract.fields import Severity
 from gateway.settings import FloodSettings
@@ -14,10 +13,22 @@ from gateway.settings import FloodSettings
 _MOST_ALERTS = 4096  # held alerts under way that are remembered; beyond it the oldest end counts as new
 
 
-@dataclass(slots=True)
-class _Bucket:
-    tokens: float
-    filled_s: float
+class Bucket:
+    """Tokens: `most` at the start, one taken for each time, so many a second put back; `now_s` never goes back."""
+
+    def __init__(self, most: float, per_s: float, *, now_s: float) -> None:
+        self._most = self._tokens = most
+        self._per_s = per_s
+        self._filled_s = now_s
+
+    def take(self, now_s: float) -> bool:
+        """Take a token, or return False where none is left."""
+        gained = max(0.0, now_s - self._filled_s) * self._per_s
+        self._tokens, self._filled_s = min(self._most, self._tokens + gained), now_s
+        if self._tokens < 1.0:
+            return False
+        self._tokens -= 1.0
+        return True
 
 
 class Flood:
@@ -25,7 +36,7 @@ class Flood:
 
     def __init__(self, settings: FloodSettings) -> None:
         self._settings = settings
-        self._buckets: dict[str, _Bucket] = {}
+        self._buckets: dict[str, Bucket] = {}
         self._held: OrderedDict[str, None] = OrderedDict()
         self._since_s: float | None = None
         self.counts: dict[str, int] = {}
@@ -55,14 +66,10 @@ class Flood:
         self._since_s = since_s
 
     def _take_token(self, camera: str, now_s: float) -> bool:
-        most = float(self._settings.burst)
-        bucket = self._buckets.setdefault(camera, _Bucket(most, now_s))
-        gained = max(0.0, now_s - bucket.filled_s) * self._settings.per_minute / 60.0
-        bucket.tokens, bucket.filled_s = min(most, bucket.tokens + gained), now_s
-        if bucket.tokens < 1.0:
-            return False
-        bucket.tokens -= 1.0
-        return True
+        if camera not in self._buckets:
+            settings = self._settings
+            self._buckets[camera] = Bucket(float(settings.burst), settings.per_minute / 60.0, now_s=now_s)
+        return self._buckets[camera].take(now_s)
 
     def _remember(self, alert_id: str) -> None:
         self._held[alert_id] = None

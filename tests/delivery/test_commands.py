@@ -3,9 +3,10 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from gateway.contract.topics import Asked
-from gateway.delivery.commands import Commands, Obeyed
+from gateway.delivery.commands import MOST_PER_MINUTE, Commands, Obeyed
 from gateway.delivery.packets import Incoming
 
 SWITCH, JUDGE = Asked("enabled", "lobby"), Asked("feedback", "3f0c")
@@ -16,8 +17,11 @@ class Box:
 
     def __init__(self, *, allowed: bool = True) -> None:
         """A box with a camera `lobby`."""
+        self.now_s = 0.0
         self.done: list[tuple[str, bool]] = []
-        self.commands = Commands(allowed=allowed, on_switch=self._do, on_feedback=self._do)
+        self.commands = Commands(
+            allowed=allowed, on_switch=self._do, on_feedback=self._do, monotonic=lambda: self.now_s
+        )
 
     def _do(self, name: str, yes: bool) -> bool:
         self.done.append((name, yes))
@@ -74,3 +78,16 @@ def test_command_when_bytes_are_random(asked: Asked, payload: bytes) -> None:
     box = Box()
     done = box.commands.obey(asked, incoming(payload))
     assert (done is None) == (box.commands.ignored == 1)
+
+
+def test_commands_when_they_come_in_a_flood() -> None:
+    """Only so many a minute are obeyed: each is told in a notice, and those must not crowd alerts out."""
+    box = Box()
+    with capture_logs() as logs:
+        for _ in range(1_000):
+            box.commands.obey(SWITCH, incoming(b"OFF"))
+    assert (len(box.done), box.commands.ignored) == (MOST_PER_MINUTE, 1_000 - MOST_PER_MINUTE)
+    assert len([entry for entry in logs if entry["event"] == "command_ignored"]) < 50
+
+    box.now_s += 60.0
+    assert box.commands.obey(SWITCH, incoming(b"ON")) == Obeyed(SWITCH, "ON")
