@@ -103,18 +103,22 @@ def open_recording(path: Path, *, max_pixels: int = MAX_PIXELS) -> Recording:
 
 
 class Thinning:
-    """Says which frames are looked at so that `fps` of them are in a second of the recording's own clock."""
+    """Says which frames are looked at so that `fps` of them are in a second of the recording's own clock.
 
-    def __init__(self, fps: float | None) -> None:
+    `phase`, in [0, 1), moves the slots of 1 / fps seconds, so that cameras in step are not looked at all at once.
+    """
+
+    def __init__(self, fps: float | None, *, phase: float = 0.0) -> None:
         self._fps = fps
+        self._phase = phase
         self._last_slot: int | None = None
 
     def takes(self, time_s: float) -> bool:
-        """Return whether the frame of this time is looked at: the first of each slot of 1 / fps seconds."""
+        """Return whether the frame of this time is looked at: the first of each slot."""
         if self._fps is None:
             return True
         # The margin keeps a slot from being missed because 0.04 × 25 is a hair below 1.
-        slot = int(time_s * self._fps + 1e-3)
+        slot = int(time_s * self._fps + self._phase + 1e-3)
         if slot == self._last_slot:
             return False
         self._last_slot = slot

@@ -144,6 +144,16 @@ def test_frames_are_thinned_by_their_own_clock(fps: float | None, expected: int)
         assert abs(taken - expected) <= (0 if origin_s == 0 else 1)
 
 
+def test_frames_of_other_moments_are_looked_at_when_the_phase_differs() -> None:
+    """Cameras that run in step are looked at one after the other, each as often as asked."""
+    taken = {}
+    for phase in (0.0, 0.4, 0.7):
+        thinning = Thinning(5.0, phase=phase)
+        taken[phase] = {index for index in range(3, 63) if thinning.takes(index / 15)}
+    assert not (taken[0.0] & taken[0.4] | taken[0.4] & taken[0.7] | taken[0.7] & taken[0.0]) - {3}
+    assert {len(indices) for indices in taken.values()} <= {20, 21}
+
+
 @pytest.mark.parametrize("name", ["plain.mp4", "plain.mkv", "plain.ts", "reordered.mp4"])
 def test_a_recording_is_read_to_the_cut_when_it_is_truncated(clips: Path, tmp_path: Path, name: str) -> None:
     """What is there is handed out; the frame that was cut in two is damaged. Then a header that knows is held to it."""
