@@ -7,9 +7,11 @@ does what nobody caught. Every fact passes `redaction`: libraries and exceptions
 
 import json
 import logging
+import select
 import sys
 import threading
 from collections.abc import MutableMapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, TextIO
 
@@ -18,6 +20,9 @@ import structlog
 from gateway.redaction import redacted_value
 
 _PRIORITIES = {"critical": 2, "error": 3, "warning": 4, "info": 6, "debug": 7}
+PATIENCE_MS = 100
+"""How long one line waits for a reader that is behind."""
+
 _Event = MutableMapping[str, Any]
 
 
@@ -25,6 +30,7 @@ def configure_logging(*, daemon: bool, stream: TextIO | None = None) -> None:
     """Send every log line of this process to `stream` (stderr): all from info on as JSON, or warnings as words."""
     level = logging.INFO if daemon else logging.WARNING
     render = _as_json if daemon else _as_words
+    lines = _Lines(stream or sys.stderr)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -35,16 +41,43 @@ def configure_logging(*, daemon: bool, stream: TextIO | None = None) -> None:
             render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(file=stream or sys.stderr),
+        logger_factory=lambda *_: lines,
         cache_logger_on_first_use=False,
     )
     root = logging.getLogger()
     root.handlers[:] = [_ToStructlog()]
-    root.setLevel(level)
+    root.setLevel(logging.WARNING)  # what libraries find worth telling is hardly what an operator does
     logging.captureWarnings(capture=True)
     sys.excepthook = _tell_uncaught
     threading.excepthook = _tell_uncaught_in_thread
     sys.unraisablehook = _tell_unraisable
+
+
+class _Lines:
+    """Writes lines, and loses those that cannot be written: a full disk or a stuck reader must not stop the cameras."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self._lock = threading.Lock()
+        self._is_stuck = False
+
+    def msg(self, line: str) -> None:
+        """Write a line; wait a moment for a slow reader, and not again before it reads."""
+        with self._lock, suppress(OSError):
+            self._is_stuck = not self._is_writable(0 if self._is_stuck else PATIENCE_MS)
+            if not self._is_stuck:
+                self._file.write(line + "\n")
+                self._file.flush()
+
+    debug = info = warning = error = critical = msg
+
+    def _is_writable(self, within_ms: int) -> bool:
+        poll = select.poll()
+        try:
+            poll.register(self._file, select.POLLOUT)
+        except ValueError:  # no file of the system's
+            return True
+        return bool(poll.poll(within_ms))
 
 
 def _tell_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

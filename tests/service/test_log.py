@@ -4,13 +4,16 @@ import ast
 import io
 import json
 import logging
+import os
 import re
 import sys
 import threading
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TextIO
 
 import pytest
 import structlog
@@ -71,6 +74,46 @@ def test_libraries_go_the_same_way() -> None:
     first, second = (json.loads(line[3:]) for line in stream.getvalue().splitlines())
     assert (first["event"], first["logger"], first["said"]) == ("library", "paho", "lost it")
     assert second["said"] == "between"
+
+
+def test_what_libraries_find_worth_telling_is_not_said() -> None:
+    """A file watcher tells of every change of every file; what goes wrong in libraries is said."""
+    stream = io.StringIO()
+    configure_logging(daemon=True, stream=stream)
+    logging.getLogger("watchfiles.main").info("1 change detected")
+    assert stream.getvalue() == ""
+
+
+@contextmanager
+def written_to(descriptor: int) -> Iterator[TextIO]:
+    """Give a descriptor as a stream; what is left in it when it is closed is nobody's business."""
+    stream = os.fdopen(descriptor, "w")
+    yield stream
+    with suppress(OSError):
+        stream.close()
+
+
+def test_full_disk_does_not_stop_whoever_logs() -> None:
+    """Lines that cannot be written are lost."""
+    with written_to(os.open("/dev/full", os.O_WRONLY)) as stream:
+        configure_logging(daemon=True, stream=stream)
+        structlog.get_logger().error("camera_lost", camera="gate")
+        logging.getLogger("paho").warning("lost it")
+
+
+def test_reader_that_is_stuck_does_not_stop_whoever_logs() -> None:
+    """Lines are lost while nobody reads, and come again when somebody does; one that hung up stops nothing either."""
+    reading, writing = os.pipe()
+    with written_to(writing) as stream:
+        configure_logging(daemon=True, stream=stream)
+        log = structlog.get_logger()
+        for _ in range(2000):
+            log.info("alert", camera="gate", reason="x" * 200)
+        assert 100 < os.read(reading, 2**20).count(b"\n") < 2000
+        log.info("stopped")
+        assert b"stopped" in os.read(reading, 2**20)
+        os.close(reading)
+        log.info("stopped")
 
 
 def test_exceptions_are_one_line() -> None:
