@@ -75,13 +75,13 @@ class Board:
             known.is_overloaded = False
         if known.said is None:
             self._shown.show(self._topics.alert(state.camera), OFF.encode())
-        self._tell(state.camera)
+        self._tell(state.camera, since_s=state.since_s)
 
     def on_overload(self, camera: str, *, is_on: bool) -> None:
         """Take whether a camera's faces or frames are given up for want of time."""
         if camera in self._cameras:
             self._cameras[camera].is_overloaded = is_on
-            self._tell(camera)
+            self._tell(camera, since_s=self._clock())
 
     def on_trouble(self, part: str, reason: str | None) -> None:
         """Take what is wrong with a part that all cameras share; None where nothing is any more."""
@@ -92,7 +92,7 @@ class Board:
         else:
             self._troubles[part] = reason
         for camera in self._cameras:
-            self._tell(camera)
+            self._tell(camera, since_s=self._clock())
 
     def on_alert(self, alert: messages.Alert) -> None:
         """Switch the camera's lamp on with its first track under alarm, and off after its last."""
@@ -108,6 +108,10 @@ class Board:
         if bool(known.open_alerts) != was_on:
             word = ON if known.open_alerts else OFF
             self._shown.show(self._topics.alert(data.camera), word.encode())
+
+    def is_open(self, alert_id: str) -> bool:
+        """Return whether the track of an alert is still before its camera."""
+        return any(alert_id in known.open_alerts for known in self._cameras.values())
 
     def show_enabled(self, camera: str, *, is_on: bool) -> None:
         """Say whether a camera is switched on."""
@@ -132,13 +136,13 @@ class Board:
         reason = OVERLOADED if known.is_overloaded else next(iter(self._troubles.values()), None)
         return ("online", None) if reason is None else ("degraded", reason)
 
-    def _tell(self, camera: str) -> None:
+    def _tell(self, camera: str, *, since_s: float) -> None:
         known = self._cameras[camera]
         word = self._word(known)
         if word == known.said:
             return
         if known.said is None or known.said[0] != word[0]:
-            known.since_s = known.state.since_s if word[0] == known.state.state else self._clock()
+            known.since_s = since_s
         known.said = word
         _log.info("camera_status", camera=camera, state=word[0], reason=word[1])
         self._publish(camera)

@@ -14,7 +14,7 @@ from gateway.lane import SourceSummary
 from gateway.pipeline import LiveScreening
 from gateway.screening.overload import Overload, replaces_too_many
 from gateway.tasks import Retry, supervise
-from gateway.values import FrameFaces, SourceEvent, SourceOpened, SourceProgress
+from gateway.values import FrameFaces, SourceEvent, SourceProgress
 
 BY_CONFIG, BY_COMMAND = "by_config", "by_command"
 END_S = 2.0
@@ -35,8 +35,8 @@ class Frames:
     events: int = 0
     _last: SourceProgress | None = None
 
-    def on_opened(self) -> None:
-        """A new life begins: its worker counts from 0."""
+    def begin_life(self) -> None:
+        """A new life begins: its worker counts from 0, also before it tells that its source is open."""
         self._last = None
 
     def on_progress(self, now: SourceProgress) -> tuple[int, int]:
@@ -67,17 +67,23 @@ class Camera:
     """One camera of the configuration; `run` for ever."""
 
     def __init__(
-        self, plan: CameraPlan, ears: Ears, *, is_on: bool, clock: Callable[[], float] = time.monotonic
+        self,
+        plan: CameraPlan,
+        ears: Ears,
+        *,
+        is_on: bool,
+        frames: Frames | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.plan = plan
         self.name = plan.job.camera
-        self.frames = Frames()
+        self.frames = frames or Frames()
         self.is_on = is_on
         self.reason = BY_CONFIG
         self._ears = ears
         self._clock = clock
         self._overload = Overload()
-        self._shed = 0
+        self._shed = self.summary.faces_shed
         self._switched = asyncio.Event()
         self._keeper = Keeper(plan.job, ears.open_source, say=ears.on_state)
 
@@ -88,9 +94,10 @@ class Camera:
         return summaries.setdefault(self.name, SourceSummary(self.name))
 
     def switch(self, *, is_on: bool, reason: str) -> None:
-        """Watch the camera or do not."""
+        """Watch the camera or do not; one that is watched already goes on as it is."""
+        if (is_on, reason) != (self.is_on, self.reason) and not (is_on and self.is_on):
+            self._switched.set()
         self.is_on, self.reason = is_on, reason
-        self._switched.set()
 
     async def run(self) -> None:
         """Watch the camera whenever it is switched on.
@@ -103,9 +110,13 @@ class Camera:
             if self.is_on:
                 await self._watch_until_switched()
             else:
-                self._keeper.disable(self.reason)
-                await self._switched.wait()
-                self._keeper.enable()
+                await self._stay_off()
+
+    async def _stay_off(self) -> None:
+        self._keeper.disable(self.reason)
+        await self._switched.wait()
+        if self.is_on:
+            self._keeper.enable()
 
     async def _watch_until_switched(self) -> None:
         retry = Retry((SourceError,), self._keeper.pause_s)
@@ -116,6 +127,8 @@ class Camera:
             watching.cancel()
 
     async def _live_once(self) -> None:
+        self.frames.begin_life()
+        self._overload = Overload()
         try:
             await self._keeper.watch(self._take)
         finally:
@@ -128,8 +141,6 @@ class Camera:
             case FrameFaces():
                 self.frames.newest_arrived_at_s = event.arrived_at_s
                 await self._ears.screening_of(self.plan.environment).see(event)
-            case SourceOpened():
-                self.frames.on_opened()
             case SourceProgress():
                 replaced, looked_at = self.frames.on_progress(event)
                 if replaces_too_many(replaced=replaced, looked_at=looked_at):
@@ -157,6 +168,7 @@ class Cameras:
         self._group = group
         self._switches = dict(switches)
         self._cameras: dict[str, Camera] = {}
+        self._frames: dict[str, Frames] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     @property
@@ -172,7 +184,8 @@ class Cameras:
         """Begin to watch a camera; a position given by command counts more than the configuration's."""
         name = plan.job.camera
         switched = self._switches.get(name)
-        camera = Camera(plan, self._ears, is_on=plan.enabled if switched is None else switched)
+        frames = self._frames.setdefault(name, Frames())
+        camera = Camera(plan, self._ears, is_on=plan.enabled if switched is None else switched, frames=frames)
         if switched is not None:
             camera.reason = BY_COMMAND
         self._cameras[name] = camera

@@ -84,14 +84,17 @@ def test_trouble_of_the_box_is_said_of_every_camera() -> None:
 
 
 def test_since_is_when_the_word_changed() -> None:
-    """From the keeper where the word is its own, from the clock where it is the board's."""
+    """From the keeper where it changed its word, from the clock where the board did."""
     room = Room()
     room.says("online", since_s=100.0)
     room.now_s = 600.0
     room.board.on_overload("gate", is_on=True)
     assert room.status().since == 600.0
+    room.now_s = 700.0
     room.board.on_overload("gate", is_on=False)
-    assert room.status().since == 100.0
+    assert room.status().since == 700.0
+    room.says("offline", "stalled", since_s=800.0)
+    assert room.status().since == 800.0
 
 
 def test_same_word_is_not_said_again() -> None:

@@ -38,7 +38,7 @@ class Changes:
 class FakeCameras:
     """Cameras by name, opened as `link.open_source` opens them: each shows what it is told to and fails when told.
 
-    A camera that is away refuses to be opened. `opened` and `left` count lives.
+    A camera that is away refuses to be opened. `opened` and `left` count lives; `early` is said before a source opens.
     """
 
     away: set[str] = field(default_factory=set)
@@ -46,6 +46,7 @@ class FakeCameras:
     left: dict[str, int] = field(default_factory=dict)
     jobs: list[CameraJob] = field(default_factory=list)
     changes: Changes = field(default_factory=Changes)
+    early: SourceProgress | None = None
     _queues: dict[str, "asyncio.Queue[SourceEvent | SourceError]"] = field(default_factory=dict)
 
     def __call__(self, job: CameraJob) -> AbstractAsyncContextManager[AsyncIterator[SourceEvent]]:
@@ -69,6 +70,8 @@ class FakeCameras:
     ) -> AsyncIterator[SourceEvent]:
         if camera in self.away:
             raise SourceError(f"{camera}: nobody answers", SourceReason.UNREACHABLE)
+        if self.early is not None:
+            yield self.early
         yield SourceOpened(camera, 1920, 1080, 15.0, "h264", None)
         while True:
             event = await queue.get()
@@ -121,6 +124,7 @@ class FakeShown:
     def say(self, topic: str, payload: bytes) -> None:
         """Remember what was said once."""
         self.said.append((topic, payload))
+        self.changes.note()
 
     def _note(self, topic: str, payload: bytes | None) -> None:
         self.history.append((topic, payload))
