@@ -1,7 +1,7 @@
 """The calibration of an environment's cameras: in memory for judging, on disk so that a restart does not begin anew."""
 
 import asyncio
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
@@ -15,6 +15,9 @@ from gateway.storage.tables import StoredTrack
 
 MAX_UNKEPT = 10_000
 """Tracks that may wait for the disk; older ones are then missing after a restart, which costs calibration alone."""
+
+MOST_CONFIRMED = 1000
+"""Confirmed alerts whose tracks are under way; a broker has a say in how many."""
 
 _log = structlog.get_logger()
 
@@ -88,19 +91,18 @@ class LiveCalibration:
 
     def __init__(self, bundle: Bundle, environment: str, rates: Mapping[str, float], memory: Memory) -> None:
         self._bundle = bundle
+        self._environment = environment
         self._kept_as = f"{environment}@{bundle.identity.sha256[:16]}"
         self._rates = rates
         self._memory = memory
         self._store = CalibrationStore()
+        self._confirmed: OrderedDict[str, None] = OrderedDict()
 
-    def take_up(self, tracks: Iterable[StoredTrack]) -> int:
-        """Learn what an earlier run kept for this environment and these weights; return how many tracks that is."""
-        count = 0
+    def take_up(self, tracks: Iterable[StoredTrack]) -> None:
+        """Learn what an earlier run kept for this environment and these weights."""
         for track in tracks:
             if track.environment == self._kept_as:
                 self._add(track)
-                count += 1
-        return count
 
     def reference(self, camera: str, environment: str) -> decide.Reference | None:
         """Return what a track that opens now is judged against."""
@@ -113,7 +115,7 @@ class LiveCalibration:
 
     def learn(self, verdict: decide.Verdict, environment: str) -> None:  # noqa: ARG002  (a Protocol's)
         """Take in a finished track and let it be kept."""
-        if verdict.statistic is None:
+        if verdict.statistic is None or verdict.alert_id in self._confirmed:
             return
         track = StoredTrack(verdict.camera, self._kept_as, verdict.statistic, verdict.alert_id)
         self._add(track)
@@ -123,6 +125,16 @@ class LiveCalibration:
         """Take out the track of an alert that was confirmed; return whether it was in."""
         return self._store.remove(alert_id)
 
+    def confirm(self, alert_id: str) -> None:
+        """Never take in the track of this alert, which is still under way."""
+        self._confirmed[alert_id] = None
+        if len(self._confirmed) > MOST_CONFIRMED:
+            self._confirmed.popitem(last=False)
+
+    @property
+    def tracks(self) -> int:
+        """How many tracks of the environment it knows."""
+        return len(self._store.environment(self._environment))
+
     def _add(self, track: StoredTrack) -> None:
-        environment = track.environment.rpartition("@")[0]
-        self._store.add(track.statistic, camera=track.camera, environment=environment, alert_id=track.alert_id)
+        self._store.add(track.statistic, camera=track.camera, environment=self._environment, alert_id=track.alert_id)

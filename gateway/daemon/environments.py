@@ -85,8 +85,7 @@ class Environments:
     def begin(self, name: str, plan: EnvironmentPlan, opened: Opened) -> None:
         """Let an environment screen from now on; one that runs under this name is to be ended by `end` after."""
         shared = self._shared
-        calibration = LiveCalibration(opened.bundle, name, shared.rates, shared.memory)
-        known = calibration.take_up(opened.learnt)
+        calibration = self._calibration(name, opened)
         parts = Parts(opened.bundle, opened.detector, calibration, shared.naming, plan.batch_size)
         screening = LiveScreening(
             parts,
@@ -98,7 +97,21 @@ class Environments:
         task = self._group.create_task(supervise(f"screen:{name}", screening.run), name=f"screen:{name}")
         self._running[name] = _Running(opened.bundle, opened.detector, calibration, screening, task)
         version = opened.bundle.identity.version
-        _log.info("environment_begun", environment=name, bundle=plan.bundle, version=version, tracks_known=known)
+        _log.info(
+            "environment_begun", environment=name, bundle=plan.bundle, version=version, tracks_known=calibration.tracks
+        )
+
+    def _calibration(self, name: str, opened: Opened) -> LiveCalibration:
+        """Return what tracks are judged by.
+
+        Under the same weights it goes on: tracks that end while the detector changes are not on the disk yet.
+        """
+        running = self._running.get(name)
+        if running is not None and running.bundle.identity.sha256 == opened.bundle.identity.sha256:
+            return running.calibration
+        calibration = LiveCalibration(opened.bundle, name, self._shared.rates, self._shared.memory)
+        calibration.take_up(opened.learnt)
+        return calibration
 
     async def replace(self, name: str, plan: EnvironmentPlan, opened: Opened) -> None:
         """Give an environment another detector; its cameras do not notice."""
@@ -129,6 +142,11 @@ class Environments:
     def forget_alert(self, alert_id: str) -> bool:
         """Take the track of an alert out of the calibration; return whether it was in it."""
         return sum(running.calibration.forget(alert_id) for running in self._running.values()) > 0
+
+    def confirm_alert(self, alert_id: str) -> None:
+        """Keep the track of an alert, which is still under way, out of the calibration."""
+        for running in self._running.values():
+            running.calibration.confirm(alert_id)
 
     @property
     def bundles(self) -> Mapping[str, Bundle]:

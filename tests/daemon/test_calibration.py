@@ -1,7 +1,7 @@
 """Calibration: judged in memory, kept on disk, and never mixed with that of other weights."""
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fakes.live import Changes
 from fakes.passages import screening
@@ -57,7 +57,8 @@ async def test_finished_track_is_learnt_and_kept() -> None:
         learning.learn(verdict(score), "hall")
     await memory.flush()
     again = calibration(memory)
-    assert again.take_up(disk.kept) == 3
+    again.take_up(disk.kept)
+    assert again.tracks == 3
     for each in (learning, again):
         reference = each.reference("lobby", "hall")
         assert reference is not None
@@ -69,7 +70,8 @@ async def test_tracks_of_other_weights_are_not_taken_up() -> None:
     disk = Disk()
     learning = calibration(Memory(disk), "hall")
     stored = [StoredTrack("lobby", "hall@0000000000000000", 1.0, None), StoredTrack("lobby", "yard", 1.0, None)]
-    assert learning.take_up(stored) == 0
+    learning.take_up(stored)
+    assert learning.tracks == 0
 
 
 async def test_track_without_a_statistic_teaches_nothing() -> None:
@@ -81,6 +83,23 @@ async def test_track_without_a_statistic_teaches_nothing() -> None:
     calibration(memory).learn(decide.finish(decide.advance(state, face)[0])[0], "hall")
     await memory.flush()
     assert disk.kept == []
+
+
+async def test_track_confirmed_while_it_is_under_way_teaches_nothing() -> None:
+    """The operator was faster than the person before the camera; the next track teaches."""
+    disk = Disk()
+    memory = Memory(disk)
+    learning = calibration(memory)
+    told = replace(verdict(1.0), alert_id="a")
+    learning.confirm("a")
+    learning.learn(told, "hall")
+    learning.learn(replace(told, alert_id="b"), "hall")
+    for number in range(module.MOST_CONFIRMED):
+        learning.confirm(str(number))
+    await memory.flush()
+    assert [track.alert_id for track in disk.kept] == ["b"]
+    learning.learn(told, "hall")  # so many later it is forgotten again
+    assert learning.tracks == 2
 
 
 async def test_broken_disk_costs_calibration_alone() -> None:
