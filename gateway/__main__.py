@@ -242,11 +242,14 @@ def run_gateway(config: Path) -> int:
     """
     import asyncio
 
+    from gateway.daemon.ending import Ending, hold_signals
+
+    hold_signals()
     from gateway.daemon.run import run_daemon
     from gateway.service.log import configure_logging
 
     configure_logging(daemon=True)
-    return asyncio.run(run_daemon(config))
+    return asyncio.run(run_daemon(config, Ending()))
 
 
 @cli.command("check-config")

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from gateway.daemon.cameras import Cameras, Ears
 from gateway.daemon.environments import Environments, Shared
 from gateway.daemon.naming import LiveNaming
 from gateway.daemon.obligations import Obligations
-from gateway.daemon.plan import Changes, Plan, changes, plan_of
+from gateway.daemon.plan import Changes, Plan, changes, plan_of, reachable
 from gateway.daemon.postman import Delivering, Postman
 from gateway.daemon.statistics import camera_stats, outbox_stats, product_version
 from gateway.delivery.outbox import Outbox
@@ -66,6 +67,7 @@ class Daemon:
         self._fittings = fittings
         self._group = group
         self._plan = Plan({}, {}, None, {})
+        self._planned = asyncio.Event()
         self._rates: dict[str, float] = {}
         self._began_s = time.monotonic()
         self._clock_gap_s = time.time() - self._began_s
@@ -105,7 +107,9 @@ class Daemon:
         """Read the configuration again; where it is wrong, say so and change nothing."""
         try:
             config = await asyncio.to_thread(load_config, self.config_file)
-            done = await self._apply(plan_of(config))
+            asked = plan_of(config)
+            waiting = changes(self._plan, asked).after_restart
+            done = await self._apply(reachable(self._plan, asked))
         except (ConfigError, StorageError) as error:
             self.postman.tell(part="config", reason="refused")
             for line in str(error).splitlines():
@@ -118,8 +122,8 @@ class Daemon:
             cameras_begun=done.cameras_begun,
             environments_begun=done.environments_begun,
         )
-        if done.after_restart:
-            _log.warning("config_needs_restart", keys=done.after_restart)
+        if waiting:
+            _log.warning("config_needs_restart", keys=waiting)
 
     async def _apply(self, plan: Plan) -> Changes:
         """Go from the plan that runs to another; whatever can fail comes before anything is touched."""
@@ -132,6 +136,7 @@ class Daemon:
         for name in what.environments_begun:
             await self.environments.replace(name, plan.environments[name], opened[name])
         self._plan = plan
+        self._planned.set()
         if what.mqtt:
             await self.postman.begin(plan.mqtt, plan.cameras)
         else:
@@ -179,6 +184,9 @@ class Daemon:
         """
         if not is_confirmed:
             return True
+        if self.board.is_open(alert_id):
+            self.environments.confirm_alert(alert_id)
+            return True
         if not self.environments.forget_alert(alert_id):
             return False
         self.memory.remove(alert_id)
@@ -215,6 +223,15 @@ class Daemon:
         counts = {f"camera:{camera.name}": camera.frames.events for camera in self.cameras.all}
         counts |= {f"screen:{name}": batches for name, batches in self.environments.batches.items()}
         return {**counts, "outbox": self.obligations.accepted + self.obligations.lost}
+
+    async def tell_statistics(self) -> None:
+        """Tick every `mqtt.stats_interval`, and after each reload, for ever."""
+        while True:
+            self._planned.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout((self._plan.mqtt or BrokerSettings()).stats_interval):
+                    await self._planned.wait()
+            self.tick()
 
     def tick(self) -> None:
         """Say the statistics, and every camera's word again with today's promise."""

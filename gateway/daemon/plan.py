@@ -1,12 +1,15 @@
 """What a configuration asks the daemon to run, as frozen values: a reload touches what differs and nothing else."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gateway.cameras.jobs import CameraJob
 from gateway.choice import camera_jobs, camera_rates
 from gateway.config import Config
 from gateway.settings import BrokerSettings
+
+BROKER_NAMES = ("client_id", "topic_prefix")
+"""Keys of `mqtt` that stored messages, their numbers and every retained word carry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,7 @@ class EnvironmentPlan:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything that runs; `fixed` is what only a restart can change."""
+    """Everything that runs; `fixed` is what only a restart can change, by its key."""
 
     cameras: Mapping[str, CameraPlan]
     environments: Mapping[str, EnvironmentPlan]
@@ -56,6 +59,16 @@ class Changes:
         return self == Changes((), (), (), (), (), mqtt=False, after_restart=())
 
 
+def reachable(running: Plan, asked: Plan) -> Plan:
+    """Return what a plan comes to without a restart: what is fixed stays.
+
+    A broker that would know the box under another name, or other topics, waits for the restart as a whole: half of what
+    the box says would go to the old topics.
+    """
+    renames = any(running.fixed[f"mqtt.{key}"] != asked.fixed[f"mqtt.{key}"] for key in BROKER_NAMES)
+    return replace(asked, fixed=running.fixed, mqtt=running.mqtt if renames else asked.mqtt)
+
+
 def plan_of(config: Config) -> Plan:
     """Return what a configuration asks for."""
     screening = config.screening
@@ -76,8 +89,7 @@ def plan_of(config: Config) -> Plan:
             "screening.threads": screening.threads,
             "state_folder": config.state_folder,
             "outbox": config.outbox,
-            "mqtt.client_id": broker.client_id,
-            "mqtt.topic_prefix": broker.topic_prefix,
+            **{f"mqtt.{key}": getattr(broker, key) for key in BROKER_NAMES},
         },
     )
 
@@ -92,7 +104,7 @@ def changes(old: Plan, new: Plan) -> Changes:
         environments_ended=_differing(old.environments, new.environments),
         environments_begun=_differing(new.environments, old.environments),
         mqtt=old.mqtt != new.mqtt,
-        after_restart=tuple(key for key, value in new.fixed.items() if old.fixed.get(key) != value),
+        after_restart=tuple(key for key, value in new.fixed.items() if old.fixed[key] != value),
     )
 
 

@@ -6,6 +6,7 @@ Words that are shown are remembered here, so that a new link shows them too.
 import asyncio
 from asyncio import Future
 from collections.abc import Callable, Collection
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -13,7 +14,7 @@ import structlog
 from gateway import backoff
 from gateway.contract import messages
 from gateway.contract.states import BrokerStats
-from gateway.errors import DeliveryError
+from gateway.errors import DeliveryError, StorageError
 from gateway.settings import BrokerSettings
 from gateway.tasks import Retry, supervise
 
@@ -60,7 +61,11 @@ class Delivering(Protocol):
         """Say nothing more when `run` is cancelled: the process failed."""
 
     async def load(self) -> None:
-        """Learn what earlier runs left; before `run`."""
+        """Learn what earlier runs left; before `run`, and `know` again after it.
+
+        Raises:
+            StorageError: The disk cannot be read.
+        """
 
     async def run(self) -> None:
         """Deliver, for ever.
@@ -86,6 +91,7 @@ class Postman:
         self._link = make(None)
         self._task: asyncio.Task[None] | None = None
         self._shown: dict[str, bytes] = {}
+        self._cameras: tuple[str, ...] = ()
         self._troubles: dict[str, str] = {}
 
     @property
@@ -99,10 +105,10 @@ class Postman:
         if settings is None:
             _log.warning("no_broker", instead="alerts stand in this log and wait in the outbox")
         self._link = self._make(settings)
-        await self._link.load()
         for topic, payload in self._shown.items():
             self._link.show(topic, payload)
         self.know(cameras)
+        deliver = partial(self._deliver, self._link)
         failures = 0
 
         def pause_s(error: Exception) -> float:
@@ -111,8 +117,13 @@ class Postman:
             _log.error("delivery_failed", reason=str(error))
             return backoff.pause_s(failures, chance=0.0)
 
-        retry = Retry((DeliveryError,), pause_s)
-        self._task = self._group.create_task(supervise("delivery", self._link.run, retry=retry), name="delivery")
+        retry = Retry((DeliveryError, StorageError), pause_s)
+        self._task = self._group.create_task(supervise("delivery", deliver, retry=retry), name="delivery")
+
+    async def _deliver(self, link: Delivering) -> None:
+        await link.load()
+        link.know(self._cameras)  # now that it knows of earlier runs
+        await link.run()
 
     async def end(self) -> None:
         """Leave the broker in good order; what waits stays where it is kept."""
@@ -149,6 +160,7 @@ class Postman:
 
     def know(self, cameras: Collection[str]) -> None:
         """Learn which cameras there are."""
+        self._cameras = tuple(cameras)
         self._link.know(cameras)
 
     def tell(self, *, part: str, reason: str | None) -> None:

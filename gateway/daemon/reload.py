@@ -1,46 +1,96 @@
 """When the configuration is to be read again: on SIGHUP, and when its file changes.
 
-The folder is watched, not the file: editors and package managers replace a file, and a watch on it would follow the one
-that is gone.
+Folders are watched, not the file: editors and package managers replace a file, and a watch on it would follow the one
+that is gone. Where the file is a link (Kubernetes turns one of a folder), the folder of what it leads to is watched as
+well. Whatever happens there, the file's stamp decides whether it has changed.
 """
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import structlog
-from watchfiles import Change, awatch
+from watchfiles import awatch
 
 SETTLE_MS = 200
 """Changes so close together are one."""
 
+LOOK_MS = 5000
+"""The file is looked at so often in any case: not every file system tells of changes, and a folder may be replaced."""
+
 _log = structlog.get_logger()
 
+Stamp = tuple[int, ...]
 
-async def watch_file(folder: Path, name: str, on_change: Callable[[], None]) -> None:
-    """Call back after every change of a folder's file, for ever; a folder that cannot be watched leaves SIGHUP."""
 
-    def concerns(_change: Change, changed: str) -> bool:
-        return Path(changed).name == name
+class ConfigFile:
+    """A file whose changes are noticed, from the making of this object on: make it before the file is read."""
 
-    stop = asyncio.Event()
-    try:
-        changes = awatch(folder, watch_filter=concerns, stop_event=stop, recursive=False, step=50, debounce=SETTLE_MS)
-        async for _ in changes:
+    def __init__(self, path: Path, *, look_ms: int = LOOK_MS) -> None:
+        self._path = path
+        self._look_ms = look_ms
+        self._stamp = _stamp_of(path)
+
+    async def watch(self, on_change: Callable[[], None]) -> None:
+        """Call back after every change, for ever; a folder that cannot be watched leaves SIGHUP."""
+        try:
+            while True:
+                await self._watch_folders(on_change)
+        except OSError as error:
+            folder = str(self._path.parent)
+            _log.warning(
+                "config_not_watched", folder=folder, reason=error.strerror or str(error), instead="reload by SIGHUP"
+            )
+
+    async def _watch_folders(self, on_change: Callable[[], None]) -> None:
+        """Watch the file until it lies in another folder."""
+        folders = self._folders()
+        changes = awatch(
+            *folders,
+            watch_filter=None,
+            recursive=False,
+            step=50,
+            debounce=SETTLE_MS,
+            rust_timeout=self._look_ms,
+            yield_on_timeout=True,
+        )
+        try:
+            self._look(on_change)
+            async for _ in changes:
+                self._look(on_change)
+                now = self._folders()
+                if now != folders and all(folder.is_dir() for folder in now):
+                    return
+        finally:
+            await changes.aclose()
+
+    def _folders(self) -> tuple[Path, ...]:
+        behind_links = Path(os.path.realpath(self._path)).parent
+        return (self._path.parent, behind_links) if behind_links.is_dir() else (self._path.parent,)
+
+    def _look(self, on_change: Callable[[], None]) -> None:
+        stamp = _stamp_of(self._path)
+        if stamp != self._stamp:
+            self._stamp = stamp
             on_change()
-    except OSError as error:
-        _log.warning("config_not_watched", folder=str(folder), reason=error.strerror, instead="reload by SIGHUP")
-    finally:
-        stop.set()
+
+
+def _stamp_of(path: Path) -> Stamp | None:
+    """Return what is different after any change of the file that a link may lead to, None where there is none."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
 class Reloads:
-    """Reads the configuration again when asked to, one time after the other; what is asked meanwhile is one more."""
+    """Reads the configuration again when `asked` is set, one after the other; what is asked meanwhile is one more."""
 
-    def __init__(self, reload: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, reload: Callable[[], Awaitable[None]], asked: asyncio.Event | None = None) -> None:
         self._reload = reload
-        self._asked = asyncio.Event()
-        self.count = 0
+        self._asked = asked or asyncio.Event()
 
     def ask(self) -> None:
         """Ask for a reload."""
@@ -52,4 +102,3 @@ class Reloads:
             await self._asked.wait()
             self._asked.clear()
             await self._reload()
-            self.count += 1

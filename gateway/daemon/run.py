@@ -19,10 +19,11 @@ from gateway.config import Config
 from gateway.config_file import load_config
 from gateway.contract.topics import Topics
 from gateway.daemon.daemon import Daemon, Fittings
+from gateway.daemon.ending import Ending, take_signals
 from gateway.daemon.keeping import Unheard
 from gateway.daemon.plan import Plan, plan_of
 from gateway.daemon.postman import Delivering
-from gateway.daemon.reload import Reloads, watch_file
+from gateway.daemon.reload import ConfigFile, Reloads
 from gateway.daemon.statistics import product_version
 from gateway.delivery.outbox import Outbox
 from gateway.delivery.service import Delivery, Ears
@@ -37,8 +38,16 @@ from gateway.tasks import supervise
 THREADS = 4
 """Threads for what would block the loop: reading the configuration, closing the state folder."""
 
-STOP_S = 1.5
-"""Time to end everything in good order; what then still runs is cut off."""
+FAILED, CONFIG = 1, 78
+
+STOP_S = 1.2
+"""Time to end everything in good order; what then still runs is cancelled."""
+
+END_S = 1.8
+"""Time until the process is gone, whatever hangs."""
+
+FAIL_S = 5.0
+"""The same after a fault of our own."""
 
 _log = structlog.get_logger()
 
@@ -58,16 +67,17 @@ def state_folder(config: Config, environ: Mapping[str, str] = os.environ) -> Pat
     return Path(named)
 
 
-async def run_daemon(path: Path) -> int:
-    """Run the daemon until SIGTERM or SIGINT and return its exit code.
+async def run_daemon(path: Path, ending: Ending) -> int:
+    """Run the daemon until SIGTERM or SIGINT and return its exit code; `ending` sees to it that it ends.
 
     Raises:
         ConfigError: The configuration cannot be used.
         StorageError: The state folder cannot be used.
         RuntimeFault: A part of our own failed; the supervisor is to start the process again.
     """
-    signals = Signals()
+    signals = Signals(ending)
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="aside"))
+    file = ConfigFile(path)
     config = load_config(path)
     folder = state_folder(config)
     try:
@@ -76,12 +86,13 @@ async def run_daemon(path: Path) -> int:
             storage = await stack.enter_async_context(Storage.open(folder, settings=config.outbox))
             fittings = await _fit(stack, config, storage, start_worker)
             links = await stack.enter_async_context(asyncio.TaskGroup())
-            async with _silent_when_failed() as daemons, asyncio.TaskGroup() as group:
+            async with _silent_when_failed(ending) as daemons, asyncio.TaskGroup() as group:
                 daemons.append(daemon := Daemon(path, fittings, group, links=links))
                 storage.on_health = daemon.on_disk
-                await _serve(daemon, plan_of(config), group, signals)
+                await _serve(daemon, plan_of(config), group, signals, file)
     except BaseExceptionGroup as failures:
         raise innermost(failures) from failures
+    ending.exit_code = 0
     _log.info("stopped")
     return 0
 
@@ -116,18 +127,20 @@ def _link(outbox: Outbox, ledger: RetainedTable, daemon: Daemon, settings: Broke
 
 
 @asynccontextmanager
-async def _silent_when_failed() -> AsyncIterator[list[Daemon]]:
-    """Let the links of these daemons leave without a word when the block fails."""
+async def _silent_when_failed(ending: Ending) -> AsyncIterator[list[Daemon]]:
+    """Let the links of these daemons leave without a word when the block fails, and the process end soon."""
     daemons: list[Daemon] = []
     try:
         yield daemons
-    except BaseExceptionGroup:
+    except BaseExceptionGroup as failures:
+        ending.exit_code = CONFIG if isinstance(innermost(failures), ConfigError) else FAILED
+        ending.begin(FAIL_S)
         for daemon in daemons:
             daemon.postman.link.fall_silent()
         raise
 
 
-async def _serve(daemon: Daemon, plan: Plan, group: asyncio.TaskGroup, signals: "Signals") -> None:
+async def _serve(daemon: Daemon, plan: Plan, group: asyncio.TaskGroup, signals: "Signals", file: ConfigFile) -> None:
     """Run every part until a signal says stop, and end them in good order."""
     starting = group.create_task(daemon.start(plan), name="start")
     stopping = group.create_task(signals.stop.wait(), name="stop")
@@ -135,7 +148,7 @@ async def _serve(daemon: Daemon, plan: Plan, group: asyncio.TaskGroup, signals: 
     parts: set[asyncio.Task[Any]] = {starting}
     if not signals.stop.is_set():
         starting.result()  # what cannot be started is raised here, before anything is said to run
-        parts |= _begin_parts(daemon, plan, group, signals)
+        parts |= _begin_parts(daemon, group, signals, file)
         _log.info(
             "started", version=product_version(), cameras=len(plan.cameras), screening_on=daemon.device.in_words()
         )
@@ -152,36 +165,33 @@ async def _serve(daemon: Daemon, plan: Plan, group: asyncio.TaskGroup, signals: 
             task.cancel()
 
 
-def _begin_parts(daemon: Daemon, plan: Plan, group: asyncio.TaskGroup, signals: "Signals") -> set[asyncio.Task[Any]]:
-    reloads = Reloads(daemon.reload)
-    signals.on_reload(reloads.ask)
-    file = daemon.config_file
+def _begin_parts(
+    daemon: Daemon, group: asyncio.TaskGroup, signals: "Signals", file: ConfigFile
+) -> set[asyncio.Task[Any]]:
+    reloads = Reloads(daemon.reload, signals.reload)
     parts: dict[str, Callable[[], Awaitable[None]]] = {
         "gpu": daemon.keep_on_gpu,
         "calibration": daemon.memory.run,
         "reload": reloads.run,
-        "config-file": partial(watch_file, file.parent, file.name, reloads.ask),
-        "stats": partial(_tick, daemon, float((plan.mqtt or BrokerSettings()).stats_interval)),
+        "config-file": partial(file.watch, reloads.ask),
+        "stats": daemon.tell_statistics,
     }
     return {group.create_task(supervise(name, part), name=name) for name, part in parts.items()}
 
 
-async def _tick(daemon: Daemon, every_s: float) -> None:
-    while True:
-        await asyncio.sleep(every_s)
-        daemon.tick()
-
-
 class Signals:
-    """What the process is told: `stop` by SIGTERM and Ctrl-C, and by SIGHUP to reload, once there is anything."""
+    """What the process is told: `stop` by SIGTERM and Ctrl-C, `reload` by SIGHUP; what came before counts."""
 
-    def __init__(self) -> None:
+    def __init__(self, ending: Ending) -> None:
         self.stop = asyncio.Event()
-        self._loop = asyncio.get_running_loop()
+        self.reload = asyncio.Event()
+        self._ending = ending
+        loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            self._loop.add_signal_handler(number, self.stop.set)
-        self._loop.add_signal_handler(signal.SIGHUP, lambda: None)
+            loop.add_signal_handler(number, self._on_stop)
+        loop.add_signal_handler(signal.SIGHUP, self.reload.set)
+        take_signals()
 
-    def on_reload(self, reload: Callable[[], None]) -> None:
-        """Call back on SIGHUP."""
-        self._loop.add_signal_handler(signal.SIGHUP, reload)
+    def _on_stop(self) -> None:
+        self._ending.begin(END_S)
+        self.stop.set()

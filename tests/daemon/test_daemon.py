@@ -176,14 +176,15 @@ async def test_slow_disk_does_not_stop_screening(tmp_path: Path) -> None:
 
 
 async def test_overload_is_said(tmp_path: Path) -> None:
-    """A worker that gives up frames for want of time makes its camera degraded, and only that one."""
+    """A camera that loses frames for want of time is degraded, and only that one."""
     async with running_daemon(tmp_path, TWO) as box:
         await box.until(lambda: len(box.cameras.opened) == 2)
         box.cameras.passage("gate")
         box.cameras.passage("lobby")
-        box.cameras.progress("gate", looked_at=10, replaced=5)
-        await box.until(lambda: box.shown.status("gate") == ("degraded", "overloaded"))
-        await box.until(lambda: box.shown.status("lobby") == ("online", None))
+        await box.until(lambda: box.shown.status("gate") == box.shown.status("lobby") == ("online", None))
+        box.daemon.board.on_overload("gate", is_on=True)
+        assert box.shown.status("gate") == ("degraded", "overloaded")
+        assert box.shown.status("lobby") == ("online", None)
 
 
 async def test_statistics_tell_what_was_counted(tmp_path: Path) -> None:
@@ -221,6 +222,60 @@ async def test_confirmed_trigger_leaves_the_calibration(tmp_path: Path) -> None:
         assert not box.daemon.judge("unknown", True)
     async with running_daemon(tmp_path, ONE) as box:
         assert box.daemon.environments.reference_of("gate", "default").tracks_missing == missing + 1
+
+
+async def test_trigger_confirmed_while_it_is_before_the_camera_teaches_nothing(tmp_path: Path) -> None:
+    """The operator's word comes before the track has ended, which is when it would be learnt."""
+    async with running_daemon(tmp_path, ONE) as box:
+        await box.until(lambda: "gate" in box.cameras.opened)
+        reference = box.daemon.environments.reference_of("gate", "default")
+        assert reference is not None
+        box.cameras.show("gate", *(live_frame(seq, white=0.9) for seq in range(4)))
+        await box.until(lambda: len(box.alerts.kept) == 1)
+        assert box.daemon.judge(box.alerts.kept[0].data.alert_id, True)
+        box.cameras.fail("gate")
+        await box.until(lambda: box.cameras.opened["gate"] == 2)
+        assert box.daemon.cameras.all[0].summary.verdicts["triggered"] == 1
+        assert box.daemon.environments.reference_of("gate", "default") == reference
+
+
+async def test_tracks_of_a_new_detector_are_judged_by_the_same_past(tmp_path: Path) -> None:
+    """Under the same weights nothing that was learnt is lost, also what is not on the disk yet."""
+    async with running_daemon(tmp_path, ONE) as box:
+        await box.until(lambda: "gate" in box.cameras.opened)
+        before = box.daemon.environments.reference_of("gate", "default")
+        assert before is not None
+        box.cameras.show("gate", *(live_frame(seq) for seq in range(5)))
+        await box.until(lambda: box.daemon.cameras.all[0].summary.frames == 5)
+        box.configure(ONE + "screening: {batch_size: 8}\n")
+        await box.daemon.reload()  # which ends the track
+        after = box.daemon.environments.reference_of("gate", "default")
+        assert after is not None
+        assert after.tracks_missing == before.tracks_missing - 1
+
+
+async def test_statistics_are_told_as_often_as_the_configuration_says(tmp_path: Path) -> None:
+    """A new interval counts at once, not after the old one."""
+    async with running_daemon(tmp_path, ONE + "mqtt: {stats_interval: 86400}\n") as box, asyncio.TaskGroup() as group:
+        telling = group.create_task(box.daemon.tell_statistics(), name="stats")
+        await asyncio.sleep(0)
+        box.configure(ONE + "mqtt: {stats_interval: 1}\n")
+        await box.daemon.reload()
+        await box.until(lambda: len(box.shown.said) == 2)
+        telling.cancel()
+
+
+async def test_box_keeps_its_name_until_it_is_restarted(tmp_path: Path) -> None:
+    """What is known under the old name goes on under it, and each reload says what waits."""
+    broker = "mqtt: {host: broker.example, client_id: box"
+    async with running_daemon(tmp_path, f"{ONE}{broker}}}\n") as box:
+        for _ in range(2):
+            box.configure(f"{ONE}{broker}-2, topic_prefix: hall}}\n")
+            with capture_logs() as logs:
+                await box.daemon.reload()
+            (said,) = (log for log in logs if log["event"] == "config_needs_restart")
+            assert said["keys"] == ("mqtt.client_id", "mqtt.topic_prefix")
+        assert box.made == ["box"]
 
 
 async def test_progress_moves_with_the_work(tmp_path: Path) -> None:

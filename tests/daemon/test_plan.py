@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gateway.config_file import load_config
-from gateway.daemon.plan import Changes, Plan, changes, plan_of
+from gateway.daemon.plan import Changes, Plan, changes, plan_of, reachable
 
 BASE = """
 mqtt: {host: broker.example}
@@ -55,6 +55,27 @@ def test_what_needs_a_restart_is_named(tmp_path: Path) -> None:
     """The device and the state folder are opened once."""
     what = changes(plan(tmp_path, BASE), plan(tmp_path, BASE + "screening: {threads: 2}\nstate_folder: elsewhere\n"))
     assert set(what.after_restart) == {"screening.threads", "state_folder"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "needs"),
+    [
+        ("{host: broker.example}", "{host: broker.example, topic_prefix: hall}", "mqtt.topic_prefix"),
+        ("{host: broker.example}", "{host: other.example, client_id: box-2}", "mqtt.client_id"),
+        ("{host: broker.example}", "null", None),
+        ("{host: broker.example}", "{host: other.example}", None),
+    ],
+    ids=["prefix", "id", "none", "host"],
+)
+def test_broker_changes_whole_or_after_a_restart(tmp_path: Path, old: str, new: str, needs: str | None) -> None:
+    """Half of what the box says under its old name and half under the new would be worse than waiting."""
+    running, asked = plan(tmp_path, BASE), plan(tmp_path, BASE.replace(old, new))
+    assert changes(running, asked).after_restart == (() if needs is None else (needs,))
+    reached = reachable(running, asked)
+    assert reached.mqtt == (asked if needs is None else running).mqtt
+    # Asked again it still waits, and the way back needs nothing.
+    assert changes(reached, asked).after_restart == changes(running, asked).after_restart
+    assert changes(reached, running).after_restart == ()
 
 
 def test_plan_tells_no_password(tmp_path: Path) -> None:

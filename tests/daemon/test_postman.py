@@ -1,6 +1,7 @@
 """The link to the broker: replaced by a reload, with everything that is shown; begun again when it fails."""
 
 import asyncio
+from collections.abc import Collection
 from pathlib import Path
 
 from fakes.live import Changes, FakeAlerts, FakeLink, FakeShown
@@ -9,7 +10,7 @@ from structlog.testing import capture_logs
 
 from gateway.daemon.postman import Postman
 from gateway.delivery.outbox import Outbox
-from gateway.errors import DeliveryError
+from gateway.errors import DeliveryError, StorageError
 from gateway.settings import BrokerSettings
 
 
@@ -21,6 +22,7 @@ class Post:
         self.runs = 0
         self.changes = Changes()
         self.failures = 0
+        self.loads = self.broken_loads = 0
         self._outbox = outbox
         self.postman = Postman(self._make, group, next_seq=outbox.next_seq)
 
@@ -30,6 +32,15 @@ class Post:
         link = FakeLink(self._outbox, shown, FakeAlerts())
         run = link.run
 
+        async def failing_load() -> None:
+            self.loads += 1
+            if self.loads <= self.broken_loads:
+                raise StorageError("the disk cannot be read")
+            shown.history.append(("loaded", None))
+
+        def know(cameras: Collection[str]) -> None:
+            shown.history.append((f"knows {sorted(cameras)}", None))
+
         async def failing_run() -> None:
             self.runs += 1
             self.changes.note()
@@ -38,6 +49,7 @@ class Post:
             await run()
 
         link.run = failing_run  # type: ignore[method-assign,assignment]
+        link.load, link.know = failing_load, know  # type: ignore[method-assign]
         return link
 
 
@@ -75,4 +87,19 @@ async def test_delivery_is_begun_again(tmp_path: Path) -> None:
             await post.changes.until(lambda: post.runs == 3)
         assert post.runs == 3
         assert [log["event"] for log in logs] == ["no_broker", "delivery_failed", "delivery_failed"]
+        await post.postman.end()
+
+
+async def test_disk_that_cannot_be_read_delays_delivery(tmp_path: Path) -> None:
+    """Whoever begins it goes on; when the disk is back, what earlier runs left is learnt, then which cameras are."""
+    async with open_outbox(tmp_path) as outbox, asyncio.timeout(20), asyncio.TaskGroup() as group:
+        post = Post(outbox, group)
+        post.broken_loads = 2
+        with capture_logs() as logs:
+            await post.postman.begin(BrokerSettings(), ["gate"])
+            post.postman.know(["gate", "lobby"])
+            await post.changes.until(lambda: post.runs == 1)
+        assert [log["event"] for log in logs] == ["delivery_failed", "delivery_failed"]
+        said = [said for said, _ in post.links[-1][1].history]
+        assert said[-2:] == ["loaded", "knows ['gate', 'lobby']"]
         await post.postman.end()

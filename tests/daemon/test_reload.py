@@ -1,13 +1,15 @@
 """When the configuration is read again: as often as needed, one after the other, whatever replaces the file how."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from fakes.live import Changes
 from structlog.testing import capture_logs
 
-from gateway.daemon.reload import Reloads, watch_file
+from gateway.daemon.reload import ConfigFile, Reloads
 
 
 async def test_reloads_run_one_after_the_other() -> None:
@@ -38,44 +40,103 @@ async def test_reloads_run_one_after_the_other() -> None:
     assert runs == 2
 
 
+@asynccontextmanager
+async def watched(path: Path, *, look_ms: int = 60_000) -> AsyncIterator[asyncio.Event]:
+    """Watch a file until the block ends; the event is set by every change."""
+    changed = asyncio.Event()
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+        file = ConfigFile(path, look_ms=look_ms)
+        task = group.create_task(file.watch(changed.set), name="config-file")
+        await asyncio.sleep(0.3)  # the watch needs a moment before it sees anything
+        yield changed
+        task.cancel()
+
+
 @pytest.mark.parametrize("how", ["write", "replace", "symlink"])
 async def test_change_is_noticed_however_the_file_is_written(tmp_path: Path, how: str) -> None:
-    """In place, by an atomic rename, and through a link that is turned to another file."""
+    """In place, by an atomic rename, and by a link to another file."""
     path, other = tmp_path / "gateway.yaml", tmp_path / "other.yaml"
     path.write_text("a: 1\n")
-    changed = asyncio.Event()
+    async with watched(path) as changed:
+        other.write_text("a: 2\n")
+        match how:
+            case "write":
+                path.write_text("a: 2\n")
+            case "replace":
+                other.replace(path)
+            case _:
+                path.unlink()
+                path.symlink_to(other)
+        await changed.wait()
+
+
+async def test_change_is_noticed_when_a_link_of_its_folder_is_turned(tmp_path: Path) -> None:
+    """As Kubernetes does it, again and again: the file is a link through `..data`, which is turned in one step."""
+    path = tmp_path / "gateway.yaml"
+    for number in range(4):
+        (tmp_path / f"..{number}").mkdir()
+        (tmp_path / f"..{number}" / path.name).write_text(f"a: {number}\n")
+    (tmp_path / "..data").symlink_to("..0")
+    path.symlink_to(Path("..data") / path.name)
+    async with watched(path) as changed:
+        for number in (1, 2, 3):
+            (tmp_path / "..data_tmp").symlink_to(f"..{number}")
+            (tmp_path / "..data_tmp").rename(tmp_path / "..data")
+            await changed.wait()
+            changed.clear()
+            assert path.read_text() == f"a: {number}\n"
+
+
+async def test_change_is_noticed_when_the_file_lies_elsewhere(tmp_path: Path) -> None:
+    """A link to a file of another folder: whoever edits that one edits the configuration."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "etc").mkdir()
+    path, real = tmp_path / "etc" / "gateway.yaml", tmp_path / "site" / "box.yaml"
+    real.write_text("a: 1\n")
+    path.symlink_to(real)
+    async with watched(path) as changed:
+        real.write_text("a: 22\n")
+        await changed.wait()
+
+
+async def test_change_is_noticed_when_nothing_tells_of_it(tmp_path: Path) -> None:
+    """The folder itself was replaced: the watch follows the one that is gone, the look does not."""
+    folder = tmp_path / "etc"
+    folder.mkdir()
+    (folder / "gateway.yaml").write_text("a: 1\n")
+    async with watched(folder / "gateway.yaml", look_ms=100) as changed:
+        folder.rename(tmp_path / "old")
+        await changed.wait()
+        changed.clear()
+        folder.mkdir()
+        (folder / "gateway.yaml").write_text("a: 2\n")
+        await changed.wait()
+
+
+async def test_change_is_noticed_when_it_came_before_the_watch(tmp_path: Path) -> None:
+    """Between the reading of the file and the watch the whole daemon starts."""
+    path = tmp_path / "gateway.yaml"
+    path.write_text("a: 1\n")
+    file, changed = ConfigFile(path), asyncio.Event()
+    path.write_text("a: 22\n")
     async with asyncio.timeout(20), asyncio.TaskGroup() as group:
-        task = group.create_task(watch_file(tmp_path, path.name, changed.set), name="config-file")
-        while not changed.is_set():
-            # The watch needs a moment before it sees anything: changed until it is noticed.
-            other.write_text("a: 2\n")
-            match how:
-                case "write":
-                    path.write_text("a: 2\n")
-                case "replace":
-                    other.replace(path)
-                case _:
-                    path.unlink()
-                    path.symlink_to(other)
-            await asyncio.sleep(0.3)
+        task = group.create_task(file.watch(changed.set), name="config-file")
+        await changed.wait()
         task.cancel()
 
 
 async def test_other_files_of_the_folder_are_none_of_ours(tmp_path: Path) -> None:
     """A folder may hold much that changes all the time."""
     (tmp_path / "gateway.yaml").write_text("a: 1\n")
-    changed = asyncio.Event()
-    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
-        task = group.create_task(watch_file(tmp_path, "gateway.yaml", changed.set), name="config-file")
+    async with watched(tmp_path / "gateway.yaml", look_ms=100) as changed:
         for number in range(5):
             (tmp_path / f"{number}.log").write_text("noise")
             await asyncio.sleep(0.1)
-        task.cancel()
     assert not changed.is_set()
 
 
 async def test_folder_that_cannot_be_watched_leaves_the_signal(tmp_path: Path) -> None:
     """The daemon runs on and says what is left."""
     with capture_logs() as logs:
-        await watch_file(tmp_path / "gone", "gateway.yaml", lambda: None)
+        await ConfigFile(tmp_path / "gone" / "gateway.yaml").watch(lambda: None)
     assert [log["event"] for log in logs] == ["config_not_watched"]

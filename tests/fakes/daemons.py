@@ -19,6 +19,7 @@ from gateway.daemon.plan import plan_of
 from gateway.delivery.outbox import Outbox
 from gateway.lane import Outcome
 from gateway.screening.runtime import InferenceThread
+from gateway.settings import BrokerSettings
 from gateway.storage.state import Storage
 from gateway.storage.tables import CalibrationTable, SwitchTable
 from gateway.values import Screening
@@ -41,6 +42,8 @@ class Box:
     alerts: FakeAlerts
     config: Path
     until: Until
+    made: list[str | None]
+    """The names under which links to a broker were made."""
 
     def configure(self, text: str) -> None:
         """Write another configuration."""
@@ -84,6 +87,13 @@ async def running_daemon(
     config.write_text(text)
     changes = Changes()
     cameras, shown, alerts = FakeCameras(changes=changes), FakeShown(changes=changes), FakeAlerts(changes=changes)
+    made: list[str | None] = []
+
+    def make_link(_daemon: Daemon, settings: BrokerSettings | None) -> FakeLink:
+        if settings is not None:
+            made.append(settings.client_id)
+        return FakeLink(outbox, shown, alerts)
+
     inference = InferenceThread(device="cpu", threads=1)
     async with Storage.open(folder / "state", settings=SMALL) as storage:
         outbox = await Outbox.open(storage, client_id="box", settings=SMALL)
@@ -93,7 +103,7 @@ async def running_daemon(
             open_source=open_source or cameras,
             outbox=outbox,
             topics=Topics("spectragate"),
-            make_link=lambda _daemon, _settings: FakeLink(outbox, shown, alerts),
+            make_link=make_link,
             calibration=CalibrationTable(storage),
             switches=switches,
             positions=await switches.all(),
@@ -103,7 +113,7 @@ async def running_daemon(
                 daemon = AgingDaemon(config, fittings, group)
                 daemon.ages = ages or Ages()
                 await daemon.start(plan_of(load_config(config)))
-                yield Box(daemon, cameras, shown, alerts, config, changes.until)
+                yield Box(daemon, cameras, shown, alerts, config, changes.until, made)
                 await daemon.stop()
         finally:
             await inference.close()
