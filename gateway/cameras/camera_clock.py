@@ -18,6 +18,10 @@ MOST_BEHIND_S = 10.0
 MOST_AHEAD_S = 1.0
 """Nothing arrives before it was captured; this much is forgiven to two clocks that are set by time servers."""
 
+DOUBT_S = 0.5
+"""A clock that was not believed must be so far inside these limits. One that lies at a limit would else be believed
+with one frame and not with the next, and every change is a step in time, which ends the tracks of all faces."""
+
 _PRODUCER_REFERENCE_TIME = struct.Struct("=qi")  # AVProducerReferenceTime: UTC in µs since 1970, flags
 
 
@@ -34,6 +38,7 @@ class CameraClock:
 
     def __init__(self) -> None:
         self._zero_utc_s: float | None = None
+        self._doubt_s = 0.0
 
     def report(self, stamp_s: float, utc_s: float) -> None:
         """Take note that the camera's clock showed `utc_s` at the time stamp `stamp_s`."""
@@ -43,6 +48,8 @@ class CameraClock:
         """Return when the frame of a time stamp was captured, given when it arrived by our own clock."""
         if stamp_s is not None and self._zero_utc_s is not None:
             captured_s = self._zero_utc_s + stamp_s
-            if -MOST_BEHIND_S <= captured_s - arrived_utc_s <= MOST_AHEAD_S:
+            if self._doubt_s - MOST_BEHIND_S <= captured_s - arrived_utc_s <= MOST_AHEAD_S - self._doubt_s:
+                self._doubt_s = 0.0
                 return captured_s, ClockSource.RTCP_NTP
+            self._doubt_s = DOUBT_S
         return arrived_utc_s, ClockSource.ARRIVAL

@@ -1,6 +1,7 @@
 """The camera's clock: believed where it is believable, at the moment it is used."""
 
 import struct
+from itertools import pairwise
 
 import pytest
 
@@ -53,6 +54,18 @@ def test_a_camera_is_doubted_and_believed_again_when_our_own_clock_is_set() -> N
     clock.report(10.0, NOW_S)
     assert clock.read(11.0, arrived_utc_s=NOW_S - 86_400)[1] is ClockSource.ARRIVAL
     assert clock.read(12.0, arrived_utc_s=NOW_S + 2)[1] is ClockSource.RTCP_NTP
+
+
+@pytest.mark.parametrize("limit_s", [-MOST_BEHIND_S, MOST_AHEAD_S])
+def test_the_clock_does_not_change_back_and_forth_when_it_lies_at_a_limit(limit_s: float) -> None:
+    """Frames arrive now early, now late; each change would be a step in time. A clock that is set right is believed."""
+    clock = CameraClock()
+    clock.report(0.0, NOW_S + limit_s)
+    read = [clock.read(index / 25, arrived_utc_s=NOW_S + index / 25 + 0.02 * (-1) ** index)[1] for index in range(50)]
+    assert sum(earlier is not later for earlier, later in pairwise(read)) <= 1
+    assert read[-1] is ClockSource.ARRIVAL
+    clock.report(3.0, NOW_S + 3.0)
+    assert clock.read(3.0, arrived_utc_s=NOW_S + 3.1)[1] is ClockSource.RTCP_NTP
 
 
 def test_a_stamp_that_wraps_is_not_believed() -> None:
