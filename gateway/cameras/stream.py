@@ -130,6 +130,7 @@ class Stream:
         self._damage: DamageFilter[Any] = DamageFilter()
         self._damage.lost(None)  # until the first keyframe
         self._arrivals: deque[tuple[int | None, float]] = deque(maxlen=2 * LONGEST_RUN)
+        self._shown_at_s = 0.0
 
     @property
     def frame_time_s(self) -> float | None:
@@ -199,7 +200,8 @@ class Stream:
     def _live(self, frame: Any, *, is_damaged: bool) -> LiveFrame:
         if frame.width * frame.height > self._max_pixels:
             raise too_large(frame.width, frame.height, self._max_pixels)
-        arrived_at_s = self._arrived_at_s(frame.pts)
+        # What B-frames are predicted from arrives before them and is shown after them: time must not go back and forth.
+        arrived_at_s = self._shown_at_s = max(self._shown_at_s, self._arrived_at_s(frame.pts))
         arrived_utc_s = time.time() - (time.monotonic() - arrived_at_s)
         stamp_s = self._stamp_s(frame.pts)
         captured_at_s, clock = self._clock.read(stamp_s, arrived_utc_s=arrived_utc_s)

@@ -98,6 +98,7 @@ def test_every_frame_is_a_picture_when_frames_are_sent_out_of_order(tmp_path: Pa
     assert damaged(iter(frames)) == []
     assert len(frames) >= 37  # what its decoder still holds at the end is lost with the connection
     assert all(earlier.frame_clock_s < later.frame_clock_s for earlier, later in pairwise(frames))
+    assert all(earlier.arrived_at_s <= later.arrived_at_s for earlier, later in pairwise(frames))
 
 
 def test_a_stream_goes_on_when_its_stamps_begin_again(wall: Path, tmp_path: Path) -> None:
