@@ -44,19 +44,19 @@ _MOMENT_S = 1.0
 def run(job: CameraJob, channel: socket.socket) -> None:
     """Look at a camera until it ends, fails or the parent closes the channel; ends the process if its reader hangs.
 
-    A camera that cannot be read is told to the parent, not raised.
+    A camera that cannot be read is told to the parent, not raised; a parent that has gone is the end.
 
     Raises:
         ConfigError: The face model cannot be used.
-        OSError: The parent has gone.
     """
     watch = Watch(job, channel)
     signal.signal(signal.SIGTERM, watch.end)
-    try:
-        watch.run()
-    except SourceError as error:
-        # Said before the reader is waited for: the parent is to know at once.
-        channel.sendall(wire.pack(wire.Failed("source", f"{job.camera}: {error}", error.reason)))
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        try:
+            watch.run()
+        except SourceError as error:
+            # Said before the reader is waited for: the parent is to know at once.
+            channel.sendall(wire.pack(wire.Failed("source", f"{job.camera}: {error}", error.reason)))
     if watch.reader_is_stuck():
         os._exit(0)
 
@@ -264,9 +264,9 @@ class Watch:
 
 
 def _known(header: FeedHeader, frame: LiveFrame | None) -> FeedHeader | None:
-    """Return the header once the size of the pictures is known."""
+    """Return the header once the size of the pictures is known; a picture of a folder that is none has no size."""
     fps = header.fps or _USUAL_FPS
-    if frame is not None:
+    if frame is not None and frame.width_px:
         return replace(header, width_px=frame.width_px, height_px=frame.height_px, fps=fps)
     return replace(header, fps=fps) if header.width_px and header.height_px else None
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fakes.recordings import make_passage
+from fakes.recordings import make_passage, make_picture, portrait
 
 from gateway.cameras import live, wire
 from gateway.cameras.jobs import CameraJob, FileSource, RtspSource
@@ -97,6 +97,27 @@ def test_a_worker_ends_when_its_parent_leaves(clip: Path) -> None:
     Parent(leave_after=FrameFaces).hear(CameraJob("door", FileSource(clip, loop=True)))
     assert time.monotonic() - begun_s < READ_S
     assert threading.active_count() == 1
+
+
+def test_a_worker_takes_leave_of_its_camera_when_its_parent_has_gone(clip: Path) -> None:
+    """Also where it notices by a message that it cannot send: its reader is waited for."""
+    ours, theirs = socket.socketpair()
+    ours.close()
+    with theirs:
+        live.run(CameraJob("door", FileSource(clip, loop=True)), theirs)
+    assert threading.active_count() == 1
+
+
+def test_a_folder_is_played_when_its_first_picture_cannot_be_read(tmp_path: Path) -> None:
+    """Its size is that of the first one that can."""
+    (tmp_path / "1.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    for number in range(2, 8):
+        make_picture(tmp_path / f"{number}.png", portrait())
+    said = Parent().hear(CameraJob("door", FileSource(tmp_path), fps=None))
+    height, width = portrait().shape[:2]
+    assert SourceOpened("door", width, height, 25.0, "pictures", None) in said
+    assert isinstance(said[-1], SourceEnded)
+    assert said[-1].frames_damaged == 1
 
 
 def test_a_worker_ends_when_it_is_terminated(clip: Path) -> None:
