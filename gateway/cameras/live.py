@@ -18,12 +18,12 @@ from dataclasses import replace
 from types import FrameType
 
 from gateway.cameras import wire
+from gateway.cameras.cadence import Pace
 from gateway.cameras.device import open_device
 from gateway.cameras.jobs import CameraJob, DeviceSource, FileSource, RtspSource
 from gateway.cameras.looking import Looker
 from gateway.cameras.mailbox import Mailbox, News
 from gateway.cameras.playing import Playing
-from gateway.cameras.recording import Thinning
 from gateway.cameras.rtsp import open_rtsp
 from gateway.cameras.stream import Feed, FeedHeader, FFmpegLog, LiveFrame
 from gateway.errors import SourceError, SourceReason
@@ -68,7 +68,7 @@ class Reader(threading.Thread):
         super().__init__(name="camera-reader", daemon=True)
         self._job, self._mailbox = job, mailbox
         self._is_unwanted = threading.Event()
-        self._thinning = Thinning(job.fps, phase=_phase_of(job.camera))
+        self._pace = Pace(job.fps, phase=_phase_of(job.camera))
         self.heard_at_s: float | None = None
         self.seen_at_s: float | None = None  # a picture that may be looked at; at first the first packet
         self.frame_time_s: float | None = None
@@ -116,7 +116,7 @@ class Reader(threading.Thread):
     def _pass_on(self, frame: LiveFrame) -> None:
         if frame.picture is None:
             self._mailbox.damaged()
-        elif self._thinning.takes(frame.frame_clock_s):
+        elif self._pace.takes(frame.frame_clock_s, arrived_at_s=frame.arrived_at_s):
             self._mailbox.put(frame)
         else:
             self._mailbox.skip()

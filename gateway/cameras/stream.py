@@ -223,7 +223,7 @@ class Stream:
         return None if pts is None else pts * self._unit_s
 
     def _arrived_at_s(self, pts: int | None) -> float:
-        return next((at_s for stamp, at_s in self._arrivals if stamp == pts), self._arrivals[-1][1])
+        return next((at_s for stamp, at_s in reversed(self._arrivals) if stamp == pts), self._arrivals[-1][1])
 
 
 def video_stream(container: Any, codecs: frozenset[str], *, max_pixels: int) -> Any:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.cameras.cadence import Cadence, Step
+from gateway.cameras.cadence import Cadence, Pace, Step
 
 
 def beaten(*stamps_s: float | None) -> tuple[Cadence, list[Step]]:
@@ -58,3 +58,31 @@ def test_a_jump_back_is_told_apart() -> None:
 def test_a_slow_camera_has_its_own_frame_time() -> None:
     """A stall is judged by it; a pause of an hour is no frame time."""
     assert beaten(0.0, 2.0, 4.0, 3604.0)[0].frame_time_s == pytest.approx(2.0)
+
+
+def taken(stamps_s: list[float], *, arrived_s: list[float] | None = None, fps: float | None = 5.0) -> list[int]:
+    """Return the numbers of the frames that are looked at; 25 arrive in a second unless told otherwise."""
+    pace = Pace(fps)
+    arrived_s = arrived_s or [1000.0 + number / 25 for number in range(len(stamps_s))]
+    pairs = zip(stamps_s, arrived_s, strict=True)
+    return [number for number, (stamp_s, at_s) in enumerate(pairs) if pace.takes(stamp_s, arrived_at_s=at_s)]
+
+
+def test_frames_are_looked_at_by_their_own_clock() -> None:
+    """Evenly, also where they arrive in bursts; all where no rate is asked."""
+    stamps_s = [number / 25 for number in range(100)]
+    bursts = [1000.0 + number // 25 for number in range(100)]
+    assert taken(stamps_s) == taken(stamps_s, arrived_s=bursts) == list(range(0, 100, 5))
+    assert taken(stamps_s, fps=None) == list(range(100))
+
+
+@pytest.mark.parametrize("step_s", [0.0, 0.0001])
+def test_frames_are_looked_at_when_their_clock_stands_still(step_s: float) -> None:
+    """A camera with such a clock would never be looked at, and nobody told."""
+    assert 30 <= len(taken([7.0 + number * step_s for number in range(500)])) <= 100
+
+
+def test_no_more_frames_are_looked_at_when_their_clock_races() -> None:
+    """Each is due by its stamp; twice as many as asked may take this camera's processor time from the others."""
+    assert len(taken([float(number) for number in range(500)])) <= 2 * 5 * 20 + 10
+    assert len(taken([float(number) for number in range(500)], fps=0.5)) <= 2 * 0.5 * 20 + 1
