@@ -139,10 +139,12 @@ class _Events:
         while True:
             try:
                 message = await self._message()
+                now_s = time.monotonic()
+                self._order.hear(now_s)
                 if isinstance(message, wire.Failed):
                     raise _failure(message)
                 if not isinstance(message, wire.Alive):
-                    self._order.check(message, now_s=time.monotonic())
+                    self._order.check(message, now_s=now_s)
                     if self._order.is_opened:
                         return message
             except wire.WireError as error:

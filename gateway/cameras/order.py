@@ -6,6 +6,13 @@ from gateway.cameras.jobs import CameraJob, Job, PicturesJob, RecordingJob
 from gateway.cameras.wire import WireError
 from gateway.values import FrameFaces, PictureRefused, SourceEnded, SourceEvent, SourceOpened, SourceProgress
 
+SAVED_S = 60.0
+"""What a camera's worker did not say for so long it may say at once: it waits while the parent is held up."""
+
+_MOST_LOOKS = 3.0  # times as often as asked; a worker looks twice as often at most
+_MOST_WORDS_PER_S = 10.0  # beside frames
+_FASTEST_FPS = 250.0
+
 
 class Order:
     """Holds a worker to the order and the sums of its events.
@@ -21,6 +28,20 @@ class Order:
         self._next_seq = self._frames = 0
         self._last_s = float("-inf")
         self._progress = (0, 0, 0, 0, 0)
+        fps = (job.fps or _FASTEST_FPS) if isinstance(job, CameraJob) else 0.0
+        self._most_per_s = _MOST_LOOKS * fps + _MOST_WORDS_PER_S
+        self._left, self._heard_at_s = 0.0, float("-inf")
+
+    def hear(self, now_s: float) -> None:
+        """Count a message of any kind. A worker of a recording says as much as it can, and blocks.
+
+        Raises:
+            WireError: A camera's worker says more than a camera can give rise to: the others would be heard no more.
+        """
+        since_s, self._heard_at_s = now_s - self._heard_at_s, now_s
+        self._left = min(SAVED_S * self._most_per_s, self._left + since_s * self._most_per_s) - 1.0
+        if self._is_live and self._left < 0.0:
+            raise WireError("more messages than there can be")
 
     def check(self, event: SourceEvent, *, now_s: float) -> None:
         """Take the next event, at `now_s` of the monotonic clock that a worker shares.

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gateway.cameras.jobs import CameraJob, Job, PicturesJob, RecordingJob, RtspSource
-from gateway.cameras.order import Order
+from gateway.cameras.order import SAVED_S, Order
 from gateway.cameras.wire import WireError
 from gateway.values import (
     ClockSource,
@@ -93,3 +93,33 @@ def test_a_cameras_address_is_not_told_when_it_is_named() -> None:
     pictures = Order(TWO_PICTURES)
     pictures.check(_frame(0), now_s=9.0)
     assert pictures.where() == "b.png"
+
+
+def _said(job: Job, *, per_s: float, for_s: float) -> int:
+    """Return how many messages at this rate are taken within a time."""
+    order = Order(job)
+    for number in range(int(per_s * for_s)):
+        try:
+            order.hear(1000.0 + number / per_s)
+        except WireError:
+            return number
+    return int(per_s * for_s)
+
+
+def test_a_camera_that_says_too_much_is_not_listened_to() -> None:
+    """Its worker could keep the loop from every other camera; what an honest one says is never too much."""
+    for fps in (0.1, 5.0, 25.0, None):
+        assert _said(replace(CAMERA, fps=fps), per_s=2 * (fps or 100.0) + 2, for_s=600.0) > 600
+        assert _said(replace(CAMERA, fps=fps), per_s=20_000, for_s=60.0) < SAVED_S * (3.3 * (fps or 250.0) + 11)
+
+
+def test_what_a_camera_said_while_nobody_listened_is_taken() -> None:
+    """It comes all at once."""
+    order = Order(CAMERA)
+    for now_s in (*range(1000, 1060), *[1120.0] * 1200):
+        order.hear(now_s)
+
+
+def test_a_recording_may_say_as_much_as_it_can() -> None:
+    """Its worker blocks while the parent is slow."""
+    assert _said(RECORDING, per_s=20_000, for_s=5.0) == 100_000
