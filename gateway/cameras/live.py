@@ -24,7 +24,7 @@ from gateway.cameras.jobs import CameraJob, DeviceSource, FileSource, RtspSource
 from gateway.cameras.looking import Looker
 from gateway.cameras.mailbox import Mailbox, News
 from gateway.cameras.playing import Playing
-from gateway.cameras.rtsp import open_rtsp
+from gateway.cameras.rtsp import leads_elsewhere, open_rtsp, redirected
 from gateway.cameras.stream import Feed, FeedHeader, FFmpegLog, LiveFrame
 from gateway.errors import SourceError, SourceReason
 from gateway.values import SourceEnded, SourceOpened, SourceProgress
@@ -81,13 +81,19 @@ class Reader(threading.Thread):
         """Read, and say how it ended; the traceback of a fault of our own goes to stderr."""
         end: SourceError | None = SourceError("reading it failed by a fault of our own", SourceReason.CRASHED)
         try:
-            with FFmpegLog() as log, contextlib.closing(self._open(log)) as feed:
+            with FFmpegLog(self._on_redirect) as log, contextlib.closing(self._open(log)) as feed:
                 self._read(feed)
             end = None
         except SourceError as error:
             end = error
         finally:
             self._mailbox.end(end)
+
+    def _on_redirect(self, url: str) -> None:
+        source = self._job.source
+        if isinstance(source, RtspSource) and leads_elsewhere(source, url):
+            self._mailbox.end(redirected(source))
+            threading.Event().wait()  # FFmpeg cannot be told to stay, so this thread never goes on: its process ends
 
     def _open(self, log: FFmpegLog) -> Feed:
         job, open_s = self._job, self._job.connect_s + _OPEN_GRACE_S
@@ -97,7 +103,7 @@ class Reader(threading.Thread):
             case DeviceSource() as source:
                 return open_device(source, max_pixels=job.max_pixels, open_s=open_s, log=log)
             case FileSource() as source:
-                return Playing(source, max_pixels=job.max_pixels, log=log, is_over=self._is_unwanted)
+                return Playing(source, max_pixels=job.max_pixels, is_over=self._is_unwanted)
 
     def _read(self, feed: Feed) -> None:
         is_opened = False

@@ -6,20 +6,20 @@ from collections.abc import Iterator
 
 from gateway.cameras.jobs import FileSource
 from gateway.cameras.recording import RecordedFrame, Recording, open_recording
-from gateway.cameras.stream import FeedHeader, FFmpegLog, LiveFrame
+from gateway.cameras.stream import FeedHeader, LiveFrame
 from gateway.values import ClockSource
 
 
 class Playing:
     """A recording whose frames come when a camera would have sent them; they are captured when they come."""
 
-    def __init__(self, source: FileSource, *, max_pixels: int, log: FFmpegLog, is_over: threading.Event) -> None:
+    def __init__(self, source: FileSource, *, max_pixels: int, is_over: threading.Event) -> None:
         """Open the recording; `is_over` ends a wait for the next frame.
 
         Raises:
             SourceError: There is none, or it can be seen at once that it cannot be read.
         """
-        self._source, self._max_pixels, self._log, self._is_over = source, max_pixels, log, is_over
+        self._source, self._max_pixels, self._is_over = source, max_pixels, is_over
         self._recording = open_recording(source.path, max_pixels=max_pixels)
 
     @property
@@ -46,7 +46,6 @@ class Playing:
                 clock_s = rounds_s + shown_s
                 if self._is_over.wait(max(0.0, begun_s + clock_s - time.monotonic())):
                     return
-                self._log.tells_of_loss()  # a file loses no packets: only so that the log does not grow
                 yield self._live(frame, clock_s)
             if not self._source.loop:
                 return

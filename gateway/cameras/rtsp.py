@@ -5,6 +5,7 @@ it nor FFmpeg's log ever leaves the worker.
 """
 
 import errno
+import re
 from urllib.parse import quote, urlsplit
 
 import av
@@ -112,6 +113,23 @@ def location(source: RtspSource) -> str:
             raise SourceError("its user name and password are too long together; shorten them", SourceReason.AUTH)
         place = f"{credentials}@{place}"
     return parts._replace(netloc=place).geturl()
+
+
+def leads_elsewhere(source: RtspSource, url: str) -> bool:
+    """Return whether a camera that sends its client to `url` means another host, or one without TLS.
+
+    FFmpeg would go there and take name and password along.
+    """
+    parts = urlsplit(source.url)
+    hosts = {source.address or "", parts.hostname or ""} - {""}
+    places = "|".join(re.escape(f"[{host}]" if ":" in host else host) for host in hosts)
+    return re.fullmatch(rf"{parts.scheme}://({places})(:\d+)?(/[^@\s]*)?", url) is None
+
+
+def redirected(source: RtspSource) -> SourceError:
+    """Return the error of a camera that sends its client elsewhere."""
+    text = f"the camera at {_place(source)} sends us to another host; if that is right, give its address as the url"
+    return SourceError(text, SourceReason.NOT_FOUND)
 
 
 def reason_of(error: BaseException, *, is_tls: bool) -> SourceReason:

@@ -7,7 +7,8 @@ packets that FFmpeg misses (it says so in its log, nowhere else), a hole in the 
 H/W picture row/column, C colour (R, G, B).
 """
 
-import contextlib
+import logging
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ from gateway.errors import SourceError, SourceReason
 from gateway.values import ClockSource
 
 _MISSED = "RTP: missed"
+_REDIRECT = re.compile(r"Status \d+: Redirecting to (.*)", re.DOTALL)
 _LOST_CONNECTION = SourceError("the camera closed the connection", SourceReason.ENDED)
 
 Picture = NDArray[np.uint8]
@@ -85,33 +87,54 @@ class Feed(Protocol):
 
 
 class FFmpegLog:
-    """Keeps what FFmpeg has to say in this process, for it must not reach stderr: it names addresses and passwords.
+    """Hears what FFmpeg says in this process, and keeps it from stderr, for it names addresses and passwords.
 
-    While entered it hears the thread that entered it, and silences all others.
+    `on_redirect` hears the address to which a camera sends its client, before FFmpeg goes there: it does not while that
+    call lasts.
     """
+
+    def __init__(self, on_redirect: Callable[[str], None] = lambda _: None) -> None:
+        self._on_redirect = on_redirect
+        self._has_missed = False
+        self._ear = _Ear(self._hear)
 
     def __enter__(self) -> Self:
         """Take over the log."""
-        capture: Any = av.logging.Capture
-        with contextlib.ExitStack() as stack:
-            av.logging.set_skip_repeated(False)
-            av.logging.set_level(av.logging.WARNING)
-            stack.callback(av.logging.set_level, None)
-            self._others = stack.enter_context(capture(local=False))
-            self._lines = stack.enter_context(capture(local=True))
-            self._stack = stack.pop_all()
+        logger = logging.getLogger("libav")
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+        logger.addHandler(self._ear)
+        av.logging.set_skip_repeated(False)
+        av.logging.set_level(av.logging.INFO)
         return self
 
     def __exit__(self, *_: object) -> None:
         """Let FFmpeg be silent again."""
-        self._stack.close()
+        av.logging.set_level(None)
+        logging.getLogger("libav").removeHandler(self._ear)
 
     def tells_of_loss(self) -> bool:
-        """Return whether RTP packets were missed since the last call, and forget what was said."""
-        missed = any(_MISSED in line for _, _, line in self._lines)
-        self._lines.clear()
-        self._others.clear()
-        return missed
+        """Return whether RTP packets were missed since the last call."""
+        has_missed, self._has_missed = self._has_missed, False
+        return has_missed
+
+    def _hear(self, said: str) -> None:
+        self._has_missed |= _MISSED in said
+        redirect = _REDIRECT.match(said)
+        if redirect:
+            self._on_redirect(redirect[1])
+
+
+class _Ear(logging.Handler):
+    """Hands on what is said, without the lock of other handlers: hearing it may take for ever."""
+
+    def __init__(self, hear: Callable[[str], None]) -> None:
+        super().__init__()
+        self._hear = hear
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        self._hear(record.getMessage())
+        return True
 
 
 class Stream:

@@ -10,7 +10,6 @@ from fakes.recordings import background, make_clip
 
 from gateway.cameras.jobs import FileSource
 from gateway.cameras.playing import Playing
-from gateway.cameras.stream import FFmpegLog
 from gateway.errors import SourceError
 from gateway.values import ClockSource
 
@@ -22,10 +21,8 @@ def clip(tmp_path: Path) -> Path:
 
 
 def play(path: Path, *, loop: bool = False, is_over: threading.Event | None = None) -> Playing:
-    """Return the playing of a clip; its log is not asked for anything here."""
-    log = FFmpegLog()
-    with log:
-        return Playing(FileSource(path, loop=loop), max_pixels=1_000_000, log=log, is_over=is_over or threading.Event())
+    """Return the playing of a clip."""
+    return Playing(FileSource(path, loop=loop), max_pixels=1_000_000, is_over=is_over or threading.Event())
 
 
 def test_frames_come_at_their_own_pace_when_a_clip_is_played(clip: Path) -> None:

@@ -7,7 +7,7 @@ import av
 import pytest
 
 from gateway.cameras.jobs import RtspSource
-from gateway.cameras.rtsp import location, options, reason_of
+from gateway.cameras.rtsp import leads_elsewhere, location, options, reason_of
 from gateway.errors import SourceError, SourceReason
 
 PRINTABLE = bytes(range(32, 127)).decode()
@@ -83,3 +83,32 @@ def test_the_reason_is_told_by_the_type_of_an_error(error: av.error.FFmpegError,
 def test_a_broken_handshake_is_tls_when_the_camera_should_speak_it() -> None:
     """FFmpeg has one number for all that can go wrong there."""
     assert reason_of(av.error.OSError(errno.EIO, ""), is_tls=True) is SourceReason.TLS
+
+
+@pytest.mark.parametrize("url", ["rtsp://camera/2", "rtsp://10.0.0.5/2?x=y", "rtsp://10.0.0.5:8554/", "rtsp://camera"])
+def test_a_camera_may_send_its_client_to_another_place_of_its_own(url: str) -> None:
+    """By its name or by the number that was found for it."""
+    assert not leads_elsewhere(RtspSource("rtsp://camera/1", address="10.0.0.5"), url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "rtsp://other/1",
+        "rtsp://10.0.0.55/1",
+        "rtsp://camera.example/1",
+        "rtsp://camera@other/1",
+        "rtsp://camera:1@other/1",
+        "rtsp://camera/@other",
+        "rtsp://camera\\@other/1",
+        "rtsp://camera/1\n@other/",
+        "rtsp://[::1]/1",
+        "rtsps://camera/1",
+        "http://camera/1",
+        "",
+    ],
+)
+def test_a_camera_leads_elsewhere_when_it_names_anything_else(url: str) -> None:
+    """However the address is written; other programs may read it in another way."""
+    assert leads_elsewhere(RtspSource("rtsp://camera/1", address="10.0.0.5"), url)
+    assert leads_elsewhere(RtspSource("rtsps://camera/1"), "rtsp://camera/1")

@@ -164,6 +164,15 @@ def test_the_log_tells_of_missed_packets_once() -> None:
         assert not log.tells_of_loss()
 
 
+def test_the_log_tells_where_a_camera_sends_its_client() -> None:
+    """In the words of FFmpeg, before it goes there."""
+    heard: list[str] = []
+    with FFmpegLog(heard.append):
+        av.logging.log(av.logging.INFO, "rtsp", "Status 302: Redirecting to rtsp://other/1\n")
+        av.logging.log(av.logging.INFO, "rtsp", "Opening 'rtsp://other/1'\n")
+    assert heard == ["rtsp://other/1"]
+
+
 def test_nothing_of_the_log_reaches_stderr(capfd: pytest.CaptureFixture[str]) -> None:
     """It names addresses with their passwords."""
     with FFmpegLog():

@@ -160,6 +160,15 @@ async def test_a_camera_is_given_up_when_it_answers_nonsense(answer: bytes, reas
     assert took_s < 10 * job.connect_s
 
 
+async def test_a_camera_is_not_followed_when_it_sends_us_to_another_host() -> None:
+    """FFmpeg would take the name and the password there."""
+    answer = b"RTSP/1.0 302 Moved\r\nCSeq: 1\r\nLocation: rtsp://127.0.0.2/x\r\n\r\n"
+    with MuteListener(answer) as listener:
+        error, _ = await failure(at(f"rtsp://127.0.0.1:{listener.port}/cam", username="me", password="secret"))
+    assert error.reason is SourceReason.NOT_FOUND
+    assert f"the camera at 127.0.0.1:{listener.port} sends us to another host" in str(error)
+
+
 @pytest.mark.parametrize("auth", ["digest", "basic"])
 async def test_every_printable_character_may_stand_in_a_password(tmp_path: Path, auth: str) -> None:
     """Right ones are let in; wrong ones and none are refused, and no text names them."""
