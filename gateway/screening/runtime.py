@@ -42,6 +42,10 @@ LASTING_S = 600.0
 """A GPU that worked this long counts as sound: what came before is forgotten."""
 
 
+NOTICED_LATE_S = 0.2
+"""A deadline that is noticed so late is given a second time: a machine that was paused has no GPU that hangs."""
+
+
 @dataclass(frozen=True, slots=True)
 class Deadlines:
     """Longest wait for one batch on either device, and for a session to open.
@@ -135,7 +139,7 @@ class _Thread:
         try:
             # Not `wait_for`: an answer that came while the loop itself was held up is an answer.
             await asyncio.wait([waiting], timeout=deadline_s)
-            if loop.time() - began_s > 2 * deadline_s:  # the whole process was held up, and so was the thread
+            if loop.time() - began_s > deadline_s + NOTICED_LATE_S:  # the whole process was held up, thread included
                 await asyncio.wait([waiting], timeout=deadline_s)
             if not waiting.done() and not answer.done():
                 raise TimeoutError

@@ -262,14 +262,17 @@ async def test_gpu_that_hangs_ends_the_run_and_the_next_starts_on_the_cpu(
     assert hangs.count() == 0
 
 
-async def test_process_that_was_held_up_takes_nothing_for_a_hang(bundles: tuple[Bundle, Bundle]) -> None:
+@pytest.mark.parametrize("held_up_s", [1.4, 2.2])
+async def test_process_that_was_held_up_takes_nothing_for_a_hang(
+    bundles: tuple[Bundle, Bundle], held_up_s: float
+) -> None:
     """A machine that slept for a while wakes thread and clock at once: the thread gets its time anew."""
     devices, release = FakeDevices(healthy), threading.Event()
     inference = InferenceThread(threads=1, deadlines=Deadlines(gpu_s=1, cpu_s=1), opener=devices.open)
     detector = await inference.open(bundles[0])
     devices.opened[CUDA].hangs_until = release
-    asyncio.get_running_loop().call_soon(time.sleep, 2.2)
-    waking = threading.Timer(2.3, release.set)
+    asyncio.get_running_loop().call_soon(time.sleep, held_up_s)
+    waking = threading.Timer(held_up_s + 0.1, release.set)
     waking.start()
     assert (await detector.screen(drawn_faces(1))).shape == (1,)
     waking.join(20)
