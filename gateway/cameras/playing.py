@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from gateway.cameras.jobs import FileSource
 from gateway.cameras.recording import RecordedFrame, Recording, open_recording
 from gateway.cameras.stream import FeedHeader, LiveFrame
+from gateway.errors import SourceError
 from gateway.values import ClockSource
 
 
@@ -47,6 +48,8 @@ class Playing:
                 if self._is_over.wait(max(0.0, begun_s + clock_s - time.monotonic())):
                     return
                 yield self._live(frame, clock_s)
+            if not self.header.width_px:  # a loop over nothing would never rest
+                raise SourceError(f"{self._source.path}: no frame could be decoded; the file is damaged or cut short")
             if not self._source.loop:
                 return
             rounds_s = clock_s + 1.0 / self._recording.header.fps

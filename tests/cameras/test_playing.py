@@ -60,3 +60,13 @@ def test_a_recording_is_refused_by_name_when_there_is_none(tmp_path: Path) -> No
     """The text names the file."""
     with pytest.raises(SourceError, match=r"none\.mp4: no such file"):
         play(tmp_path / "none.mp4")
+
+
+@pytest.mark.parametrize("loop", [False, True])
+def test_a_folder_without_a_readable_picture_is_an_error(tmp_path: Path, loop: bool) -> None:
+    """It has no size to tell, and playing it for ever would show nothing."""
+    (tmp_path / "1.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    frames = play(tmp_path, loop=loop).frames()
+    assert next(frames).picture is None
+    with pytest.raises(SourceError, match="no frame could be decoded"):
+        next(frames)
