@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import structlog
@@ -97,6 +97,11 @@ class Connection:
         """CONNACK is here."""
         if not self._opened.done():
             self._opened.set_result(refused)
+
+    def on_answers(self, answers: Sequence[tuple[int, str | None]]) -> None:
+        """PUBACKs are here."""
+        for number, refusal in answers:
+            self.on_acknowledged(number, refusal)
 
     def on_incoming(self) -> None:
         """Hand over the oldest message that came in."""

@@ -61,8 +61,8 @@ class News(Protocol):
     def on_opened(self, refused: Ended | None) -> None:
         """CONNACK is here."""
 
-    def on_acknowledged(self, number: int, refusal: str | None) -> None:
-        """A PUBACK is here."""
+    def on_answers(self, answers: Sequence[tuple[int, str | None]]) -> None:
+        """PUBACKs are here, in their order: the number of each message, and the broker's refusal."""
 
     def on_subscriptions_refused(self, refused: tuple[str, ...]) -> None:
         """The broker does not let us listen to these."""
@@ -97,13 +97,18 @@ class Driver:
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_in.setblocking(False)  # noqa: FBT003 (a method of the socket)
         self._wake_out.setblocking(False)  # noqa: FBT003
+        self._is_woken = False
         self._numbers: dict[int, int] = {}
+        self._answers: list[tuple[int, str | None]] = []
         self._may_be_unacknowledged = 0  # until CONNACK says more
         self._accepted = False
         self._ended: Ended | None = None
 
     def wake(self) -> None:
-        """Let the thread look at its orders now; called from the loop."""
+        """Let the thread look at its orders now; called from the loop, where one byte does for many orders."""
+        if self._is_woken:
+            return
+        self._is_woken = True
         with contextlib.suppress(OSError):  # full: it is awake anyway; closed: it has ended
             self._wake_in.send(b"\0")
 
@@ -117,11 +122,17 @@ class Driver:
         finally:
             self._wake_in.close()
             self._wake_out.close()
+            self._tell_answers()
             self._tell(self._news.on_ended, ended)
 
     def _tell(self, news: Callable[..., None], *facts: object) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens any more
             self._loop.call_soon_threadsafe(news, *facts)
+
+    def _tell_answers(self) -> None:
+        if self._answers:
+            answers, self._answers = self._answers, []
+            self._tell(self._news.on_answers, answers)
 
     def _serve(self) -> Ended:
         client = self._new_client()
@@ -134,9 +145,11 @@ class Driver:
             selector.register(self._wake_out, selectors.EVENT_READ)
             selector.register(connected, selectors.EVENT_READ)
             while client.socket() is not None and not self.abandoned.is_set():
+                self._is_woken = False  # before the orders: whatever comes from now on wakes again
                 self._carry_out_orders(client)
                 if client.socket() is not None:
                     move_bytes(client, connected, selector, wake_out=self._wake_out)
+                    self._tell_answers()
                     self._refuse_excess(client)
         return self._ended or Ended("given up", CHECK_BROKER)
 
@@ -248,7 +261,7 @@ class Driver:
             return
         explained = getattr(details, "ReasonString", "")
         refusal = f"{code}{f' ({explained})' if explained else ''}" if code.is_failure else None
-        self._tell(self._news.on_acknowledged, number, refusal)
+        self._answers.append((number, refusal))
 
     def _on_disconnect(self, _client: object, _data: object, _flags: object, code: ReasonCode, _d: object) -> None:
         if self._ended is not None:
