@@ -107,6 +107,8 @@ class Postman:
         self._link = self._make(settings)
         for topic, payload in self._shown.items():
             self._link.show(topic, payload)
+        for part, reason in self._troubles.items():  # or this link would have nothing to say when it is over
+            self._link.tell(part=part, reason=reason)
         self.know(cameras)
         deliver = partial(self._deliver, self._link)
         failures = 0

@@ -77,6 +77,17 @@ async def test_trouble_is_told_once(tmp_path: Path) -> None:
         assert post.links[0][1].told == [("gpu", "cpu_fallback"), ("gpu", None)]
 
 
+async def test_trouble_outlives_the_link_that_told_it(tmp_path: Path) -> None:
+    """The next link tells it too, so that it can tell when it is over."""
+    async with open_outbox(tmp_path) as outbox, asyncio.timeout(20), asyncio.TaskGroup() as group:
+        post = Post(outbox, group)
+        post.postman.tell(part="gpu", reason="cpu_fallback")
+        await post.postman.begin(BrokerSettings(), [])
+        post.postman.tell(part="gpu", reason=None)
+        assert post.links[-1][1].told == [("gpu", "cpu_fallback"), ("gpu", None)]
+        await post.postman.end()
+
+
 async def test_delivery_is_begun_again(tmp_path: Path) -> None:
     """It faces the world: its failures are said and never end the daemon."""
     async with open_outbox(tmp_path) as outbox, asyncio.timeout(20), asyncio.TaskGroup() as group:
