@@ -1,13 +1,15 @@
 """How fast alerts are delivered, outbox and broker included, against the plainest way to publish, within one run."""
 
 import asyncio
+import json
+import subprocess
 import time
-from collections.abc import Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
-from fakes.brokers import Mosquitto
+from fakes.brokers import Mosquitto, free_port
 from fakes.links import settings, settled
 from fakes.outboxes import SMALL
 from paho.mqtt import client as paho
@@ -22,7 +24,7 @@ from gateway.storage.tables import RetainedTable
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(300)]
 
-COUNT, TOPIC = 3_000, "spectragate/alerts"
+COUNT, BACKLOG, RETURNS, TOPIC = 3_000, 20_000, 50, "spectragate/alerts"
 PAYLOAD = to_bytes(next(message for message in EXAMPLES.values() if isinstance(message, Alert)))
 Tell = Callable[[str], None]
 
@@ -43,18 +45,30 @@ def bare_paho_s(port: int) -> float:
 
 
 @asynccontextmanager
-async def box(folder: Path, port: int):  # type: ignore[no-untyped-def]
+async def box(folder: Path, port: int, *, is_online: bool = True):  # type: ignore[no-untyped-def]
     """Run the delivery of a box for the length of a block."""
     async with Storage.open(folder, settings=SMALL) as storage:
         outbox = await Outbox.open(storage, client_id="box", settings=SMALL)
         delivery = Delivery(settings(port), outbox, RetainedTable(storage))
         async with asyncio.TaskGroup() as tasks:
             task = tasks.create_task(delivery.run(), name="delivery")
-            await settled(lambda: delivery.broker_stats().state == "online")
+            if is_online:
+                await settled(lambda: delivery.broker_stats().state == "online")
             try:
                 yield delivery, outbox
             finally:
                 task.cancel()
+
+
+@contextmanager
+def timed(port: int, file: Path) -> Iterator[None]:
+    """Let mosquitto_sub write every alert behind the time of its arrival."""
+    command = ["mosquitto_sub", "-p", str(port), "-t", TOPIC, "-q", "1", "-F", "%U %p"]
+    with file.open("ab") as out, subprocess.Popen(command, stdout=out, stderr=subprocess.DEVNULL) as child:
+        try:
+            yield
+        finally:
+            child.terminate()
 
 
 async def accept_all(outbox: Outbox, count: int) -> None:
@@ -103,3 +117,49 @@ async def accept_one(outbox: Outbox, number: int) -> None:
     await outbox.accept(
         OutboxEntry("alert", TOPIC, PAYLOAD, seq=outbox.next_seq(), rank=Rank.ALERT, alert_id=f"a{number}")
     )
+
+
+async def test_alert_when_it_comes_beside_a_backlog(tmp_path: Path, tell: Tell) -> None:
+    """New alerts while thousands of old ones drain: from `accept` to a subscriber, by the clock of another program."""
+    arrived = tmp_path / "arrived"
+    endless = ("max_inflight_messages 0", "max_queued_messages 0", "max_queued_bytes 0")
+    broker = Mosquitto(tmp_path, "allow_anonymous true", *endless, port=free_port())
+    async with box(tmp_path, broker.port, is_online=False) as (delivery, outbox):
+        await accept_all(outbox, BACKLOG)
+        asked_s: dict[int, float] = {}
+        with broker, timed(broker.port, arrived):
+            await settled(lambda: delivery.broker_stats().published > 0)
+            while outbox.status().depth > 1_000:
+                seq = outbox.next_seq()
+                asked_s[seq] = time.time()
+                payload = PAYLOAD.replace(b'"seq":42,', b'"seq":%d,' % seq)
+                await outbox.accept(OutboxEntry("alert", TOPIC, payload, seq=seq, rank=Rank.ALERT, alert_id=f"f{seq}"))
+                await asyncio.sleep(0.05)
+            await settled(lambda: outbox.status().depth == 0, within_s=60.0)
+            await settled(lambda: b'"seq":%d,' % max(asked_s) in arrived.read_bytes())
+        lines = [line.split(b" ", 1) for line in arrived.read_bytes().splitlines()]
+    came_s = {json.loads(payload)["data"]["seq"]: float(time_s) for time_s, payload in reversed(lines)}
+    times = sorted(came_s[seq] - asked_s[seq] for seq in asked_s)
+    p50, p95 = (times[len(times) * share // 100] for share in (50, 95))
+    tell(f"an alert beside {BACKLOG:,} old ones: p50 {p50 * 1000:.0f} ms, p95 {p95 * 1000:.0f} ms of {len(times)}")
+
+
+async def test_first_alert_when_the_broker_comes_back(tmp_path: Path, tell: Tell) -> None:
+    """From the moment the broker listens to the first PUBACK, with alerts waiting."""
+    times: list[float] = []
+    broker = Mosquitto(tmp_path, "allow_anonymous true", port=free_port())
+    async with box(tmp_path, broker.port, is_online=False) as (delivery, outbox):
+        for number in range(RETURNS):
+            await accept_one(outbox, number)
+            await asyncio.sleep(1.0)  # the pauses between two tries are as long as they get
+            before = delivery.broker_stats().published
+            await asyncio.to_thread(broker.start)
+            began_s = time.perf_counter()
+            await settled(lambda before=before: delivery.broker_stats().published > before)  # type: ignore[misc]
+            times.append(time.perf_counter() - began_s)
+            await settled(lambda: outbox.status().depth == 0)
+            await asyncio.sleep(0.1)
+            await asyncio.to_thread(broker.end)
+    times.sort()
+    p50, worst = times[len(times) // 2], times[-1]
+    tell(f"first alert after the broker is back, {RETURNS} times: p50 {p50:.2f} s, longest {worst:.2f} s")
