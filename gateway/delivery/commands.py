@@ -13,12 +13,10 @@ import structlog
 
 from gateway.contract.requests import RequestError, read_feedback, read_switch
 from gateway.contract.topics import OFF, ON, Asked
-from gateway.delivery.flood import Bucket
+from gateway.delivery.flood import Bucket, log_budget
 from gateway.delivery.packets import Incoming
 
 MOST_PER_MINUTE = 60
-_MOST_WORDS = 20  # lines in the log for what is not obeyed, and of those one more every few seconds
-_WORDS_PER_S = 0.2
 
 _log = structlog.get_logger()
 
@@ -53,7 +51,7 @@ class Commands:
         self._on_feedback = on_feedback
         self._monotonic = monotonic
         self._budget = Bucket(MOST_PER_MINUTE, MOST_PER_MINUTE / 60.0, now_s=monotonic())
-        self._words = Bucket(_MOST_WORDS, _WORDS_PER_S, now_s=monotonic())
+        self._lines = log_budget(monotonic())
         self.ignored = 0
         self.obeyed = 0
 
@@ -65,7 +63,7 @@ class Commands:
             _log.warning("command_obeyed", command=asked.what, name=asked.name, value=done.value)
             return done
         self.ignored += 1
-        if self._words.take(self._monotonic()):
+        if self._lines.take(self._monotonic()):
             _log.warning("command_ignored", command=asked.what, name=asked.name, reason=done)
         return None
 

@@ -284,7 +284,7 @@ class Driver:
                 return Ended(what, CHECK_TLS, code=LinkReason.TLS)
             case ssl.SSLError():
                 return Ended(f"TLS failed: {error.reason or error}", CHECK_LISTENER, code=LinkReason.TLS)
-            case socket.gaierror() | UnicodeError():
+            case socket.gaierror() | UnicodeError() if not self._accepted:
                 return Ended("its name cannot be resolved", "mqtt.host", code=LinkReason.NAME)
             case TimeoutError():
                 return Ended("no answer in time", CHECK_ADDRESS, code=LinkReason.TIMEOUT)

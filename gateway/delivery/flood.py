@@ -31,6 +31,11 @@ class Bucket:
         return True
 
 
+def log_budget(now_s: float) -> Bucket:
+    """Return what strangers may cause to be logged: twenty lines, and then one every five seconds."""
+    return Bucket(20.0, 0.2, now_s=now_s)
+
+
 class Flood:
     """Decides for each alert message whether it is held."""
 

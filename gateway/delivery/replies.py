@@ -7,6 +7,7 @@ Whoever asks goes on asking.
 
 import asyncio
 import itertools
+import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import NoReturn
@@ -17,6 +18,7 @@ from gateway.contract import messages
 from gateway.contract.notices import MAX_RANGES
 from gateway.contract.requests import ReplayRequest, RequestError, read_replay_request
 from gateway.contract.topics import Topics
+from gateway.delivery.flood import log_budget
 from gateway.delivery.link import Session
 from gateway.delivery.outbox import Outbox
 from gateway.errors import StorageError
@@ -39,6 +41,7 @@ class Replies:
         self._source = source
         self._waiting: OrderedDict[str, ReplayRequest] = OrderedDict()
         self._asked = asyncio.Event()
+        self._lines = log_budget(time.monotonic())
         self.dropped = 0
         self.answered = 0
 
@@ -48,7 +51,8 @@ class Replies:
             request = read_replay_request(payload)
         except RequestError as error:
             self.dropped += 1
-            _log.warning("replay_request_unreadable", reason=str(error))
+            if self._lines.take(time.monotonic()):
+                _log.warning("replay_request_unreadable", reason=str(error))
             return
         if request.source not in {None, self._source}:
             return
@@ -94,7 +98,9 @@ class Replies:
             last_seq=last_seq,
         )
         await self._publish(session, messages.to_bytes(end), content_type=messages.JSON_TYPE)
-        _log.info("replayed", from_seq=request.from_seq, to_seq=request.to_seq, sent=len(sent), missing=len(missing))
+        if self._lines.take(time.monotonic()):
+            asked = {"from_seq": request.from_seq, "to_seq": request.to_seq}
+            _log.info("replayed", **asked, sent=len(sent), missing=len(missing))
 
     async def _send(self, session: Session, from_seq: int, to_seq: int) -> tuple[list[int], int]:
         """Send what there is of a range, and return the numbers sent, ascending, and how far they reach."""

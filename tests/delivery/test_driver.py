@@ -82,3 +82,12 @@ async def test_broker_when_it_sends_at_qos_2_and_releases_nothing() -> None:
         async with asyncio.timeout(10.0):
             ended = await connection.ended
     assert (ended.code, "packets wait" in ended.reason) == (LinkReason.PROTOCOL, True)
+
+
+async def test_broker_when_a_topic_is_no_text() -> None:
+    """The connection ends, and it is not said that a name was not found."""
+    async with ScriptedBroker().running() as broker, connected(broker, lambda _: None) as connection:
+        broker.send(b"\x30\x04\x00\x01\xffx")
+        async with asyncio.timeout(10.0):
+            ended = await connection.ended
+    assert ended.code is LinkReason.PROTOCOL

@@ -13,6 +13,7 @@ from fakes.outboxes import accept, open_outbox
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from gateway.contract.messages import ReplayEnd, parse
 from gateway.contract.topics import Topics
@@ -114,6 +115,17 @@ async def test_questions_when_they_are_too_many(tmp_path: Path) -> None:
         replies.ask(b"nonsense")
         replies.ask(ask(1, 2, source="spectragate/another"))
         assert replies.dropped == 6
+
+
+async def test_questions_when_nonsense_comes_in_a_flood(tmp_path: Path) -> None:
+    """All of it is counted, and little of it logged: whoever may publish must not fill the disk."""
+    async with open_outbox(tmp_path) as outbox:
+        replies = Replies(outbox, TOPICS, source="spectragate/box")
+        with capture_logs() as logs:
+            for _ in range(1_000):
+                replies.ask(b"nonsense")
+    assert replies.dropped == 1_000
+    assert 1 <= len(logs) < 50
 
 
 @given(payload=st.binary(max_size=200))
