@@ -29,7 +29,7 @@ MAX_UNSTORED = 1000
 
 _PRUNE_EVERY_S = 60.0
 _TELL_EVERY_S = 60.0
-_ROOM_BYTES = 2**20
+_ROOM_BYTES = 2**18  # what goes at once on a full disk: removing takes room itself
 
 _log = structlog.get_logger()
 
@@ -129,7 +129,7 @@ class Outbox:
         """
         settings = settings or OutboxSettings()
         limits = Limits(settings.max_bytes, settings.retention_hours * 3600.0)
-        storage.when_full(partial(prune, free_bytes=max(settings.reserve_bytes, _ROOM_BYTES)))
+        storage.when_full(partial(prune, free_bytes=_ROOM_BYTES))
         numbers = await storage.read(numbers_of)
         return cls(storage, numbers, client_id=client_id, limits=limits, clock=clock)
 
@@ -170,7 +170,7 @@ class Outbox:
             raise
         self._counters.unstored += 1
         accepted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        stored.add_done_callback(partial(self._on_stored, accepted))
+        stored.add_done_callback(partial(self._on_stored, accepted, entry.seq))
         return accepted
 
     async def accept(self, entry: OutboxEntry) -> None:
@@ -181,12 +181,14 @@ class Outbox:
         """
         await self.submit(entry)
 
-    def _on_stored(self, accepted: asyncio.Future[None], stored: asyncio.Future[Written]) -> None:
+    def _on_stored(self, accepted: asyncio.Future[None], seq: int | None, stored: asyncio.Future[Written]) -> None:
         self._counters.unstored -= 1
         error = stored.exception()
         if error is None:
             fail_point("outbox.before_reply")
             self._note(stored.result())
+        elif seq is not None:
+            self._counters.refused.append(seq)
         if accepted.done():
             return  # nobody waits any more
         if error is None:
@@ -289,7 +291,7 @@ class Outbox:
         if not 0 <= now_s - self._pruned_at_s < _PRUNE_EVERY_S:
             self._pruned_at_s, before_s = now_s, now_s - self._limits.retention_s
         work = partial(settle, rows=[row.row for row in rows], prune_before_s=before_s)
-        self._numbers = (await self._storage.run(work)).numbers
+        self._numbers = (await self._storage.run(work, frees=True)).numbers
 
     async def release(self, rows: Sequence[OutboxRow]) -> None:
         """Let held messages be sent after all.

@@ -1,11 +1,11 @@
 """What happens in the outbox's transactions: writing, settling, pruning, and evicting what there is no room for.
 
 Order of eviction: telemetry before alerts; of alerts, delivered before undelivered; of undelivered ones the lowest
-severity, the oldest of them first. A notice that waits is never evicted: it tells what was. For the storage thread.
+severity, the oldest of them first. A notice that waits goes last of all: it tells what was. For the storage thread.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,8 @@ from gateway.storage.failpoints import fail_point
 from gateway.storage.gaps import add_gap, ranges_of
 from gateway.storage.rows import OutboxRow, insert, is_stored
 
-_NOTICE_RANK = 4
-_CHUNK = 64  # rows per look when space runs out: eviction happens in steps, not at every message
+_CHUNK = 64
+_STEP = 256  # of the whole, this part more than needed is evicted at once, so that not every message has to look
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,8 @@ def write(
     numbers = numbers_of(connection)
     if numbers.bytes <= limits.max_bytes:
         return Written(numbers)
-    telemetry, alerts = _evict(connection, numbers.bytes - limits.max_bytes, time_s=row.time_s, keep=row.row)
+    excess_bytes = numbers.bytes - limits.max_bytes + limits.max_bytes // _STEP
+    telemetry, alerts = _evict(connection, excess_bytes, time_s=row.time_s, keep=row.row)
     fail_point("outbox.after_evict")
     return Written(numbers_of(connection), telemetry, alerts)
 
@@ -112,12 +113,10 @@ def settle(
 def prune(connection: Connection, *, before_s: float = math.inf, free_bytes: float = math.inf) -> bool:
     """Remove delivered messages, oldest first: those accepted before a time, until so much is free; tell if any."""
     freed = 0
-    while freed < free_bytes and (rows := _delivered(connection, _CHUNK)):
-        for row, _seq, time_s in rows:
-            if time_s >= before_s or freed >= free_bytes:
-                free_bytes = 0  # in the order of acceptance: the rest is younger
-                break
-            freed += _remove(connection, row)
+    for row, _seq, time_s in _delivered(connection):
+        if time_s >= before_s or freed >= free_bytes:  # in the order of acceptance: the rest is younger
+            break
+        freed += _remove(connection, row)
     if freed:
         _raise_floor(connection)
     return freed > 0
@@ -127,48 +126,52 @@ def _is_telemetry(connection: Connection, row: int) -> bool:
     return connection.execute("SELECT 1 FROM outbox WHERE row = ? AND seq IS NULL", (row,)).fetchone() is not None
 
 
-def _delivered(connection: Connection, limit: int) -> list[tuple[int, int | None, float]]:
-    return connection.execute(
-        "SELECT row, seq, time_s FROM outbox WHERE NOT EXISTS (SELECT 1 FROM waiting WHERE waiting.row = outbox.row) "
-        "ORDER BY row LIMIT ?",
-        (limit,),
-    ).fetchall()
+def _delivered(connection: Connection) -> Iterator[tuple[int, int, float]]:
+    """Yield (row, seq, time_s) of what is kept after its delivery, oldest first; who takes them may remove them.
+
+    Telemetry is not kept, so the index of the numbers holds them all: it is small, also behind a long backlog.
+    """
+    after_seq = 0
+    while rows := connection.execute(
+        "SELECT row, seq, time_s FROM outbox WHERE seq > ? AND NOT EXISTS "
+        "(SELECT 1 FROM waiting WHERE waiting.row = outbox.row) ORDER BY seq LIMIT ?",
+        (after_seq, _CHUNK),
+    ).fetchall():
+        yield from rows
+        after_seq = rows[-1][1]
 
 
 def _evict(connection: Connection, excess_bytes: int, *, time_s: float, keep: int) -> tuple[int, int]:
     """Remove the least important until `excess_bytes` are free; return how much telemetry and how many alerts."""
     telemetry = alerts = 0
     lost: list[int] = []
-    while excess_bytes > 0 and (victims := _victims(connection, keep)):
-        for row, seq, waits in victims:
-            excess_bytes -= _remove(connection, row)
-            telemetry += seq is None
-            if waits and seq is not None:
-                alerts += 1
-                lost.append(seq)
-            if excess_bytes <= 0:
-                break
+    for row, seq, waits in _victims(connection, keep):
+        if excess_bytes <= 0:
+            break
+        excess_bytes -= _remove(connection, row)
+        telemetry += seq is None
+        if waits and seq is not None:
+            alerts += 1
+            lost.append(seq)
     for from_seq, to_seq in ranges_of(sorted(lost)):
         add_gap(connection, (from_seq, to_seq), count=to_seq - from_seq + 1, reason="evicted", time_s=time_s)
     _raise_floor(connection)
     return telemetry, alerts
 
 
-def _victims(connection: Connection, keep: int) -> list[tuple[int, int | None, bool]]:
-    """Return the next rows to go, all of one class: (row, seq, whether it waits)."""
-    telemetry = connection.execute(
-        "SELECT row, NULL, 1 FROM waiting WHERE rank = 0 AND row < ? ORDER BY row LIMIT ?", (keep, _CHUNK)
-    ).fetchall()
-    if telemetry:
-        return telemetry
-    delivered = _delivered(connection, _CHUNK)
-    if delivered:
-        return [(row, seq, False) for row, seq, _time_s in delivered]
-    return connection.execute(
-        "SELECT row, seq, 1 FROM waiting JOIN outbox USING (row) WHERE waiting.rank < ? AND row < ? "
-        "ORDER BY waiting.rank, row LIMIT ?",
-        (_NOTICE_RANK, keep, _CHUNK),
-    ).fetchall()
+def _victims(connection: Connection, keep: int) -> Iterator[tuple[int, int | None, bool]]:
+    """Yield the next rows to go as (row, seq, whether it waits); each is removed before the next is asked for."""
+    while telemetry := connection.execute(
+        "SELECT row FROM waiting WHERE rank = 0 AND row < ? ORDER BY row LIMIT ?", (keep, _CHUNK)
+    ).fetchall():
+        yield from ((row, None, True) for (row,) in telemetry)
+    yield from ((row, seq, False) for row, seq, _time_s in _delivered(connection))
+    while waiting := connection.execute(
+        "SELECT waiting.row, seq FROM waiting CROSS JOIN outbox USING (row) WHERE waiting.row < ? "
+        "ORDER BY waiting.rank, waiting.row LIMIT ?",
+        (keep, _CHUNK),
+    ).fetchall():
+        yield from ((row, seq, True) for row, seq in waiting)
 
 
 def _remove(connection: Connection, row: int) -> int:
@@ -183,11 +186,13 @@ def _remove(connection: Connection, row: int) -> int:
 
 def _lose_altered(connection: Connection, row: int, time_s: float) -> None:
     """Remove a row that is not what was written. Its number may be altered too: its neighbours' tell the range."""
+    if not is_stored(connection, row):
+        return  # an earlier attempt reached the disk after all
     before = connection.execute("SELECT max(seq) FROM outbox WHERE row < ? AND seq IS NOT NULL", (row,)).fetchone()[0]
     after = connection.execute("SELECT min(seq) FROM outbox WHERE row > ? AND seq IS NOT NULL", (row,)).fetchone()[0]
-    last_seq = connection.execute("SELECT last_seq FROM numbers").fetchone()[0]
+    last_seq, floor_seq = connection.execute("SELECT last_seq, floor_seq FROM numbers").fetchone()
     _remove(connection, row)
-    from_seq, to_seq = (before or 0) + 1, (last_seq + 1 if after is None else after) - 1
+    from_seq, to_seq = (before or floor_seq - 1) + 1, (last_seq + 1 if after is None else after) - 1
     if from_seq <= to_seq:
         add_gap(connection, (from_seq, to_seq), count=1, reason="corrupted", time_s=time_s)
 
@@ -210,6 +215,7 @@ def _raise_floor(connection: Connection) -> None:
     floor = last_seq + 1 if lowest is None else lowest
     if floor > floor_seq:
         connection.execute("UPDATE numbers SET floor_seq = ?, crc = ?", (floor, numbers_checksum(last_seq, floor)))
+        connection.execute("DELETE FROM gaps WHERE announced = 1 AND to_seq < ?", (floor,))
 
 
 def forget_rows(connection: Connection, where: str, parameters: tuple[Any, ...]) -> int:

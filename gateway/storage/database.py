@@ -31,6 +31,7 @@ CREATE TABLE outbox (
   payload BLOB NOT NULL, crc INTEGER NOT NULL);
 CREATE UNIQUE INDEX outbox_seq ON outbox (seq) WHERE seq IS NOT NULL;
 CREATE TABLE waiting (row INTEGER PRIMARY KEY, rank INTEGER NOT NULL, held INTEGER NOT NULL);
+CREATE INDEX waiting_rank ON waiting (rank);
 CREATE TABLE gaps (
   number INTEGER PRIMARY KEY AUTOINCREMENT, from_seq INTEGER NOT NULL, to_seq INTEGER NOT NULL, count INTEGER NOT NULL,
   reason TEXT NOT NULL, time_s REAL NOT NULL, announced INTEGER NOT NULL DEFAULT 0);
@@ -114,6 +115,8 @@ def prepare(connection: Connection, path: Path, *, wal_limit_bytes: int = WAL_LI
     connection.execute("PRAGMA auto_vacuum=INCREMENTAL").fetchall()  # so that a full disk can get pages back
     connection.execute("PRAGMA journal_mode=WAL").fetchall()
     connection.execute("PRAGMA synchronous=FULL").fetchall()
+    # What is removed is overwritten where that costs no writing, whatever the default of this SQLite.
+    connection.execute("PRAGMA secure_delete=FAST").fetchall()
     connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}").fetchall()
     connection.execute(f"PRAGMA journal_size_limit={wal_limit_bytes}").fetchall()
     connection.execute(f"PRAGMA wal_autocheckpoint={wal_limit_bytes // PAGE_BYTES}").fetchall()
@@ -151,6 +154,23 @@ def check_identity(connection: Connection, path: Path) -> None:
             f"{path} was written by another version of Spectragate (its format is {version}, this version knows "
             f"{VERSION}). Run the version that wrote it, or move the file away"
         )
+
+
+def give_back(connection: Connection, pages: int) -> None:
+    """Cut unused pages off the file, at most so many, in one transaction.
+
+    Raises:
+        sqlite3.Error: The disk has no room to move them, or somebody else writes.
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    for _ in range(min(pages, unused_pages(connection))):
+        connection.execute("PRAGMA incremental_vacuum(1)").fetchall()  # sqlite3 does one page a call, whatever is asked
+    connection.execute("COMMIT")
+
+
+def unused_pages(connection: Connection) -> int:
+    """Return how many pages of the file hold nothing."""
+    return _pragma(connection, "freelist_count")
 
 
 def numbers_checksum(last_seq: int, floor_seq: int) -> int:
@@ -197,8 +217,18 @@ def _fault_of_os(error: OSError) -> Degraded:
 
 def free_bytes(folder: Path) -> int:
     """Return what this process may still write on the folder's disk; 0 where nobody can tell."""
+    figures = _figures_of(folder)
+    return 0 if figures is None else figures.f_bavail * figures.f_frsize
+
+
+def total_bytes(folder: Path) -> int:
+    """Return the size of the folder's disk; 0 where nobody can tell."""
+    figures = _figures_of(folder)
+    return 0 if figures is None else figures.f_blocks * figures.f_frsize
+
+
+def _figures_of(folder: Path) -> os.statvfs_result | None:
     try:
-        figures = os.statvfs(folder)
+        return os.statvfs(folder)
     except OSError:
-        return 0
-    return figures.f_bavail * figures.f_frsize
+        return None

@@ -45,15 +45,17 @@ def add_gap(connection: Connection, seqs: tuple[int, int], *, count: int, reason
 
 def _join_nearest(connection: Connection) -> None:
     rows = connection.execute(
-        "SELECT number, from_seq, to_seq, count, reason FROM gaps WHERE announced = 0 ORDER BY from_seq"
+        "SELECT number, from_seq, to_seq, count, reason, time_s FROM gaps WHERE announced = 0 ORDER BY from_seq"
     ).fetchall()
     if len(rows) <= MAX_OPEN:
         return
     first, second = min(itertools.pairwise(rows), key=lambda pair: pair[1][1] - pair[0][2])
-    connection.execute("DELETE FROM gaps WHERE number = ?", (first[0],))
+    # Under a number of its own: a notice on its way tells what stood under the old one, and not the other half.
+    for number, *_ in (first, second):
+        connection.execute("DELETE FROM gaps WHERE number = ?", (number,))
     connection.execute(
-        "UPDATE gaps SET from_seq = ?, to_seq = ?, count = ? WHERE number = ?",
-        (first[1], max(first[2], second[2]), first[3] + second[3], second[0]),
+        "INSERT INTO gaps (from_seq, to_seq, count, reason, time_s) VALUES (?, ?, ?, ?, ?)",
+        (first[1], max(first[2], second[2]), first[3] + second[3], second[4], second[5]),
     )
 
 

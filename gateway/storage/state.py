@@ -31,7 +31,7 @@ class Storage:
 
     def __init__(self, folder: Path, settings: OutboxSettings, connect: Connect) -> None:
         self.folder = folder
-        self.on_health: Callable[[Degraded | None], None] | None = None
+        self._on_health: Callable[[Degraded | None], None] | None = None
         self._loop = asyncio.get_running_loop()
         self._writer = Writer(
             folder,
@@ -66,29 +66,41 @@ class Storage:
         """Why nothing can be written now, or None."""
         return self._writer.degraded
 
-    def when_full(self, relief: Callable[[Connection], bool]) -> None:
-        """Name the work that makes room on a full disk; it returns whether it found any."""
-        self._writer.relief = relief
+    @property
+    def on_health(self) -> Callable[[Degraded | None], None] | None:
+        """Who is told; a disk that was not well before anybody listened is told at once."""
+        return self._on_health
 
-    def submit(self, work: Callable[[Connection], T]) -> asyncio.Future[T]:
+    @on_health.setter
+    def on_health(self, tell: Callable[[Degraded | None], None]) -> None:
+        self._on_health = tell
+        if self.degraded is not None:
+            self._loop.call_soon(self._tell, self.degraded)
+
+    def when_full(self, relief: Callable[[Connection], bool]) -> None:
+        """Name the work that makes some room on a full disk; it returns whether it found any."""
+        self._writer.room.relief = relief
+
+    def submit(self, work: Callable[[Connection], T], *, frees: bool = False) -> asyncio.Future[T]:
         """Queue work for the next group's transaction; the future has its result when that has reached the disk.
 
         The work is done on the storage thread and perhaps more than once (after an error the transaction is tried
-        again), so it changes nothing but the database. It is done even when nobody waits for the future any more.
+        again), so it changes nothing but the database. It is done even when nobody waits for the future any more. Work
+        that `frees` room may overtake other work on a full disk.
 
         Raises:
             StorageError: Too much waits already.
         """
-        return self._put(work, writes=True)
+        return self._put(work, writes=True, frees=frees)
 
-    async def run(self, work: Callable[[Connection], T], *, deadline_s: float = DEADLINE_S) -> T:
+    async def run(self, work: Callable[[Connection], T], *, deadline_s: float = DEADLINE_S, frees: bool = False) -> T:
         """Do what `submit` does and wait for it.
 
         Raises:
             StorageError: Too much waits already, or the disk took nothing in time; then it may still be done later.
             sqlite3.Error: The work is wrong in itself.
         """
-        return await self._within(self.submit(work), deadline_s)
+        return await self._within(self.submit(work, frees=frees), deadline_s)
 
     async def read(self, work: Callable[[Connection], T], *, deadline_s: float = DEADLINE_S) -> T:
         """Do work that changes nothing; it goes on when the disk takes nothing any more.
@@ -98,9 +110,9 @@ class Storage:
         """
         return await self._within(self._put(work, writes=False), deadline_s)
 
-    def _put(self, work: Callable[[Connection], T], *, writes: bool) -> asyncio.Future[T]:
+    def _put(self, work: Callable[[Connection], T], *, writes: bool, frees: bool = False) -> asyncio.Future[T]:
         answer: asyncio.Future[T] = self._loop.create_future()
-        self._writer.put(Call(work, writes, answer))
+        self._writer.put(Call(work, writes, answer, frees))
         return answer
 
     async def _within(self, answer: asyncio.Future[T], deadline_s: float) -> T:
@@ -117,8 +129,8 @@ class Storage:
             self._loop.call_soon_threadsafe(callback, fact)
 
     def _tell(self, fault: Degraded | None) -> None:
-        if self.on_health is not None:
-            self.on_health(fault)
+        if self._on_health is not None:
+            self._on_health(fault)
 
 
 def _settle(answers: Sequence[Answer]) -> None:

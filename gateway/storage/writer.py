@@ -1,7 +1,8 @@
 """The one thread that writes the state file: calls that wait while a commit runs go into the next one together.
 
 A disk that takes nothing is waited for: the group under way is kept and tried again, what comes in meanwhile queues up
-behind it, and reading goes on. Nothing is dropped here; who may wait, and how many, is decided by those who call.
+behind it, and reading goes on. On a full disk what frees room goes first. Nothing is dropped here; who may wait, and
+how many, is decided by those who call.
 """
 
 import asyncio
@@ -21,23 +22,18 @@ import structlog
 from gateway.errors import SpectragateError, StorageError
 from gateway.storage.database import (
     FILE_NAME,
-    PAGE_BYTES,
-    WAL_LIMIT_BYTES,
     Connect,
     Connection,
     DatabaseErrors,
     Degraded,
     fault_of,
-    free_bytes,
     prepare,
 )
 from gateway.storage.failpoints import fail_point
-from gateway.storage.reserve import Reserve
+from gateway.storage.room import GROUP, Room
 from gateway.storage.salvage import is_sound, set_aside
 
-GROUP = 256
 MAX_QUEUED = 4096
-_VACUUM_PAGES = 64
 _FIRST_DELAY_S = 0.05
 _LAST_DELAY_S = 1.0
 
@@ -45,14 +41,18 @@ _log = structlog.get_logger()
 
 Work = Callable[[Connection], Any]
 
+_Mistakes = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What work raises that is wrong in itself: its caller's, and no reason for this thread to end."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Call:
-    """Work, and the future of the loop where its result is waited for."""
+    """Work, and the future of the loop where its result is waited for; `frees` where it makes room on the disk."""
 
     work: Work
     writes: bool
     answer: asyncio.Future[Any]
+    frees: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,25 +79,22 @@ class Writer:
         answer: Callable[[Sequence[Answer]], None],
         announce: Callable[[Degraded | None], None],
     ) -> None:
-        self.relief: Work | None = None
         self.degraded: Degraded | None = None
         self._path = folder / FILE_NAME
         self._connect = connect
-        self._reserve = Reserve(folder, reserve_bytes)
-        # The log must fit into what the reserve gives up, or a full disk has no way to empty it into the file.
-        self._wal_limit_bytes = min(WAL_LIMIT_BYTES, max(reserve_bytes // 4, 64 * PAGE_BYTES))
+        self.room = Room(self._path, reserve_bytes)
         self._answer = answer
         self._announce = announce
         self._connection: Connection | None = None
         self._queue: deque[Call] = deque()
         self._group: list[Call] = []  # could not be written yet
-        self._most = GROUP  # of these, how many go into one transaction
+        self._most = self.room.group  # of these, how many go into one transaction
         self._news = threading.Condition()
         self._closing = False
         self._is_damaged = self._is_suspect = False
-        self._retry_at_s: float | None = None
+        self._is_refused = False  # the last attempt to write was
+        self._retry_at_s: float | None = None  # when to look again at a disk that is not well
         self._delay_s = _FIRST_DELAY_S
-        self._look_again_s = 0.0
         self._opened: Future[None] = Future()
         # A daemon: a disk that hangs must not keep the process from ending.
         self._thread = threading.Thread(target=self._run, name="storage", daemon=True)
@@ -146,7 +143,7 @@ class Writer:
                 self._reopen()
             except DatabaseErrors:
                 # A full disk has no room for SQLite's shared memory either.
-                self._reserve.drop()
+                self.room.reserve.drop_rest()
                 self._reopen()
         except DatabaseErrors as error:
             words = f"{self._path} cannot be opened: {error}. Check the disk and who owns it"
@@ -155,7 +152,7 @@ class Writer:
         except SpectragateError as error:
             self._refuse_to_open(error)
             return
-        if not self._reserve.take():
+        if not self.room.reserve.take():
             self._degrade(Degraded.DISK_FULL)
             self._retry_at_s = time.monotonic() + _LAST_DELAY_S
         self._opened.set_result(None)
@@ -174,7 +171,7 @@ class Writer:
             self._is_damaged = False
         self._connection = connection = self._connect(self._path)
         self._path.chmod(0o600)
-        prepare(connection, self._path, wal_limit_bytes=self._wal_limit_bytes)
+        prepare(connection, self._path, wal_limit_bytes=self.room.wal_limit_bytes)
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
@@ -185,25 +182,27 @@ class Writer:
     def _step(self) -> bool:
         """Serve what waits; return whether there may be more."""
         calls = self._next_calls()
-        reads = [call for call in calls if not call.writes]
         self._group += [call for call in calls if call.writes]
-        for call in reads:
-            self._read(call)
-        if self._retry_at_s is not None and time.monotonic() < self._retry_at_s and not self._closing:
-            return True
-        if self._group or self.degraded is not None:
-            self._write_or_wait()
-        while self._group and self._retry_at_s is None:
-            self._write_or_wait()
+        for call in calls:
+            if not call.writes:
+                self._read(call)
+        if not self._is_refused or self._is_due() or self._closing:
+            if self._group or self.degraded is not None:
+                self._write_or_wait()
+            while self._group and not self._is_refused:
+                self._write_or_wait()
         with self._news:
             if not self._closing:
                 return True
             if self._group:  # closing waits for no disk: only where room was just made is it tried once more
-                return self._retry_at_s is not None and self._retry_at_s <= time.monotonic()
+                return self._is_due()
             return bool(self._queue)
 
+    def _is_due(self) -> bool:
+        return self._retry_at_s is not None and self._retry_at_s <= time.monotonic()
+
     def _next_calls(self) -> list[Call]:
-        """Wait for calls or for the time of the next attempt; while a group waits for the disk, take reads alone."""
+        """Wait for calls or for the time of the next attempt; while a group waits for the disk, take no more of it."""
         with self._news:
             while not self._closing:
                 due_s = None if self._retry_at_s is None else self._retry_at_s - time.monotonic()
@@ -212,12 +211,12 @@ class Writer:
                 self._news.wait(due_s)
             if not self._group:
                 return [self._queue.popleft() for _ in range(min(GROUP, len(self._queue)))]
-            reads = [call for call in self._queue if not call.writes]
-            self._queue = deque(call for call in self._queue if call.writes)
-            return reads
+            others = [call for call in self._queue if call.frees or not call.writes]
+            self._queue = deque(call for call in self._queue if call.writes and not call.frees)
+            return others
 
     def _may_take(self) -> bool:
-        return any(not call.writes for call in self._queue) if self._group else bool(self._queue)
+        return any(call.frees or not call.writes for call in self._queue) if self._group else bool(self._queue)
 
     def _read(self, call: Call, *, again: bool = True) -> None:
         try:
@@ -233,6 +232,9 @@ class Writer:
                     return
             self._answer([Answer(call, error=StorageError(f"{self._path} cannot be read: {error}"))])
             return
+        except _Mistakes as error:
+            self._answer([Answer(call, error=error)])
+            return
         self._answer([Answer(call, result)])
 
     def _fault_of(self, error: Exception) -> Degraded | None:
@@ -240,11 +242,15 @@ class Writer:
 
     def _write_or_wait(self) -> None:
         """Commit the group, or say what is wrong with the disk and when to try again."""
+        if self.degraded is Degraded.DISK_FULL:
+            self._free()
         group = self._group[: self._most]
         try:
+            if not all(call.frees for call in group):
+                self.room.check()
             self._recover()
             results = self._commit(group)
-        except DatabaseErrors as error:
+        except (*DatabaseErrors, *_Mistakes) as error:
             self._roll_back()
             fault = self._fault_of(error)
             if fault is None:
@@ -254,8 +260,23 @@ class Writer:
             return
         del self._group[: len(group)]
         self._on_written()
-        if group:
-            self._answer([Answer(call, result) for call, result in zip(group, results, strict=True)])
+        self._answer([Answer(call, result) for call, result in zip(group, results, strict=True)])
+
+    def _free(self) -> None:
+        """On a full disk, do before anything else what makes room: it may use what nothing else may."""
+        group = [call for call in self._group if call.frees]
+        if not group:
+            return
+        self.room.lend(self._connection)
+        try:
+            self._recover()
+            results = self._commit(group)
+        except (*DatabaseErrors, *_Mistakes):
+            self._roll_back()
+            return
+        self._group = [call for call in self._group if not call.frees]
+        self._answer([Answer(call, result) for call, result in zip(group, results, strict=True)])
+        self.room.prune(self._connection)
 
     def _commit(self, group: Sequence[Call]) -> list[Any]:
         connection = self._open_connection()
@@ -304,9 +325,10 @@ class Writer:
 
     def _on_fault(self, fault: Degraded, error: Exception) -> None:
         self._degrade(fault, str(error))
+        self._is_refused = True
         if fault is Degraded.DISK_FULL:
             self._most = max(1, self._most // 4)  # a part of the group may find the room that all of it does not
-            if self._make_room():
+            if self.room.make(self._connection):
                 self._retry_at_s = time.monotonic()
                 return
         if fault is Degraded.CORRUPT:
@@ -316,69 +338,31 @@ class Writer:
             self._is_suspect = True
             if self._delay_s >= _LAST_DELAY_S:  # what was opened may never work again: a disk that came back is another
                 self._disconnect()
+        self._wait()
+
+    def _wait(self) -> None:
+        self._is_refused = True
         self._retry_at_s = time.monotonic() + self._delay_s
         self._delay_s = min(2 * self._delay_s, _LAST_DELAY_S)
 
-    def _make_room(self) -> bool:
-        """Give up the reserve, and with the room that makes, the oldest of what was delivered already."""
-        dropped = self._reserve.drop()
-        if dropped:
-            _log.warning("reserve_dropped", file=str(self._path))
-        self._shrink()  # first: the log is the one thing that can shrink without growing
-        return self._prune() or dropped
-
-    def _prune(self) -> bool:
-        """Remove the oldest of what was delivered, and return whether there was any."""
-        if self.relief is None or self._connection is None:
-            return False
-        try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            freed = self.relief(self._connection)
-            self._connection.execute("COMMIT")
-        except DatabaseErrors:
-            self._roll_back()
-            return False
-        self._shrink()
-        return bool(freed)
-
-    def _keep_room(self) -> None:
-        """Before the disk is full of our own rows, remove what was delivered: afterwards even that takes room."""
-        now_s = time.monotonic()
-        if now_s >= self._look_again_s and free_bytes(self._path.parent) < 2 * self._wal_limit_bytes:
-            self._look_again_s = now_s if self._prune() else now_s + _LAST_DELAY_S
-
-    def _shrink(self) -> None:
-        """Give back to the disk what file and log do not need, as far as the disk lets us."""
-        connection = self._connection
-        while connection is not None:
-            with suppress(*DatabaseErrors):
-                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-            try:
-                unused = connection.execute("PRAGMA freelist_count").fetchone()[0]
-                # In small steps: pages that move go through the log first, which has no room to grow.
-                connection.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").fetchall()
-                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-                if connection.execute("PRAGMA freelist_count").fetchone()[0] in {0, unused}:
-                    return
-            except DatabaseErrors:
-                return
-
     def _on_written(self) -> None:
         """The disk takes what it gets; it is well again when the reserve is back too."""
-        self._delay_s, self._retry_at_s = _FIRST_DELAY_S, None
-        self._most = min(GROUP, 4 * self._most)
-        self._keep_room()
+        self._delay_s, self._is_refused = _FIRST_DELAY_S, False
+        self._most = min(self.room.group, 4 * self._most)
         if self.degraded is None:
+            self.room.keep(self._connection)
             return
-        if not self._reserve.is_held:
-            self._shrink()
-        if self._reserve.take():
-            self.degraded = None
+        if not self.room.reserve.is_held:
+            self.room.shrink(self._connection)
+        if self.room.reserve.take():
+            self.degraded = self._retry_at_s = None
             _log.info("storage_recovered", file=str(self._path))
             self._announce(None)
             return
         self._degrade(Degraded.DISK_FULL)
-        self._retry_at_s = time.monotonic() + _LAST_DELAY_S
+        # The reserve goes before what was delivered and is kept for those who ask again.
+        pruned = self.room.prune(self._connection)
+        self._retry_at_s = time.monotonic() + (0.0 if pruned else _LAST_DELAY_S)
 
     def _degrade(self, fault: Degraded, reason: str = "no room for the reserve") -> None:
         if self.degraded is fault:

@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,46 @@ async def test_a_gap_is_told_once_when_its_notice_is_accepted(tmp_path: Path) ->
         await outbox.accept(notice)
         assert await outbox.gaps() == []
         assert outbox.status().gaps == 0
+
+
+async def test_a_number_whose_message_the_file_refuses_becomes_a_gap(tmp_path: Path) -> None:
+    """The next message that is accepted tells it: subscribers do not ask for it for ever."""
+    async with open_outbox(tmp_path) as outbox:
+        with pytest.raises(sqlite3.IntegrityError):
+            await outbox.accept(replace(alert(outbox.next_seq()), time_s=float("nan")))
+        await accept(outbox, 1)
+        (gap,) = await outbox.gaps()
+        assert (gap.from_seq, gap.to_seq, gap.count, gap.reason) == (1, 1, 1, "not_stored")
+
+
+async def test_notices_go_last_and_cannot_fill_the_disk(tmp_path: Path) -> None:
+    """A state that comes and goes for weeks without a broker stays within the limit, and its losses are told."""
+    settings = SMALL.model_copy(update={"max_bytes": 65_536})
+    async with open_outbox(tmp_path, settings=settings) as outbox:
+        await outbox.accept(alert(outbox.next_seq(), rank=Rank.CRITICAL))
+        while outbox.status().alerts_evicted < 2:
+            await outbox.accept(OutboxEntry("notice", "t", b"{}", seq=outbox.next_seq(), rank=Rank.NOTICE))
+            assert outbox.status().bytes <= 65_536
+        waiting = [row.seq for row in await outbox.pending(10_000)]
+        (gap,) = await outbox.gaps()
+        assert gap.from_seq == 1
+        assert waiting == list(range(gap.to_seq + 1, outbox.status().last_seq + 1))
+
+
+async def test_an_announced_gap_goes_with_the_numbers_around_it(tmp_path: Path) -> None:
+    """What was told is kept for as long as a damaged file may ask for it, not for ever."""
+    clock = Clock()
+    async with open_outbox(tmp_path, clock=clock) as outbox:
+        await outbox.give_up(outbox.next_seq())
+        (gap,) = await outbox.gaps()
+        await outbox.accept(
+            OutboxEntry("notice", "t", b"{}", seq=outbox.next_seq(), rank=Rank.NOTICE, announces=(gap.number,))
+        )
+        clock.now_s += 8 * 24 * 3600
+        await outbox.delivered(await outbox.pending(10))
+    with sqlite3.connect(tmp_path / "state.db") as connection:
+        assert connection.execute("SELECT count(*) FROM gaps").fetchone() == (0,)
+    connection.close()
 
 
 async def test_an_altered_row_becomes_a_gap_and_never_a_message(tmp_path: Path) -> None:

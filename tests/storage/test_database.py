@@ -6,7 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from gateway.storage.database import Degraded, connect, connect_to_read, fault_of, free_bytes, prepare, statements
+from gateway.storage.database import (
+    Degraded,
+    connect,
+    connect_to_read,
+    fault_of,
+    free_bytes,
+    give_back,
+    prepare,
+    statements,
+    unused_pages,
+)
 
 
 def test_a_new_file_is_durable_and_can_shrink(tmp_path: Path) -> None:
@@ -61,6 +71,21 @@ def test_errors_of_the_file_system_mean_the_same(number: int, meaning: Degraded,
 def test_words_that_quote_a_damaged_page_mean_damage(tmp_path: Path) -> None:
     """Python cannot decode what SQLite quotes of a damaged file: that is damage too, not a defect."""
     assert fault_of(UnicodeDecodeError("utf-8", b"\xff", 0, 1, ""), tmp_path) is Degraded.CORRUPT
+
+
+def test_unused_pages_leave_the_file_as_many_as_are_asked_for(tmp_path: Path) -> None:
+    """The space that was pruned goes back to the disk, in steps and not page by page."""
+    connection = connect(tmp_path / "state.db")
+    prepare(connection, tmp_path / "state.db")
+    connection.execute("INSERT INTO retained VALUES ('t', 'k', zeroblob(409600), NULL, 0)")
+    connection.execute("DELETE FROM retained")
+    unused = unused_pages(connection)
+    assert unused > 90
+    give_back(connection, 40)
+    assert unused_pages(connection) == unused - 40
+    give_back(connection, 1000)
+    assert unused_pages(connection) == 0
+    connection.close()
 
 
 def test_space_that_nobody_can_tell_is_none(tmp_path: Path) -> None:

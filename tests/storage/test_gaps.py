@@ -47,6 +47,18 @@ def test_the_number_of_gaps_is_bounded_and_their_counts_stay_exact(connection: C
     connection.close()
 
 
+def test_gaps_that_are_joined_get_a_number_of_their_own(connection: Connection) -> None:
+    """A notice under way tells what one half was: it must not end the other half untold."""
+    for seq in range(1, 2 * MAX_OPEN + 1, 2):
+        add_gap(connection, (seq, seq), count=1, reason="evicted", time_s=0.0)
+    read = {gap.number: gap for gap in open_gaps(connection)}
+    add_gap(connection, (10_000, 10_000), count=1, reason="evicted", time_s=0.0)
+    for number in read:
+        connection.execute("UPDATE gaps SET announced = 1 WHERE number = ?", (number,))
+    assert [(gap.from_seq, gap.to_seq, gap.count) for gap in open_gaps(connection)] == [(1, 3, 2), (10_000, 10_000, 1)]
+    connection.close()
+
+
 @given(st.sets(st.integers(1, 60)), st.sets(st.integers(1, 60)), st.integers(0, 60), st.integers(0, 60))
 def test_missing_ranges_are_what_is_neither_present_nor_told(
     present: set[int], told: set[int], floor_seq: int, last_seq: int

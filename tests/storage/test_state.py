@@ -12,7 +12,7 @@ from fakes.outboxes import SMALL
 
 from gateway.errors import StorageError
 from gateway.settings import OutboxSettings
-from gateway.storage.database import Connection
+from gateway.storage.database import Connection, Degraded
 from gateway.storage.state import Storage
 
 
@@ -56,6 +56,31 @@ async def test_one_wrong_call_spoils_no_other_of_its_group(tmp_path: Path) -> No
         )
         assert [result for result in results if isinstance(result, str)] == ["a", "b", "c"]
         assert isinstance(results[2], sqlite3.IntegrityError)
+
+
+async def test_a_mistake_in_work_is_its_callers_alone(tmp_path: Path) -> None:
+    """A number SQLite cannot hold, or any other mistake, ends neither the storage thread nor anybody else's work."""
+    async with Storage.open(tmp_path, settings=SMALL) as storage:
+        for wrong in (storage.run, storage.read):
+            with pytest.raises(OverflowError):
+                await wrong(lambda connection: connection.execute("SELECT ?", (2**64,)).fetchall())
+        results = await asyncio.gather(
+            storage.run(lambda connection: add_marker(connection, "a")),
+            storage.run(lambda _connection: {}["missing"]),
+            storage.run(lambda connection: add_marker(connection, "b")),
+            return_exceptions=True,
+        )
+        assert (results[0], type(results[1]), results[2]) == ("a", KeyError, "b")
+
+
+async def test_who_listens_late_hears_what_is_wrong_already(tmp_path: Path) -> None:
+    """A disk without room for the reserve is known before anybody can listen."""
+    told: list[Degraded | None] = []
+    (tmp_path / "state.reserve").mkdir()  # so that it cannot be taken, by root either
+    async with Storage.open(tmp_path, settings=OutboxSettings(reserve_bytes=2**20)) as storage:
+        storage.on_health = told.append
+        await asyncio.sleep(0)
+        assert told == [Degraded.DISK_FULL]
 
 
 async def test_a_second_gateway_is_refused_while_the_first_runs(tmp_path: Path) -> None:
