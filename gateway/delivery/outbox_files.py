@@ -21,8 +21,12 @@ from gateway.storage.database import (
     check_identity,
     connect,
     connect_to_read,
+    give_back,
+    unused_pages,
 )
 from gateway.storage.rows import COLUMNS, OutboxRow, read
+
+_PAGE = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +83,18 @@ def exported(folder: Path, *, from_seq: int, to_seq: int) -> Iterator[str]:
     Raises:
         StorageError: There is no outbox, or it cannot be read.
     """
+    # Page by page: a statement left open (by a pager, say) would keep the gateway from ever emptying its log.
+    select = f"SELECT {COLUMNS} FROM outbox WHERE seq BETWEEN ? AND ? ORDER BY seq LIMIT {_PAGE}"  # noqa: S608
     with closing(_look(folder)) as connection:
-        try:
-            select = f"SELECT {COLUMNS} FROM outbox WHERE seq BETWEEN ? AND ? ORDER BY seq"  # noqa: S608
-            for columns in connection.execute(select, (from_seq, to_seq)):
-                row = read(columns)
-                if row is not None:
-                    yield _line(row)
-        except DatabaseErrors as error:
-            raise _unreadable(folder, error) from None
+        while True:
+            try:
+                page = connection.execute(select, (from_seq, to_seq)).fetchall()
+            except DatabaseErrors as error:
+                raise _unreadable(folder, error) from None
+            if not page:
+                return
+            yield from (_line(row) for columns in page if (row := read(columns)) is not None)
+            from_seq = page[-1][1] + 1
 
 
 def _line(row: OutboxRow) -> str:
@@ -121,6 +128,7 @@ def forget(folder: Path, *, camera: str | None, since_s: float | None, until_s: 
             others = _delete(connection, "switches", where, parameters)
             others += _delete(connection, "retained", where, parameters)
             connection.execute("COMMIT")
+            give_back(connection, unused_pages(connection))  # they hold what was pruned before
             busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         for damaged in folder.glob(f"{FILE_NAME}.corrupt-*"):
             damaged.unlink()

@@ -1,10 +1,11 @@
 """The outbox from outside; what operators see of it is in test_outbox_commands.py."""
 
+import json
 import sqlite3
 from pathlib import Path
 
 import pytest
-from fakes.outboxes import accept, open_outbox
+from fakes.outboxes import Clock, accept, alert, open_outbox
 
 from gateway.delivery.outbox_files import exported, figures, forget
 from gateway.errors import StorageError
@@ -18,6 +19,38 @@ async def test_an_altered_row_is_not_exported(tmp_path: Path) -> None:
         connection.execute("UPDATE outbox SET topic = 'other' WHERE seq = 2")
     connection.close()
     assert len(list(exported(tmp_path, from_seq=1, to_seq=9))) == 2
+
+
+async def test_an_export_that_is_left_open_does_not_hold_the_gateways_log(tmp_path: Path) -> None:
+    """Whoever leaves a pager open over lunch must not fill the disk."""
+    async with open_outbox(tmp_path) as outbox:
+        await accept(outbox, 600)
+        lines = exported(tmp_path, from_seq=1, to_seq=10**9)
+        first = next(lines)
+        with sqlite3.connect(tmp_path / "state.db") as connection:
+            assert connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
+        connection.close()
+        await accept(outbox, 5)
+        seqs = [json.loads(line)["seq"] for line in [first, *lines]]
+        assert seqs == list(range(1, 606))
+
+
+def traces(folder: Path, text: bytes) -> list[str]:
+    """Return the files that hold these bytes."""
+    return [path.name for path in folder.iterdir() if text in path.read_bytes()]
+
+
+async def test_what_is_forgotten_is_nowhere_in_the_folder(tmp_path: Path) -> None:
+    """Neither in rows nor in what pruned rows left behind in pages that nobody uses any more."""
+    clock = Clock()
+    async with open_outbox(tmp_path, clock=clock) as outbox:
+        for _ in range(100):
+            await outbox.accept(alert(outbox.next_seq(), payload=b"x" * 50, camera="secret-place"))
+        await outbox.delivered(await outbox.pending(90))
+        clock.now_s += 8 * 24 * 3600
+        await outbox.delivered((await outbox.pending(10))[:1])
+        assert forget(tmp_path, camera="secret-place", since_s=None, until_s=None).checkpointed
+        assert traces(tmp_path, b"secret-place") == []
 
 
 async def test_damaged_files_are_named_and_forgotten_as_a_whole(tmp_path: Path) -> None:
