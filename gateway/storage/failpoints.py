@@ -21,6 +21,7 @@ FAIL_POINTS = (
     "outbox.after_delivered",
     "outbox.after_evict",
     "storage.after_checkpoint",
+    "storage.setting_aside",
 )
 """Every name that may stand in the variable, as `name` or `name:nth`."""
 

@@ -30,6 +30,11 @@ def hold(folder: Path) -> Iterator[None]:
     except BlockingIOError:
         os.close(descriptor)
         raise StorageError(f"another gateway uses the state folder {folder}. Give each its own state_folder") from None
+    except OSError as error:
+        os.close(descriptor)
+        raise StorageError(
+            f"the state folder {folder} cannot be locked: {error.strerror}. Set state_folder to a disk of this machine"
+        ) from None
     try:
         yield
     finally:

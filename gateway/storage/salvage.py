@@ -27,6 +27,7 @@ from gateway.storage.database import (
     prepare,
     statements,
 )
+from gateway.storage.failpoints import fail_point
 from gateway.storage.gaps import add_gap, missing_ranges
 from gateway.storage.pages import records
 from gateway.storage.rows import COLUMNS, checksum, read
@@ -102,7 +103,8 @@ def _is_proved(connection: Connection) -> bool:
 def set_aside(path: Path, *, now_s: float | None = None) -> Path:
     """Put a salvaged file in the place of a damaged one; return where the damaged one lies now.
 
-    Killed anywhere, the next call begins again or goes on: the damaged file leaves its place last.
+    Killed anywhere, the next call begins again or goes on: what was salvaged is whole before the damaged file leaves
+    its place, and as long as it lies beside it the next start takes it.
     """
     now_s = time.time() if now_s is None else now_s
     done = path.with_name(path.name + _DONE)
@@ -110,13 +112,16 @@ def set_aside(path: Path, *, now_s: float | None = None) -> Path:
     kept = path.with_name(f"{path.name}.corrupt-{stamp}")
     if not done.exists():
         _salvage(path, now_s)
-    for suffix in ("", "-wal"):
-        with suppress(FileNotFoundError, FileExistsError):
-            os.link(path.with_name(path.name + suffix), kept.with_name(kept.name + suffix))
-    for suffix in ("-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    for suffix in ("-wal", ""):  # all that follows can be done again
+        fail_point("storage.setting_aside")
+        with suppress(FileNotFoundError):
+            path.with_name(path.name + suffix).rename(kept.with_name(kept.name + suffix))
+    path.with_name(path.name + "-shm").unlink(missing_ok=True)
+    _sync_folder(path.parent)  # the old log must be gone before the new file has its name
+    fail_point("storage.setting_aside")
     done.replace(path)
     _sync_folder(path.parent)
+    fail_point("storage.setting_aside")
     for old in sorted(path.parent.glob(f"{path.name}.corrupt-*Z"))[:-_KEPT]:
         for suffix in ("", "-wal"):
             old.with_name(old.name + suffix).unlink(missing_ok=True)
@@ -137,6 +142,7 @@ def _salvage(path: Path, now_s: float) -> None:
     finally:
         fresh.close()
     under_way.chmod(0o600)
+    fail_point("storage.setting_aside")
     under_way.replace(path.with_name(path.name + _DONE))
     _sync_folder(path.parent)
 

@@ -26,8 +26,8 @@ class Oracle:
     contents: int = 0
     kills: int = 0
 
-    def live(self, lifetime_s: float, fail_point: str | None = None) -> int:
-        """Start the process, kill it after a while unless it ends itself at the fail-point; return its wait status."""
+    def live(self, lifetime_s: float, fail_point: str | None = None) -> bool:
+        """Start the process, kill it after a while; return whether it was killed at the fail-point before."""
         mine, its = os.pipe()
         child = os.fork()
         if child == 0:
@@ -39,7 +39,7 @@ class Oracle:
                 outbox_driver.run(self.folder, its, self.contents, fail_point)
             os._exit(1)
         os.close(its)
-        status = _wait(child, lifetime_s)
+        was_killed = _wait(child, lifetime_s)
         self.kills += 1
         with os.fdopen(mine, "rb") as words:
             for line in words.read().splitlines():
@@ -47,7 +47,7 @@ class Oracle:
                 assert int(seq) not in self.said, f"number {seq} was given twice"
                 self.said[int(seq)] = int(content)
                 self.contents = max(self.contents, int(content) + 1)
-        return status
+        return was_killed
 
     def judge(self) -> None:
         """Everything that was said is stored as it was said, or told as a gap, or was pruned after its delivery."""
@@ -69,14 +69,15 @@ class Oracle:
         assert depth == waiting
 
 
-def _wait(child: int, lifetime_s: float) -> int:
-    """Wait for the child's end, which comes from us after its lifetime; return its status."""
+def _wait(child: int, lifetime_s: float) -> bool:
+    """Wait for the child's end, which comes from us after its lifetime; return whether a signal was there before."""
     descriptor = os.pidfd_open(child)
     try:
-        select.select([descriptor], [], [], lifetime_s)
+        ended, _, _ = select.select([descriptor], [], [], lifetime_s)
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-        return os.waitpid(child, 0)[1]
+        status = os.waitpid(child, 0)[1]
+        return bool(ended) and os.WIFSIGNALED(status)
     finally:
         os.close(descriptor)
 
@@ -93,16 +94,36 @@ def storm(folder: Path, kills: int, seed: int) -> Oracle:
     return oracle
 
 
-@pytest.mark.parametrize("name", sorted({*FAIL_POINTS} - {"storage.after_checkpoint"}))  # that needs a failing disk
+ELSEWHERE = {"storage.after_checkpoint", "storage.setting_aside"}  # a failing disk, a damaged file
+
+
+@pytest.mark.parametrize("name", sorted({*FAIL_POINTS} - ELSEWHERE))
 def test_nothing_is_lost_when_killed_at_a_fail_point(name: str, tmp_path: Path) -> None:
     """Every named place is reached, and a process that dies there has lost nothing that it said."""
     oracle = Oracle(tmp_path / "state")
     for nth in (1, 7):
         oracle.live(0.2)
         once = name in {"storage.before_open", "storage.after_open"}
-        status = oracle.live(20.0, f"{name}:{1 if once else nth}")
-        assert os.WIFSIGNALED(status)
+        assert oracle.live(20.0, f"{name}:{1 if once else nth}")
         oracle.judge()
+
+
+@pytest.mark.parametrize("nth", [1, 2, 3, 4, 5])
+def test_a_salvage_killed_at_any_step_is_gone_on_with(nth: int, tmp_path: Path) -> None:
+    """Nothing but the damaged row is lost, its loss is told, and the damaged file lies beside the new one."""
+    oracle = Oracle(tmp_path / "state")
+    while len(oracle.said) < 10:
+        oracle.live(0.3)
+    with sqlite3.connect(oracle.folder / "state.db") as connection:
+        connection.execute("UPDATE outbox SET topic = 'x' WHERE row = (SELECT max(row) FROM outbox WHERE seq NOTNULL)")
+    connection.close()
+    assert oracle.live(20.0, f"storage.setting_aside:{nth}")
+    before = len(oracle.said)
+    while len(oracle.said) == before:
+        oracle.live(0.3)
+    oracle.judge()
+    assert list(oracle.folder.glob("state.db.corrupt-*Z"))
+    assert not [*oracle.folder.glob("*.salvag*")]
 
 
 def test_nothing_is_lost_when_killed_at_any_moment(tmp_path: Path) -> None:
