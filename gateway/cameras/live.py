@@ -11,10 +11,13 @@ import os
 import select
 import signal
 import socket
+import sys
 import threading
 import time
+import traceback
 import zlib
 from dataclasses import replace
+from pathlib import Path
 from types import FrameType
 
 from gateway.cameras import wire
@@ -78,16 +81,15 @@ class Reader(threading.Thread):
         self._is_unwanted.set()
 
     def run(self) -> None:
-        """Read, and say how it ended; the traceback of a fault of our own goes to stderr."""
-        end: SourceError | None = SourceError("reading it failed by a fault of our own", SourceReason.CRASHED)
+        """Read, and say how it ended."""
+        end: SourceError | None = None
         try:
             with FFmpegLog(self._on_redirect) as log, contextlib.closing(self._open(log)) as feed:
                 self._read(feed)
-            end = None
         except SourceError as error:
             end = error
         finally:
-            self._mailbox.end(end)
+            self._mailbox.end(_own_fault() or end)
 
     def _on_redirect(self, url: str) -> None:
         source = self._job.source
@@ -267,6 +269,16 @@ class Watch:
 
     def _send(self, message: wire.Message) -> None:
         self._channel.sendall(wire.pack(message))
+
+
+def _own_fault() -> SourceError | None:
+    """Return the error of the exception under way: where it arose, not what it says, which may hold a password."""
+    kind, _, trace = sys.exc_info()
+    if kind is None:
+        return None
+    place = traceback.extract_tb(trace)[-1]
+    where = f"{kind.__name__} at {Path(place.filename).name}:{place.lineno}"
+    return SourceError(f"reading it failed by a fault of our own: {where}", SourceReason.CRASHED)
 
 
 def _known(header: FeedHeader, frame: LiveFrame | None) -> FeedHeader | None:

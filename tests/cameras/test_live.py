@@ -1,6 +1,7 @@
 """A live worker from inside: its messages, its watch and its end; with real cameras in tests/end_to_end."""
 
 import os
+import re
 import signal
 import socket
 import threading
@@ -134,6 +135,20 @@ def test_a_camera_that_cannot_be_read_is_told_with_name_and_reason(tmp_path: Pat
     (failed,) = Parent().hear(CameraJob("door", FileSource(tmp_path / "none.mp4")))[-1:]
     assert isinstance(failed, wire.Failed)
     assert failed.reason.startswith(f"door: {tmp_path / 'none.mp4'}: no such file")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_fault_of_our_own_is_told_with_its_place(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it arose helps whoever mends it; what it says stays here, for it may name an address."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise ValueError("rtsp://me:secret@camera")
+
+    monkeypatch.setattr(live, "Playing", fail)
+    said = Parent().hear(CameraJob("door", FileSource(clip)))
+    assert isinstance(said[-1], wire.Failed)
+    assert said[-1].code is SourceReason.CRASHED
+    assert re.fullmatch(r"door: reading it failed .*: ValueError at test_live\.py:\d+", said[-1].reason)
 
 
 def test_a_camera_is_given_up_when_it_does_not_answer() -> None:
