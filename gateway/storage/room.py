@@ -102,7 +102,7 @@ class Room:
     def keep(self, connection: Connection | None) -> None:
         """Before the disk is full of our own rows, remove what was delivered: afterwards even that takes room."""
         now_s = time.monotonic()
-        if now_s >= self._look_again_s and free_bytes(self._path.parent) < 2 * self.wal_limit_bytes:
+        if now_s >= self._look_again_s and free_bytes(self._path.parent) < 4 * self.wal_limit_bytes:
             self._look_again_s = now_s if self.prune(connection) else now_s + _LOOK_EVERY_S
 
     def shrink(self, connection: Connection | None) -> None:
