@@ -53,9 +53,12 @@ def status(config: Path | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found))
         return
-    click.echo(f"{found['waiting']} waiting ({found['held']} held back), since {_words(found['waiting_since'])}")
-    click.echo(f"{found['stored']} stored in {found['bytes'] / 2**20:.1f} MiB, since {_words(found['stored_since'])}")
-    click.echo(f"numbers {found['first_seq']} to {found['last_seq']}")
+    click.echo(f"{found['waiting']} waiting ({found['held']} held back){_since(found['waiting_since'])}")
+    click.echo(f"{found['stored']} stored in {found['bytes'] / 2**20:.1f} MiB{_since(found['stored_since'])}")
+    first_seq, last_seq = found["first_seq"], found["last_seq"]
+    click.echo(
+        f"numbers {first_seq} to {last_seq}" if first_seq <= last_seq else f"{last_seq} numbers given, none stored"
+    )
     for gap in found["gaps"]:
         told = "announced" if gap["announced"] else "to be announced"
         click.echo(f"gap: {gap['count']} from {gap['from_seq']} to {gap['to_seq']}, {gap['reason']}, {told}")
@@ -63,8 +66,12 @@ def status(config: Path | None, as_json: bool) -> None:
         click.echo(f"damaged, set aside: {name}")
 
 
-def _words(time_s: float | None) -> str:
-    return "never" if time_s is None else datetime.fromtimestamp(time_s, UTC).isoformat(timespec="seconds")
+def _since(time_s: float | None) -> str:
+    return "" if time_s is None else f", since {_words(time_s)}"
+
+
+def _words(time_s: float) -> str:
+    return datetime.fromtimestamp(time_s, UTC).isoformat(timespec="seconds")
 
 
 @outbox.command()

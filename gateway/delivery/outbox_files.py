@@ -18,13 +18,17 @@ from gateway.storage.database import (
     FILE_NAME,
     Connection,
     DatabaseErrors,
+    Degraded,
     check_identity,
     connect,
     connect_to_read,
+    fault_of,
     give_back,
     unused_pages,
 )
+from gateway.storage.lock import hold
 from gateway.storage.rows import COLUMNS, OutboxRow, read
+from gateway.storage.salvage import is_sound
 
 _PAGE = 256
 
@@ -117,6 +121,7 @@ def forget(folder: Path, *, camera: str | None, since_s: float | None, until_s: 
     """
     _check_there(folder)
     path = folder / FILE_NAME
+    _check_whole(folder)
     where, parameters = _condition(camera, since_s, until_s)
     try:
         with closing(connect(path)) as connection:
@@ -164,5 +169,23 @@ def _check_there(folder: Path) -> None:
         raise StorageError(f"there is no outbox in {folder}: name the configuration of the gateway with -c")
 
 
+def _check_whole(folder: Path) -> None:
+    """Refuse a damaged file that no gateway uses: opening it to write would drop commits that the gateway can save."""
+    try:
+        with hold(folder):
+            whole = is_sound(folder / FILE_NAME, connect)
+    except StorageError:
+        return  # a gateway runs, and looked when it started
+    except DatabaseErrors as error:
+        raise _unreadable(folder, error) from None
+    if not whole:
+        raise StorageError(
+            f"{folder / FILE_NAME} is damaged; nothing was forgotten. Start the gateway, which repairs it, and try again"
+        )
+
+
 def _unreadable(folder: Path, error: Exception) -> StorageError:
-    return StorageError(f"{folder / FILE_NAME} cannot be read: {error}. A running gateway repairs it when it starts")
+    path = folder / FILE_NAME
+    if fault_of(error, folder) is Degraded.CORRUPT:
+        return StorageError(f"{path} is damaged: {error}. Restart the gateway: it repairs the file when it starts")
+    return StorageError(f"{path} cannot be read: {error}. Check the disk, and that you may read and write the folder")

@@ -94,8 +94,10 @@ def connect(path: Path) -> Connection:
 
 
 def connect_to_read(path: Path) -> Connection:
-    """Open the file beside whoever writes it, unable to change it."""
+    """Open the file beside whoever writes it, unable to change it; a whole one from a read-only disk too."""
     address = f"{path.absolute().as_uri()}?mode=ro"
+    if not os.access(path.parent, os.W_OK) and not path.with_name(path.name + "-wal").exists():
+        address += "&immutable=1"  # nobody can write it, and SQLite could not make the files it shares with writers
     return _lenient(sqlite3.connect(address, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None))
 
 

@@ -23,7 +23,8 @@ def hold(folder: Path) -> Iterator[None]:
         descriptor = os.open(folder / FILE_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise StorageError(
-            f"the state folder {folder} cannot be used: {error.strerror}. Check who owns it, or set state_folder"
+            f"the state folder {folder} cannot be used: {error.strerror}. Alerts wait for their delivery there: check "
+            "the disk and who owns the folder, or set state_folder to another"
         ) from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

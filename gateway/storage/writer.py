@@ -146,7 +146,7 @@ class Writer:
                 self.room.reserve.drop_rest()
                 self._reopen()
         except DatabaseErrors as error:
-            words = f"{self._path} cannot be opened: {error}. Check the disk and who owns it"
+            words = f"{self._path} cannot be opened: {error}. Check the disk and who owns it, or set state_folder"
             self._refuse_to_open(StorageError(words))
             return
         except SpectragateError as error:

@@ -61,6 +61,16 @@ async def test_accepting_against_sqlite_alone(tmp_path: Path, at_once: int, coun
     tell(f"outbox, {at_once:3d} at once: {rate:8,.0f} accepted/s, {ratio:.2f} of bare SQLite in the same groups")
 
 
+async def test_accepting_when_there_is_no_room_left(tmp_path: Path, tell: Tell) -> None:
+    """At the size limit each message costs another, and none costs a look through all of them."""
+    settings = SMALL.model_copy(update={"max_bytes": 16 * 2**20})
+    async with open_outbox(tmp_path, settings=settings) as outbox:
+        while not outbox.status().alerts_evicted:
+            before = await ours(outbox, at_once=200, count=1000)
+        after = await ours(outbox, at_once=200, count=5000)
+    tell(f"outbox, 16 MiB waiting and no room left: {after:,.0f} accepted/s, {after / before:.2f} of before")
+
+
 def resident_bytes() -> int:
     """Return this process's resident memory."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

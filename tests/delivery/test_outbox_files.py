@@ -1,6 +1,7 @@
 """The outbox from outside; what operators see of it is in test_outbox_commands.py."""
 
 import json
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -67,7 +68,21 @@ async def test_damaged_files_are_named_and_forgotten_as_a_whole(tmp_path: Path) 
 def test_a_file_that_is_no_database_is_refused_in_words(tmp_path: Path) -> None:
     """The operator hears what to do, not SQLite's complaint alone."""
     (tmp_path / "state.db").write_bytes(b"x" * 5000)
-    with pytest.raises(StorageError, match="A running gateway repairs it"):
+    with pytest.raises(StorageError, match="Restart the gateway: it repairs"):
         figures(tmp_path)
-    with pytest.raises(StorageError, match="cannot be changed"):
+    with pytest.raises(StorageError, match="is damaged; nothing was forgotten"):
         forget(tmp_path, camera="lobby", since_s=None, until_s=None)
+
+
+async def test_a_damaged_log_is_left_to_the_gateway_when_somebody_forgets(tmp_path: Path) -> None:
+    """Opening the file to write would drop, without a word, every commit behind the damage."""
+    async with open_outbox(tmp_path / "state") as outbox:
+        await accept(outbox, 20)
+        shutil.copytree(tmp_path / "state", tmp_path / "killed")
+    log = tmp_path / "killed" / "state.db-wal"
+    data = bytearray(log.read_bytes())
+    data[5000] ^= 1
+    log.write_bytes(data)
+    with pytest.raises(StorageError, match="Start the gateway"):
+        forget(tmp_path / "killed", camera="lobby", since_s=None, until_s=None)
+    assert log.read_bytes() == data

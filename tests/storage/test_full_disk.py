@@ -11,6 +11,8 @@ import pytest
 from fakes.outboxes import Clock, accept, alert
 
 from gateway.delivery.outbox import Outbox
+from gateway.delivery.outbox_files import exported
+from gateway.errors import StorageError
 from gateway.settings import OutboxSettings
 from gateway.storage.database import Degraded
 from gateway.storage.state import Storage
@@ -147,3 +149,20 @@ async def test_two_hundred_full_disks_lose_nothing(small_disk: Path, foreign: bo
     """Filled by alerts or by others 200 times: none is lost, and each time the state passes by itself."""
     worst_s = await live_in_cycles(small_disk, 200, foreign=foreign)
     print(f"200 times full: well again within {worst_s:.1f} s, everything drained included")
+
+
+def remount_read_only(folder: Path) -> None:
+    """Let nothing more be written to the disk, as the kernel does with one that fails."""
+    subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+
+
+async def test_a_read_only_disk_can_be_looked_at_and_is_refused_with_words(small_disk: Path) -> None:
+    """The operator can still export what is there, and hears at the start what to look at."""
+    folder = small_disk / "state"
+    async with Storage.open(folder, settings=SETTINGS) as storage:
+        await accept(await Outbox.open(storage, client_id="box", settings=SETTINGS, clock=Clock()), 3)
+    remount_read_only(small_disk)
+    assert len(list(exported(folder, from_seq=1, to_seq=9))) == 3
+    with pytest.raises(StorageError, match=r"Read-only file system.*check the disk"):
+        async with Storage.open(folder, settings=SETTINGS):
+            pass
