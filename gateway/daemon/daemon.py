@@ -10,7 +10,8 @@ from pathlib import Path
 import structlog
 
 from gateway.cameras.keeper import Open
-from gateway.config_file import load_config
+from gateway.config import Config
+from gateway.config_file import read_config
 from gateway.contract import messages
 from gateway.contract.states import EnvironmentStats
 from gateway.contract.topics import Topics
@@ -106,7 +107,7 @@ class Daemon:
     async def reload(self) -> None:
         """Read the configuration again; where it is wrong, say so and change nothing."""
         try:
-            config = await asyncio.to_thread(load_config, self.config_file)
+            config = await asyncio.to_thread(self._read_again)
             asked = plan_of(config)
             waiting = changes(self._plan, asked).after_restart
             done = await self._apply(reachable(self._plan, asked))
@@ -124,6 +125,13 @@ class Daemon:
         )
         if waiting:
             _log.warning("config_needs_restart", keys=waiting)
+
+    def _read_again(self) -> Config:
+        config, document = read_config(self.config_file)
+        if not document.value:
+            # So it looks while an editor writes it, or after the disk was full; nobody means to end all cameras by it.
+            raise ConfigError(f"{self.config_file}: the file is empty")
+        return config
 
     async def _apply(self, plan: Plan) -> Changes:
         """Go from the plan that runs to another; whatever can fail comes before anything is touched."""

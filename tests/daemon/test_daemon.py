@@ -80,7 +80,13 @@ async def test_bad_configuration_changes_nothing(tmp_path: Path) -> None:
     """Every mistake is in the log with its line; everything runs on; the mended file is taken."""
     async with running_daemon(tmp_path, TWO) as box:
         await box.until(lambda: len(box.cameras.opened) == 2)
-        for broken in ("cameras: [", "cameras:\n  gate: {sorce: 1}\n", "environments: {default: {bundle: nonsense}}"):
+        for broken in (
+            "",
+            "# nothing\n",
+            "cameras: [",
+            "cameras:\n  gate: {sorce: 1}\n",
+            "environments: {default: {bundle: nonsense}}",
+        ):
             box.configure(broken)
             with capture_logs() as logs:
                 await box.daemon.reload()

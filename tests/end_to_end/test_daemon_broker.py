@@ -1,9 +1,7 @@
 """The daemon with a real broker: what subscribers see from its start to its end, and what commands do."""
 
 import asyncio
-import hashlib
 import json
-import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,11 +11,10 @@ import pytest
 from fakes.brokers import Mosquitto, Received, Subscriber
 from fakes.camera_clips import access_units
 from fakes.daemon_process import DaemonProcess
+from fakes.screening import alarming_bundle
 
-import gateway.models.shipped
 from gateway.contract import messages
 
-SHIPPED = Path(gateway.models.shipped.__file__).parent
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(120)]
 
 
@@ -99,20 +96,6 @@ async def test_box_that_fails_is_offline_and_not_stopped(tmp_path: Path, broker:
         assert (await heard.next(within_s=40.0)).payload == b"offline"
         assert await asyncio.to_thread(daemon.wait) == 1
     assert [line["part"] for line in daemon.log if line["event"] == "part_failed"] == ["stats"]
-
-
-def alarming_bundle(folder: Path) -> Path:
-    """Write the shipped bundle with a calibration that takes every face for triggered."""
-    bundle = folder / "alarming"
-    shutil.copytree(SHIPPED / "paper", bundle)
-    calibration = json.loads((bundle / "calibration.json").read_text())
-    calibration["clean_tracks"] = [-1000.0 + index / 1000 for index in range(1000)]
-    data = json.dumps(calibration).encode()
-    (bundle / "calibration.json").write_bytes(data)
-    manifest = json.loads((bundle / "manifest.json").read_text())
-    manifest["files"]["calibration.json"] = {"sha256": hashlib.sha256(data).hexdigest(), "length_bytes": len(data)}
-    (bundle / "manifest.json").write_text(json.dumps(manifest))
-    return bundle
 
 
 async def test_alert_reaches_subscribers_and_a_new_run_goes_on_counting(tmp_path: Path, broker: Mosquitto) -> None:

@@ -1,5 +1,8 @@
 """A bundle without weights and detectors that score by simple rules: the frame path without a trained model."""
 
+import hashlib
+import json
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,6 +14,7 @@ from gateway.contract.calibration import TrackRule
 from gateway.contract.geometry import CONTEXT, RESIZE_FILTER
 from gateway.contract.messages import ModelIdentity
 from gateway.contract.network import PROFILES
+from gateway.models import shipped
 
 # N faces, Y/X pixel row/column, C colour (R, G, B).
 Rule = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -72,3 +76,17 @@ def make_bundle(
         calibration=calibration,
         self_test=SelfTest(np.zeros((1, side_px, side_px, 3), np.uint8), np.zeros(1, np.float32)),
     )
+
+
+def alarming_bundle(folder: Path) -> Path:
+    """Write the shipped bundle with a calibration that takes every face for triggered."""
+    bundle = folder / "alarming"
+    shutil.copytree(Path(shipped.__file__).parent / "paper", bundle)
+    calibration = json.loads((bundle / "calibration.json").read_text())
+    calibration["clean_tracks"] = [-1000.0 + index / 1000 for index in range(1000)]
+    data = json.dumps(calibration).encode()
+    (bundle / "calibration.json").write_bytes(data)
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest["files"]["calibration.json"] = {"sha256": hashlib.sha256(data).hexdigest(), "length_bytes": len(data)}
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    return bundle
