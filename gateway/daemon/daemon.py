@@ -62,23 +62,30 @@ class Daemon:
     """
 
     def __init__(
-        self, path: Path, fittings: Fittings, group: asyncio.TaskGroup, *, links: asyncio.TaskGroup | None = None
+        self,
+        path: Path,
+        fittings: Fittings,
+        group: asyncio.TaskGroup,
+        *,
+        links: asyncio.TaskGroup | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.config_file = path
+        self._clock = clock
         self._fittings = fittings
         self._group = group
         self._plan = Plan({}, {}, None, {})
         self._planned = asyncio.Event()
         self._rates: dict[str, float] = {}
         self._began_s = time.monotonic()
-        self._clock_gap_s = time.time() - self._began_s
+        self._clock_gap_s = clock() - self._began_s
         outbox = fittings.outbox
         self.memory = Memory(fittings.calibration)
         self.postman = Postman(
             lambda settings: fittings.make_link(self, settings), links or group, next_seq=outbox.next_seq
         )
         self.obligations = Obligations(self.postman)
-        self.board = Board(self.postman, fittings.topics, reference_of=self._reference_of)
+        self.board = Board(self.postman, fittings.topics, reference_of=self._reference_of, clock=clock)
         naming = LiveNaming(outbox.client_id, self.postman)
         shared = Shared(fittings.inference, naming, self._deliver, self.memory, fittings.calibration.load, self._rates)
         self.environments = Environments(shared, group)
@@ -248,7 +255,7 @@ class Daemon:
         self.board.refresh()
         link = self.postman.link
         stats = messages.Stats(
-            time=time.time(),
+            time=self._clock(),
             uptime_s=time.monotonic() - self._began_s,
             product_version=product_version(),
             device=self.device.got,
@@ -263,7 +270,7 @@ class Daemon:
         self.postman.say(self._fittings.topics.stats, messages.to_bytes(stats))
 
     def _see_clock(self) -> None:
-        gap_s = time.time() - time.monotonic()
+        gap_s = self._clock() - time.monotonic()
         if abs(gap_s - self._clock_gap_s) > CLOCK_STEP_S:
             _log.warning("clock_step", by_s=round(gap_s - self._clock_gap_s, 3))
         self._clock_gap_s = gap_s

@@ -1,6 +1,7 @@
 """The daemon's parts together: cameras come and go, configurations change, and nothing but what differs is touched."""
 
 import asyncio
+import time
 from pathlib import Path
 
 from fakes.daemons import running_daemon
@@ -296,3 +297,38 @@ async def test_progress_moves_with_the_work(tmp_path: Path) -> None:
         moved = {part: after[part] - before[part] for part in after if after[part] != before[part]}
         assert {"camera:gate", "screen:default", "outbox"} <= set(moved)
         assert moved["outbox"] == 2
+
+
+LEAP_S, HOUR_S, DAY_S = 1.0, 3600.0, 86_400.0
+
+
+async def test_clock_that_is_set_loses_no_alert_and_no_camera(tmp_path: Path) -> None:
+    """Hours and days back and forth, to 1970 and over a leap second: told, and everything goes on in order."""
+    began_s = time.monotonic()
+    set_by_s = 1_800_000_000.0
+
+    def clock() -> float:
+        return set_by_s + time.monotonic() - began_s
+
+    async with running_daemon(tmp_path, ONE, clock=clock) as box:
+        await box.until(lambda: "gate" in box.cameras.opened)
+        box.daemon.tick()
+        steps = (LEAP_S, -LEAP_S, HOUR_S, -HOUR_S, DAY_S, -2 * DAY_S, -1_800_000_000.0 + 2 * DAY_S, 1_800_000_000.0)
+        with capture_logs() as logs:
+            for number, step_s in enumerate(steps, start=1):
+                # Somebody stands there while the clock is set: one passage before it, one after.
+                box.cameras.show("gate", *(live_frame(seq, white=0.9, time_s=clock() + seq / 5) for seq in range(4)))
+                await box.until(lambda: len(box.alerts.kept) % 4 == 1)
+                set_by_s += step_s
+                pause_s = 10.0 if abs(step_s) == LEAP_S else 0.0  # a second more does not end a passage by itself
+                box.cameras.passage("gate", white=0.9, time_s=clock() + pause_s)
+                await box.until(lambda number=number: len(box.alerts.kept) == 4 * number)
+                box.daemon.tick()
+        kept = [alert.data for alert in box.alerts.kept]
+        assert [alert.seq for alert in kept] == list(range(1, 4 * len(steps) + 1))
+        assert [alert.type for alert in kept] == ["new", "end"] * (2 * len(steps))
+        assert len({alert.alert_id for alert in kept}) == 2 * len(steps)
+        assert box.shown.status("gate") == ("online", None)
+        assert box.cameras.opened == {"gate": 1}
+        assert len([log for log in logs if log["event"] == "clock_step"]) == len(steps) - 2
+        assert all(isinstance(messages.parse(payload), messages.Stats) for _, payload in box.shown.said)

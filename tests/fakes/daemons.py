@@ -1,6 +1,7 @@
 """A daemon inside the test: the real parts around fake cameras, with a real state folder and a detector by rule."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -77,7 +78,12 @@ class AgingDaemon(Daemon):
 
 @asynccontextmanager
 async def running_daemon(
-    folder: Path, text: str, *, open_source: Open | None = None, ages: Ages | None = None
+    folder: Path,
+    text: str,
+    *,
+    open_source: Open | None = None,
+    ages: Ages | None = None,
+    clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[Box]:
     """Run a daemon with this configuration until the block ends; its state is in `folder`.
 
@@ -110,7 +116,7 @@ async def running_daemon(
         )
         try:
             async with asyncio.TaskGroup() as group:
-                daemon = AgingDaemon(config, fittings, group)
+                daemon = AgingDaemon(config, fittings, group, clock=clock)
                 daemon.ages = ages or Ages()
                 await daemon.start(plan_of(load_config(config)))
                 yield Box(daemon, cameras, shown, alerts, config, changes.until, made)
