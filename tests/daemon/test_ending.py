@@ -31,7 +31,9 @@ def test_process_that_ends_by_itself_does_not_wait_for_it() -> None:
     """The thread that waits is no reason to go on."""
     ending = Ending(lambda _: None)
     ending.begin(60.0)
-    assert [thread.daemon for thread in threading.enumerate() if thread.name == "ending"] == [True]
+    (waiting,) = (each for each in threading.enumerate() if isinstance(each, threading.Timer) and each.name == "ending")
+    assert waiting.daemon
+    waiting.cancel()
     assert ending.exit_code == 1
 
 
