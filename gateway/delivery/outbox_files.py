@@ -180,7 +180,7 @@ def _check_whole(folder: Path) -> None:
         raise _unreadable(folder, error) from None
     if not whole:
         raise StorageError(
-            f"{folder / FILE_NAME} is damaged; nothing was forgotten. Start the gateway: it repairs the file. Then try again"
+            f"{folder / FILE_NAME} is damaged; nothing was forgotten. Start the gateway, which repairs it, then repeat"
         )
 
 
