@@ -160,6 +160,7 @@ class Link:
         self._chance = chance
         self._available = Topics(settings.topic_prefix).available
         self._version: Version = "3.1.1" if settings.protocol == "3.1.1" else "5"
+        self._may_change_version = settings.protocol == "auto"
         self._connection: Connection | None = None
         self._reason: LinkReason | None = None
         self._is_silent = False
@@ -230,9 +231,12 @@ class Link:
         _log.warning("broker_away", host=host, port=port, reason=outcome.reason, check=outcome.check)
 
     async def _connect(self) -> Connection | Ended:
-        """Try once, in the version that worked last; after a failure that may be the version's, next time the other."""
-        auto = self._settings.protocol == "auto"
-        patience_s = CONNACK_TIMEOUT_S if auto and self._version == "5" else CONNECT_TIMEOUT_S
+        """Try once, in the version that worked last; after a failure that may be the version's, next time the other.
+
+        A broker that spoke version 5 goes on doing so: one that was frozen for a moment must not leave us with 3.1.1,
+        in which nothing is heard of what it denies.
+        """
+        patience_s = CONNACK_TIMEOUT_S if self._may_change_version and self._version == "5" else CONNECT_TIMEOUT_S
         terms = Terms(self._version, CONNECT_TIMEOUT_S, self._available, self._subscriptions)
         connection = Connection(self._settings, terms, listen=self._listen)
         stands = False
@@ -243,8 +247,11 @@ class Link:
             if not stands:
                 connection.abandon()
         if failed is None:
+            if self._may_change_version and self._version == "3.1.1":
+                _log.warning("broker_without_version_5", missing="the reason where it denies a message")
+            self._may_change_version &= self._version != "5"
             return connection
-        if failed.try_other_version and auto:
+        if failed.try_other_version and self._may_change_version:
             self._version = "3.1.1" if self._version == "5" else "5"
         return failed
 

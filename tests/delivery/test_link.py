@@ -90,6 +90,22 @@ async def test_link_when_version_5_is_not_answered(monkeypatch: pytest.MonkeyPat
     assert broker.levels == [5, 4, 4]
 
 
+async def test_link_when_a_broker_of_version_5_is_frozen_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that spoke version 5 is spoken to in it, however long it did not answer: in 3.1.1 denials stay unheard."""
+    monkeypatch.setattr(link_module, "CONNACK_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(link_module, "CONNECT_TIMEOUT_S", 0.2)
+    frozen = False
+    broker = ScriptedBroker(on_connect=lambda level: None if frozen else connack(level))
+    async with broker.running(), running(Link(settings(broker.port, protocol="auto"))) as link:
+        await settled(lambda: link.state.state == "online")
+        frozen = True
+        broker.hang_up()
+        await settled(lambda: len(broker.levels) >= 4)
+        frozen = False
+        await settled(lambda: link.state.connects == 2)
+    assert set(broker.levels) == {5}
+
+
 async def test_link_when_the_broker_hangs_up_again_and_again() -> None:
     """Each session is served anew; `serve` is cancelled with its session."""
     served: list[Session] = []
