@@ -162,6 +162,7 @@ class Flight:
         """Return what has to be sent again because this one was refused; of its alert, all that follows."""
         if self._rows.pop(row.row, None) is None:
             return []
+        self._again.discard(row.row)  # this is its again
         followers = {r.row for r in self._rows.values() if r.alert_id == row.alert_id and r.row > row.row}
         self._again |= followers if row.alert_id is not None else set()
         return [row, *self._release()[1]]

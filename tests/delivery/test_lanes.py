@@ -179,3 +179,15 @@ async def test_lanes_when_a_message_comes_while_the_outbox_is_read() -> None:
     shelf = Slow([])
     lanes = Lanes(shelf)
     assert await take_all(lanes, shelf) == [1, 2, 3]
+
+
+def test_flight_when_a_message_and_its_follower_are_refused() -> None:
+    """Sent again and confirmed, both are settled: neither goes out a third time."""
+    flight, new, end = Flight(), row(1, "a"), row(2, "a", says="end")
+    for each in (new, end):
+        flight.add(each, now_s=0.0)
+    assert flight.refuse(new) == [new]
+    assert flight.refuse(end) == [end]
+    for each in (new, end):
+        flight.add(each, now_s=1.0)
+    assert [flight.confirm(each) for each in (new, end)] == [([new], []), ([end], [])]
