@@ -169,14 +169,13 @@ async def test_broker_when_it_freezes(tmp_path: Path) -> None:
     assert list(dict.fromkeys(seqs(arrived))) == list(range(1, 41))
 
 
-@pytest.mark.parametrize("protocol", ["5"])
-async def test_broker_when_it_denies_alerts(tmp_path: Path, protocol: str) -> None:
+async def test_broker_when_it_denies_alerts(tmp_path: Path) -> None:
     """A rule that forbids the topic is noticed and named, the alerts stay, and go out when the rule is changed."""
     rules = tmp_path / "acl"
     rules.write_text("topic deny spectragate/alerts\ntopic readwrite #\n")
     rules.chmod(0o600)
     with Mosquitto(tmp_path, "allow_anonymous true", f"acl_file {rules}") as broker:
-        async with box(tmp_path, settings(broker.port, protocol=protocol)) as (delivery, outbox):
+        async with box(tmp_path, settings(broker.port)) as (delivery, outbox):
             await accept_many(outbox, 20, Clock())
             await settled(lambda: delivery.broker_stats().reason == "acl")
             assert outbox.status().depth == 20
