@@ -36,6 +36,10 @@ PAUSES_S: dict[str, float] = {
 STEADY_S = 5.0
 """A camera that was watched for so long is no reason to wait when it goes."""
 
+TOLD_FLAPS = 5
+"""So many short lives in a row are logged one by one, after them only the 8th, 16th, 32nd …: a camera may come and go
+every second for months."""
+
 CRASHES = 3
 CRASH_WINDOW_S = 60.0
 CRASH_PAUSE_S = 60.0
@@ -78,7 +82,7 @@ class Keeper:
         self._say = say
         self._clocks = clocks or Clocks()
         self._state = CameraState(job.camera, "offline", STARTING, self._clocks.epoch_s())
-        self._failures = 0
+        self._failures = self._flaps = 0
         self._reason = STARTING
         self._crashes: deque[float] = deque(maxlen=CRASHES)
         self._is_looping = False
@@ -138,7 +142,8 @@ class Keeper:
         now_s = self._clocks.monotonic_s()
         if self._online_since_s is None:
             self._online_since_s = now_s
-            _log.info("camera_back", camera=self._job.camera, after_s=round(now_s - began_s, 2))
+            if self._is_told():
+                _log.info("camera_back", camera=self._job.camera, after_s=round(now_s - began_s, 2))
         if self._is_looping and now_s - began_s >= CRASH_WINDOW_S:
             self._is_looping = False
             self._crashes.clear()
@@ -149,12 +154,14 @@ class Keeper:
 
     def _on_failure(self, reason: str, text: str, began_s: float) -> None:
         now_s = self._clocks.monotonic_s()
+        was_online = self._online_since_s is not None
         was_steady = self._online_since_s is not None and now_s - self._online_since_s > STEADY_S
         self._failures = 1 if was_steady else self._failures + 1
+        self._flaps = self._flaps + 1 if was_online and not was_steady else 0
         died = reason in {SourceReason.CRASHED, SourceReason.HUNG}
         if died:
             self._count_death(now_s, began_s)
-        is_news = self._online_since_s is not None or reason != self._reason
+        is_news = (was_online and self._is_told()) or reason != self._reason
         self._reason = reason
         if is_news:
             _log.warning("camera_lost", camera=self._job.camera, reason=reason, said=text, retry_s=self.pause_s())
@@ -162,6 +169,10 @@ class Keeper:
             self._change("degraded", CRASH_LOOP)
         else:
             self._change("offline", reason)
+
+    def _is_told(self) -> bool:
+        """Return whether the log is to hear of a life that began or ended."""
+        return self._flaps <= TOLD_FLAPS or self._flaps.bit_count() == 1
 
     def _count_death(self, now_s: float, began_s: float) -> None:
         if self._is_looping and now_s - began_s < CRASH_WINDOW_S:

@@ -10,7 +10,7 @@ from fakes.passages import frame
 from structlog.testing import capture_logs
 
 from gateway.cameras.jobs import CameraJob, FileSource
-from gateway.cameras.keeper import CameraState, Clocks, Keeper
+from gateway.cameras.keeper import STEADY_S, CameraState, Clocks, Keeper
 from gateway.errors import ConfigError, RuntimeFault, SourceError, SourceReason
 from gateway.values import FrameFaces, SourceEnded, SourceEvent, SourceOpened
 
@@ -223,3 +223,18 @@ async def test_disabled_camera_is_said_and_forgets_its_failures() -> None:
     assert world.words[-2:] == [("disabled", "by_command"), ("offline", "starting")]
     await fail(keeper)
     assert keeper.pause_s() == 0.1
+
+
+async def test_the_log_is_not_filled_when_a_camera_comes_and_goes_every_second() -> None:
+    """Each change of its state is said, but only the first are logged, then ever fewer; a steady life begins anew."""
+    short: list[Step] = [OPENED, FRAME, 1.0, SourceError("gone", SourceReason.ENDED)]
+    steady: list[Step] = [OPENED, FRAME, STEADY_S + 1.0, FRAME, SourceError("gone", SourceReason.ENDED)]
+    world = World()
+    keeper = world.keeper(*[short] * 200, steady, short)
+    with capture_logs() as logs:
+        await fail(keeper, 200)
+        assert [log["event"] for log in logs].count("camera_lost") == 5 + 5  # the 8th, 16th, 32nd, 64th, 128th
+        assert len(logs) <= 2 * 11
+        assert len(world.said) == 1 + 2 * 200
+        await fail(keeper, 2)
+    assert [log["event"] for log in logs[-3:]] == ["camera_lost", "camera_back", "camera_lost"]
