@@ -8,9 +8,8 @@ from typing import NoReturn
 from gateway.contract import messages
 from gateway.contract.states import BrokerStats
 from gateway.contract.topics import Topics
-from gateway.delivery.outbox import Outbox, OutboxEntry, Rank
-
-_RANKS = {"watch": Rank.WATCH, "alert": Rank.ALERT, "critical": Rank.CRITICAL}
+from gateway.delivery.outbox import Outbox, OutboxEntry
+from gateway.delivery.service import RANKS
 
 
 class Unheard:
@@ -32,7 +31,7 @@ class Unheard:
             self._topic,
             messages.to_bytes(alert),
             seq=data.seq,
-            rank=_RANKS[data.severity],
+            rank=RANKS[data.severity],
             content_type=messages.CLOUDEVENTS_TYPE,
             camera=data.camera,
             alert_id=data.alert_id,

@@ -9,9 +9,11 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import NoReturn
 
 import structlog
 from watchfiles import awatch
+from watchfiles._rust_notify import WatchfilesRustInternalError
 
 SETTLE_MS = 200
 """Changes so close together are one."""
@@ -32,16 +34,21 @@ class ConfigFile:
         self._look_ms = look_ms
         self._stamp = _stamp_of(path)
 
-    async def watch(self, on_change: Callable[[], None]) -> None:
-        """Call back after every change, for ever; a folder that cannot be watched leaves SIGHUP."""
+    async def watch(self, on_change: Callable[[], None]) -> NoReturn:
+        """Call back after every change, for ever; where the system cannot watch, the file is still looked at."""
         try:
             while True:
                 await self._watch_folders(on_change)
-        except OSError as error:
-            folder = str(self._path.parent)
-            _log.warning(
-                "config_not_watched", folder=folder, reason=error.strerror or str(error), instead="reload by SIGHUP"
+        except (OSError, WatchfilesRustInternalError) as error:  # no such folder, or no more watches on this machine
+            look_s = self._look_ms / 1000.0
+            folder, instead = (
+                str(self._path.parent),
+                f"the file is looked at every {look_s:g} s; SIGHUP reloads at once",
             )
+            _log.warning("config_not_watched", folder=folder, reason=str(error), instead=instead)
+        while True:
+            await asyncio.sleep(look_s)
+            self._look(on_change)
 
     async def _watch_folders(self, on_change: Callable[[], None]) -> None:
         """Watch the file until it lies in another folder."""

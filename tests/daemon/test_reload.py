@@ -1,8 +1,10 @@
 """When the configuration is read again: as often as needed, one after the other, whatever replaces the file how."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import os
+import resource
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,21 @@ async def watched(path: Path, *, look_ms: int = 60_000) -> AsyncIterator[asyncio
         await asyncio.sleep(0.3)  # the watch needs a moment before it sees anything
         yield changed
         task.cancel()
+
+
+@contextmanager
+def no_more_watches() -> Iterator[None]:
+    """Let this process open no more descriptors than it has, which is how a machine without watches answers."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(int(each.name) for each in Path("/proc/self/fd").iterdir())
+    kept = [os.open("/dev/null", os.O_RDONLY) for _ in range(highest)]  # fills what is free below
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(kept) + 1, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for each in kept:
+            os.close(each)
 
 
 @pytest.mark.parametrize("how", ["write", "replace", "symlink"])
@@ -135,8 +152,24 @@ async def test_other_files_of_the_folder_are_none_of_ours(tmp_path: Path) -> Non
     assert not changed.is_set()
 
 
-async def test_folder_that_cannot_be_watched_leaves_the_signal(tmp_path: Path) -> None:
-    """The daemon runs on and says what is left."""
+async def test_folder_that_cannot_be_watched_is_looked_at(tmp_path: Path) -> None:
+    """It is not there yet: that is said, and the file is found when it comes."""
+    path = tmp_path / "late" / "gateway.yaml"
     with capture_logs() as logs:
-        await ConfigFile(tmp_path / "gone" / "gateway.yaml").watch(lambda: None)
+        async with watched(path, look_ms=50) as changed:
+            path.parent.mkdir()
+            path.write_text("a: 1\n")
+            await changed.wait()
+    assert [log["event"] for log in logs] == ["config_not_watched"]
+
+
+async def test_file_is_looked_at_when_the_machine_has_no_more_watches(tmp_path: Path) -> None:
+    """A system gives each user few of them; the daemon does not end because others took them all."""
+    path = tmp_path / "gateway.yaml"
+    path.write_text("a: 1\n")
+    with capture_logs() as logs, path.open("a") as file, no_more_watches():
+        async with watched(path, look_ms=50) as changed:
+            file.write("b: 2\n")
+            file.flush()
+            await changed.wait()
     assert [log["event"] for log in logs] == ["config_not_watched"]
