@@ -6,6 +6,7 @@ gateway's.
 
 import base64
 import json
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from gateway.storage.rows import COLUMNS, OutboxRow, read
 from gateway.storage.salvage import is_sound
 
 _PAGE = 256
+_PAUSE_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +129,8 @@ def forget(folder: Path, *, camera: str | None, since_s: float | None, until_s: 
         with closing(connect(path)) as connection:
             check_identity(connection, path)
             connection.execute("PRAGMA secure_delete=ON").fetchall()
+            messages = _forget_messages(connection, where, parameters)
             connection.execute("BEGIN IMMEDIATE")
-            messages = forget_rows(connection, where, parameters)
             tracks = _delete(connection, "calibration", where, parameters)
             others = _delete(connection, "switches", where, parameters)
             others += _delete(connection, "retained", where, parameters)
@@ -141,6 +143,18 @@ def forget(folder: Path, *, camera: str | None, since_s: float | None, until_s: 
     except DatabaseErrors as error:
         raise StorageError(f"{path} cannot be changed: {error}. Nothing, or not all, was forgotten") from None
     return Forgotten(messages, tracks, others, checkpointed=not busy)
+
+
+def _forget_messages(connection: Connection, where: str, parameters: tuple[Any, ...]) -> int:
+    count = after_row = 0
+    while True:
+        connection.execute("BEGIN IMMEDIATE")
+        rows = forget_rows(connection, where, parameters, after_row=after_row)
+        connection.execute("COMMIT")
+        if not rows:
+            return count
+        count, after_row = count + len(rows), rows[-1]
+        time.sleep(_PAUSE_S)  # SQLite's lock has no queue: whoever takes it again at once keeps the gateway out
 
 
 def _condition(camera: str | None, since_s: float | None, until_s: float | None) -> tuple[str, tuple[Any, ...]]:

@@ -11,10 +11,11 @@ from typing import Any
 
 from gateway.storage.database import Connection, numbers_checksum
 from gateway.storage.failpoints import fail_point
-from gateway.storage.gaps import add_gap, ranges_of
+from gateway.storage.gaps import add_gap, add_lost
 from gateway.storage.rows import OutboxRow, insert, is_stored
 
 _CHUNK = 64
+_FORGOTTEN_AT_ONCE = 256  # so that a running gateway waits a moment, and not for all of it
 _STEP = 256  # of the whole, this part more than needed is evicted at once, so that not every message has to look
 
 
@@ -153,8 +154,7 @@ def _evict(connection: Connection, excess_bytes: int, *, time_s: float, keep: in
         if waits and seq is not None:
             alerts += 1
             lost.append(seq)
-    for from_seq, to_seq in ranges_of(sorted(lost)):
-        add_gap(connection, (from_seq, to_seq), count=to_seq - from_seq + 1, reason="evicted", time_s=time_s)
+    add_lost(connection, lost, reason="evicted", time_s=time_s)
     _raise_floor(connection)
     return telemetry, alerts
 
@@ -218,15 +218,15 @@ def _raise_floor(connection: Connection) -> None:
         connection.execute("DELETE FROM gaps WHERE announced = 1 AND to_seq < ?", (floor,))
 
 
-def forget_rows(connection: Connection, where: str, parameters: tuple[Any, ...]) -> int:
-    """Remove messages that an SQL condition names and return how many; those that waited become gaps."""
+def forget_rows(connection: Connection, where: str, parameters: tuple[Any, ...], *, after_row: int) -> list[int]:
+    """Remove the next messages that an SQL condition names, and return which; those that waited become gaps."""
     waits = "EXISTS (SELECT 1 FROM waiting WHERE waiting.row = outbox.row)"
-    select = f"SELECT row, seq, {waits}, time_s FROM outbox WHERE {where} ORDER BY row"  # noqa: S608
-    rows = connection.execute(select, parameters).fetchall()
+    select = f"SELECT row, seq, {waits}, time_s FROM outbox WHERE row > ? AND {where} ORDER BY row LIMIT ?"  # noqa: S608
+    rows = connection.execute(select, (after_row, *parameters, _FORGOTTEN_AT_ONCE)).fetchall()
     for row, _seq, _waits, _time_s in rows:
         _remove(connection, row)
-    lost = sorted(seq for _row, seq, waits, _time_s in rows if waits and seq is not None)
-    for from_seq, to_seq in ranges_of(lost):
-        add_gap(connection, (from_seq, to_seq), count=to_seq - from_seq + 1, reason="forgotten", time_s=rows[-1][3])
-    _raise_floor(connection)
-    return len(rows)
+    lost = [seq for _row, seq, waits, _time_s in rows if waits and seq is not None]
+    if rows:
+        add_lost(connection, lost, reason="forgotten", time_s=rows[-1][3])
+        _raise_floor(connection)
+    return [row for row, *_ in rows]

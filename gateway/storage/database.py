@@ -142,20 +142,32 @@ def statements() -> list[str]:
 def check_identity(connection: Connection, path: Path) -> None:
     """Take only a file of this program and version, or an empty one.
 
+    The tables decide where the header says otherwise: one flipped bit in it is no other program's file.
+
     Raises:
         StorageError: It is another's.
+        sqlite3.Error: It is ours, and its header is damaged.
     """
     version, application = _pragma(connection, "user_version"), _pragma(connection, "application_id")
-    tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-    if version == application == tables == 0:
+    tables, ours = kept_statements(connection), set(statements())
+    if version == application == 0 and not tables:
         return
-    if application != APPLICATION_ID:
+    if application != APPLICATION_ID and not tables & ours:
         raise StorageError(f"{path} is not a state file of Spectragate. Set state_folder to another folder")
-    if version != VERSION:
+    if application == APPLICATION_ID and version != VERSION and tables != ours:
         raise StorageError(
             f"{path} was written by another version of Spectragate (its format is {version}, this version knows "
             f"{VERSION}). Run the version that wrote it, or move the file away"
         )
+    if (application, version) != (APPLICATION_ID, VERSION):
+        damage = sqlite3.DatabaseError("its header is not what was written")
+        damage.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+        raise damage
+
+
+def kept_statements(connection: Connection) -> set[str]:
+    """Return the statements that made the file's tables and indexes, as it tells them."""
+    return {sql for (sql,) in connection.execute("SELECT sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%'")}
 
 
 def give_back(connection: Connection, pages: int) -> None:

@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from gateway.storage.database import Connection
 
@@ -26,6 +26,19 @@ class Gap:
 
 def add_gap(connection: Connection, seqs: tuple[int, int], *, count: int, reason: Reason, time_s: float) -> None:
     """Add a gap, joined with unannounced neighbours of the same reason."""
+    if not _add(connection, seqs, count=count, reason=reason, time_s=time_s):
+        _join_nearest(connection)
+
+
+def add_lost(connection: Connection, seqs: Iterable[int], *, reason: Reason, time_s: float) -> None:
+    """Add the gaps that these numbers make."""
+    for from_seq, to_seq in ranges_of(sorted(seqs)):
+        _add(connection, (from_seq, to_seq), count=to_seq - from_seq + 1, reason=reason, time_s=time_s)
+    _join_nearest(connection)
+
+
+def _add(connection: Connection, seqs: tuple[int, int], *, count: int, reason: Reason, time_s: float) -> bool:
+    """Add a gap and return whether it became one with others."""
     from_seq, to_seq = seqs
     neighbours = connection.execute(
         "SELECT number, from_seq, to_seq, count FROM gaps WHERE announced = 0 AND reason = ? AND from_seq <= ? "
@@ -39,23 +52,32 @@ def add_gap(connection: Connection, seqs: tuple[int, int], *, count: int, reason
         "INSERT INTO gaps (from_seq, to_seq, count, reason, time_s) VALUES (?, ?, ?, ?, ?)",
         (from_seq, to_seq, count, reason, time_s),
     )
-    if not neighbours:
-        _join_nearest(connection)
+    return bool(neighbours)
 
 
 def _join_nearest(connection: Connection) -> None:
+    """Let no more than `MAX_OPEN` be open: those with the fewest numbers between them become one."""
     rows = connection.execute(
         "SELECT number, from_seq, to_seq, count, reason, time_s FROM gaps WHERE announced = 0 ORDER BY from_seq"
     ).fetchall()
     if len(rows) <= MAX_OPEN:
         return
-    first, second = min(itertools.pairwise(rows), key=lambda pair: pair[1][1] - pair[0][2])
-    # Under a number of its own: a notice on its way tells what stood under the old one, and not the other half.
-    for number, *_ in (first, second):
+    nearest = sorted(range(1, len(rows)), key=lambda place: rows[place][1] - rows[place - 1][2])
+    joins = {*nearest[: len(rows) - MAX_OPEN]}
+    starts = [place for place in range(len(rows)) if place not in joins]
+    for start, end in itertools.pairwise([*starts, len(rows)]):
+        if end - start > 1:
+            _join(connection, rows[start:end])
+
+
+def _join(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Make one of them, under a number of its own: a notice on its way tells what stood under the old ones, no more."""
+    for number, *_ in rows:
         connection.execute("DELETE FROM gaps WHERE number = ?", (number,))
+    to_seq, count = max(row[2] for row in rows), sum(row[3] for row in rows)
     connection.execute(
         "INSERT INTO gaps (from_seq, to_seq, count, reason, time_s) VALUES (?, ?, ?, ?, ?)",
-        (first[1], max(first[2], second[2]), first[3] + second[3], second[4], second[5]),
+        (rows[0][1], to_seq, count, *rows[-1][4:]),
     )
 
 

@@ -13,6 +13,7 @@ from gateway.storage.database import (
     fault_of,
     free_bytes,
     give_back,
+    kept_statements,
     prepare,
     statements,
     unused_pages,
@@ -25,8 +26,7 @@ def test_a_new_file_is_durable_and_can_shrink(tmp_path: Path) -> None:
     prepare(connection, tmp_path / "state.db")
     pragmas = ("journal_mode", "synchronous", "auto_vacuum", "user_version")
     assert [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in pragmas] == ["wal", 2, 2, 1]
-    kept = {sql for (sql,) in connection.execute("SELECT sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%'")}
-    assert kept == {statement for statement in statements() if statement.startswith("CREATE")}
+    assert kept_statements(connection) == set(statements())
     connection.close()
 
 

@@ -102,12 +102,29 @@ async def test_a_foreign_file_is_refused_with_words(tmp_path: Path, pragma: str,
     async with Storage.open(tmp_path, settings=SMALL):
         pass
     with sqlite3.connect(tmp_path / "state.db") as other:
+        for (table,) in other.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall():
+            if not table.startswith("sqlite_"):
+                other.execute(f"ALTER TABLE {table} RENAME TO their_{table}")
         other.execute(f"PRAGMA {pragma}")
     other.close()
     with pytest.raises(StorageError, match=words):
         async with Storage.open(tmp_path, settings=SMALL):
             pass
     assert not [name for name in os.listdir(tmp_path) if "corrupt" in name]  # noqa: PTH208 (blocks no loop)
+
+
+@pytest.mark.parametrize("pragma", ["user_version=513", "application_id=7", "user_version=0"])
+async def test_a_header_that_alone_is_wrong_is_damage(tmp_path: Path, pragma: str) -> None:
+    """One flipped bit must not make the gateway refuse its own file for ever as another's."""
+    async with Storage.open(tmp_path, settings=SMALL) as storage:
+        await storage.run(lambda connection: add_marker(connection, "a"))
+    with sqlite3.connect(tmp_path / "state.db") as other:
+        other.execute(f"PRAGMA {pragma}")
+    other.close()
+    async with Storage.open(tmp_path, settings=SMALL) as storage:
+        names = await storage.read(lambda connection: connection.execute("SELECT name FROM markers").fetchall())
+    assert names == [("a",)]
+    assert [name for name in os.listdir(tmp_path) if "corrupt" in name]  # noqa: PTH208 (blocks no loop)
 
 
 async def test_no_thread_is_left_when_it_is_closed(tmp_path: Path) -> None:
