@@ -99,8 +99,9 @@ class Replies:
         )
         await self._publish(session, messages.to_bytes(end), content_type=messages.JSON_TYPE)
         if self._lines.take(time.monotonic()):
-            asked = {"from_seq": request.from_seq, "to_seq": request.to_seq}
-            _log.info("replayed", **asked, sent=len(sent), missing=len(missing))
+            _log.info(
+                "replayed", from_seq=request.from_seq, to_seq=request.to_seq, sent=len(sent), missing=len(missing)
+            )
 
     async def _send(self, session: Session, from_seq: int, to_seq: int) -> tuple[list[int], int]:
         """Send what there is of a range, and return the numbers sent, ascending, and how far they reach."""
