@@ -35,8 +35,13 @@ _FAREWELL_S = 0.5
 TWIN_FIRST_S, TWIN_LAST_S = 5.0, 60.0
 _TWIN_STEADY_S = 120.0
 # mosquitto 2.0 ends a session that was taken over without a word: so many short ones in a row, each let in at once,
-# are a twin, where a broker that restarts refuses in between.
-_SUSPICIOUS, _SUSPICIOUS_S = 5, 10.0
+# look like a twin. A broker that restarts refuses in between, unless it is quicker than we are: so pauses stay short.
+_SUSPICIOUS, _SUSPICIOUS_S, SUSPECTED_LAST_S = 5, 10.0, 10.0
+_SUSPECTED = Ended(
+    "it ends each session without a word",
+    f"{CHECK_TWIN}, and that the broker does not restart all the time",
+    code=LinkReason.TAKEN_OVER,
+)
 # What will not be different a second later, and what brokers lock clients out for.
 _OPERATORS = frozenset({LinkReason.AUTH, LinkReason.CLIENT_ID, LinkReason.TLS})
 _OPERATORS_LAST_S = 5.0
@@ -205,7 +210,7 @@ class Link:
                 is_short = outcome.code is LinkReason.LOST and lived_s < _SUSPICIOUS_S
                 cut_short = cut_short + 1 if is_short else 0
                 if cut_short >= _SUSPICIOUS:
-                    outcome = Ended("it ends each session without a word", CHECK_TWIN, code=LinkReason.TAKEN_OVER)
+                    outcome = _SUSPECTED
             self._reason = outcome.code
             if outcome.reason != told:
                 told = outcome.reason
@@ -217,7 +222,8 @@ class Link:
 
     def _pause_s(self, outcome: Ended, failures: int, twins: int) -> float:
         if outcome.code is LinkReason.TAKEN_OVER:
-            return pause_s(twins, chance=self._chance(), first_s=TWIN_FIRST_S, last_s=TWIN_LAST_S)
+            last_s = SUSPECTED_LAST_S if outcome is _SUSPECTED else TWIN_LAST_S
+            return pause_s(twins, chance=self._chance(), first_s=TWIN_FIRST_S, last_s=last_s)
         if outcome.code in _OPERATORS:
             return pause_s(failures, chance=self._chance(), last_s=_OPERATORS_LAST_S)
         return pause_s(failures, chance=self._chance(), last_s=_LAST_S)
@@ -225,7 +231,7 @@ class Link:
     def _tell_away(self, outcome: Ended) -> None:
         if outcome.code is LinkReason.TAKEN_OVER:
             self._taken_over += 1
-            _log.error("session_taken_over", client_id=self._settings.client_id, check=CHECK_TWIN)
+            _log.error("session_taken_over", client_id=self._settings.client_id, check=outcome.check)
             return
         host, port = self._settings.host, self._settings.port
         _log.warning("broker_away", host=host, port=port, reason=outcome.reason, check=outcome.check)
