@@ -19,6 +19,8 @@ from gateway.wording import promise_of
 
 OVERLOADED = "overloaded"
 
+_KEPT = {"online", "offline"}
+
 _log = structlog.get_logger()
 
 
@@ -143,8 +145,10 @@ class Board:
             return
         if known.said is None or known.said[0] != word[0]:
             known.since_s = since_s
+        # That a camera comes and goes its keeper logs, ever more rarely where it does so all the time.
+        if not {word[0], word[0] if known.said is None else known.said[0]} <= _KEPT:
+            _log.info("camera_status", camera=camera, state=word[0], reason=word[1])
         known.said = word
-        _log.info("camera_status", camera=camera, state=word[0], reason=word[1])
         self._publish(camera)
 
     def _publish(self, camera: str) -> None:

@@ -3,6 +3,7 @@
 import pytest
 from fakes.live import FakeShown
 from fakes.screening import make_bundle
+from structlog.testing import capture_logs
 
 from gateway.cameras.keeper import CameraState, State
 from gateway.contract import messages
@@ -107,6 +108,25 @@ def test_same_word_is_not_said_again() -> None:
     assert len(room.shown.history) == count
     room.board.refresh()
     assert len(room.shown.history) == count + 1
+
+
+def test_log_is_left_alone_by_a_camera_that_comes_and_goes() -> None:
+    """Its keeper logs that, ever more rarely; what the box or the operator makes of a camera is logged here."""
+    room = Room()
+    with capture_logs() as lines:
+        for _ in range(100):
+            room.says("online")
+            room.says("offline", "ended")
+        room.says("online")
+        assert lines == []
+        room.board.on_overload("gate", is_on=True)
+        room.board.on_overload("gate", is_on=False)
+        room.says("disabled", "by_command")
+    assert [(line["state"], line["reason"]) for line in lines] == [
+        ("degraded", "overloaded"),
+        ("online", None),
+        ("disabled", "by_command"),
+    ]
 
 
 def test_lamp_is_on_while_any_track_is_under_alarm() -> None:

@@ -39,7 +39,7 @@ def until_online(daemon: DaemonProcess, *cameras: str) -> None:
     """Wait until all of them are online."""
     waiting = set(cameras)
     while waiting:
-        line = daemon.until("camera_status", state="online")
+        line = daemon.until("camera_back")
         waiting.discard(line["camera"])
 
 
@@ -55,12 +55,12 @@ def test_camera_is_offline_and_back_in_time(
         for how in ("kill", "freeze", "stall"):
             began_s = time.monotonic()
             getattr(gate, how)()
-            daemon.until("camera_status", camera="gate", state="offline", within_s=10 * OFFLINE_S)
+            daemon.until("camera_lost", camera="gate", within_s=10 * OFFLINE_S)
             took["offline"].append(time.monotonic() - began_s)
             time.sleep(1.5)
             {"kill": gate.start, "freeze": gate.thaw, "stall": gate.resume}[how]()
             began_s = time.monotonic()
-            daemon.until("camera_status", camera="gate", state="online", within_s=10 * RETURN_S)
+            daemon.until("camera_back", camera="gate", within_s=10 * RETURN_S)
             took["back"].append(time.monotonic() - began_s)
         assert [line for line in daemon.log if line["event"] == "camera_lost" and line["camera"] == "lobby"] == []
         assert daemon.end()[0] == 0
@@ -103,7 +103,7 @@ def test_worker_that_is_killed_is_replaced(tmp_path: Path, servers: tuple[RtspCa
             (worker,) = daemon.children() - {server}
 
             os.kill(worker, how)
-            daemon.until("camera_status", camera="gate", state="offline", reason=reason, within_s=10 * OFFLINE_S)
+            daemon.until("camera_lost", camera="gate", reason=reason, within_s=10 * OFFLINE_S)
             until_online(daemon, "gate")
         assert len(daemon.children()) == 2
         assert daemon.end()[0] == 0
