@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from fakes.outboxes import SMALL, alert, open_outbox
 
-from gateway.storage.database import PAGE_BYTES
+from gateway.storage.database import PAGE_BYTES, connect
 from gateway.storage.gaps import Gap
 from gateway.storage.rows import OutboxRow
+from gateway.storage.salvage import is_sound
 
 ROWS = 60
 
@@ -117,6 +118,7 @@ async def test_a_damaged_index_hides_no_message(tmp_path: Path) -> None:
     """A message that is there must be found by its number, or a replay would say that it is gone."""
     await make(tmp_path / "state", closed=True)
     damage_index(tmp_path / "state" / "state.db")
+    assert not is_sound(tmp_path / "state" / "state.db", connect)
     rows, gaps, _ = await reopened(tmp_path / "state")
     assert [row.seq for row in rows] == list(range(1, ROWS + 1))
     assert gaps == []
