@@ -101,6 +101,7 @@ class Writer:
 
     def start(self) -> Future[None]:
         """Start the thread; the future resolves when the file is open, or holds why it is not."""
+        self._opened.set_running_or_notify_cancel()  # who gives up waiting does not take it away from the thread
         self._thread.start()
         return self._opened
 

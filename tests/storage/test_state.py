@@ -58,6 +58,18 @@ async def test_one_wrong_call_spoils_no_other_of_its_group(tmp_path: Path) -> No
         assert isinstance(results[2], sqlite3.IntegrityError)
 
 
+async def test_opening_that_is_given_up_ends_in_good_order(tmp_path: Path) -> None:
+    """Who stops the gateway while a large file is checked or repaired sees no error of the storage thread."""
+    opening = Storage.open(tmp_path, settings=SMALL)
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(opening.__aenter__(), name="open")
+        await asyncio.sleep(0)
+        task.cancel()
+    assert not [thread for thread in threading.enumerate() if thread.name == "storage"]
+    async with Storage.open(tmp_path, settings=SMALL):
+        pass
+
+
 async def test_a_mistake_in_work_is_its_callers_alone(tmp_path: Path) -> None:
     """A number SQLite cannot hold, or any other mistake, ends neither the storage thread nor anybody else's work."""
     async with Storage.open(tmp_path, settings=SMALL) as storage:
