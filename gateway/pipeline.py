@@ -170,7 +170,7 @@ class LiveScreening:
     async def close(self) -> None:
         """Take no more frames and end all tracks; `run` ends when what waits is through."""
         self._is_closed = True
-        for lane in self._lanes.values():
+        for lane in tuple(self._lanes.values()):
             await lane.end_all()
         self._batcher.close()
 
