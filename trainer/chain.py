@@ -26,10 +26,10 @@ class ChainSettings:
 
     crop_side: tuple[float, float] = (0.5, 1.0)
     foreign_filter: float = 0.25
-    light: float = 0.3
-    light_gain: tuple[float, float] = (0.8, 1.25)
-    light_gamma: tuple[float, float] = (0.9, 1.15)
-    blur: float = 0.12
+    light: float = 0.4
+    light_gain: tuple[float, float] = (0.5, 1.6)
+    light_gamma: tuple[float, float] = (0.8, 1.25)
+    blur: float = 0.25
     codec: float = 0.3
     codec_quality: tuple[int, int] = (60, 98)
     sensor_noise_grey: float = 1.0
@@ -55,7 +55,7 @@ def _blurred(values_YXC: NDArray[np.float32], draw: Draw) -> NDArray[np.float32]
     if draw.random() < 0.5:
         sigma = max(0.3, draw.uniform(0.3, 2.5) * share)
         return np.asarray(cv2.GaussianBlur(values_YXC, (0, 0), sigma), dtype=np.float32)
-    length_px = max(2, round(draw.uniform(3, 15) * share))
+    length_px = max(2, round(draw.uniform(3, 21) * share))
     return motion_blurred(values_YXC, length_px=length_px, angle_rad=draw.uniform(0, np.pi))
 
 
