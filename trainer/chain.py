@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from gateway.contract.geometry import reduce_to
-from trainer.perturb import Draw, Perturber, Picture
+from trainer.optics import Draw, Floats, Picture, coded, motion_blurred, rounded
+from trainer.perturb import Perturber
 
 FOREIGN_FILTERS = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
 """Filters of whoever reduced a picture before we saw it; the detector's own is `contract.geometry`'s."""
@@ -47,41 +47,16 @@ def vary_optics(picture_YXC: Picture, draw: Draw, settings: ChainSettings) -> Pi
         values_YXC = _blurred(values_YXC, draw)
     sigma = draw.uniform(0, settings.sensor_noise_grey)
     values_YXC = values_YXC + sigma * draw.standard_normal(values_YXC.shape, dtype=np.float32)
-    return np.clip(np.rint(values_YXC), 0, 255).astype(np.uint8)
+    return rounded(values_YXC)
 
 
-def _blurred(values_YXC: NDArray[np.float32], draw: Draw) -> NDArray[np.float32]:
+def _blurred(values_YXC: Floats, draw: Draw) -> Floats:
     share = values_YXC.shape[0] / 128
     if draw.random() < 0.5:
         sigma = max(0.3, draw.uniform(0.3, 2.5) * share)
         return np.asarray(cv2.GaussianBlur(values_YXC, (0, 0), sigma), dtype=np.float32)
     length_px = max(2, round(draw.uniform(3, 21) * share))
     return motion_blurred(values_YXC, length_px=length_px, angle_rad=draw.uniform(0, np.pi))
-
-
-def motion_blurred(values_YXC: NDArray[np.float32], *, length_px: int, angle_rad: float) -> NDArray[np.float32]:
-    """Return the picture smeared along a line of `length_px`, the borders reflected."""
-    size = length_px | 1
-    kernel_YX = np.zeros((size, size), np.float32)
-    half = (size - 1) / 2
-    offset = half * np.array([np.cos(angle_rad), np.sin(angle_rad)])
-    start, end = np.rint(half - offset).astype(int), np.rint(half + offset).astype(int)
-    cv2.line(kernel_YX, tuple(start.tolist()), tuple(end.tolist()), 1.0)
-    return np.asarray(cv2.filter2D(values_YXC, -1, kernel_YX / kernel_YX.sum()), dtype=np.float32)
-
-
-def coded(picture_YXC: Picture, quality: int) -> Picture:
-    """Return the picture after a JPEG round trip, chroma 4:2:0."""
-    options = [
-        cv2.IMWRITE_JPEG_QUALITY,
-        quality,
-        cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
-        cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
-    ]
-    _, data = cv2.imencode(".jpg", picture_YXC[..., ::-1], options)
-    decoded_YXC = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    assert decoded_YXC is not None  # noqa: S101 - what imencode wrote, imdecode reads
-    return np.ascontiguousarray(decoded_YXC[..., ::-1], dtype=np.uint8)
 
 
 def cut_square(picture_YXC: Picture, draw: Draw, settings: ChainSettings, *, least_px: int) -> Picture:

@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 
 from gateway.contract.calibration import TrackRule, running_statistic
 from gateway.contract.geometry import reduce_to
-from trainer.chain import coded
 from trainer.data import Pictures
 from trainer.model import Detector, score_pixels
-from trainer.perturb import Picture
+from trainer.optics import Picture, coded, rounded
 
 SOURCE = (
     "synthetic passages: stills of people that training never saw, panned, zoomed, lit and coded as a camera would; "
@@ -52,7 +51,7 @@ def passage(still_YXC: Picture, *, faces: int, side_px: int, draw: np.random.Gen
         if blur_sigma > 0.3:
             values_YXC = np.asarray(cv2.GaussianBlur(values_YXC, (0, 0), blur_sigma), dtype=np.float32)
         values_YXC += noise_grey * draw.standard_normal(values_YXC.shape, dtype=np.float32)
-        picture_YXC = np.clip(np.rint(values_YXC), 0, 255).astype(np.uint8)
+        picture_YXC = rounded(values_YXC)
         rows.append(reduce_to(coded(picture_YXC, quality), side_px))
     return np.stack(rows)
 

@@ -21,7 +21,8 @@ from trainer.chain import ChainSettings, make_pair
 from trainer.data import DataError, Pictures
 from trainer.measures import auroc, detection_rate
 from trainer.model import Detector, score_pixels
-from trainer.perturb import FAMILIES, Perturber, Picture
+from trainer.optics import Picture
+from trainer.perturb import FAMILIES, Perturber
 
 CHECKPOINT_FORMAT = 1
 

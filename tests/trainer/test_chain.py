@@ -5,8 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from trainer.chain import ChainSettings, coded, cut_square, make_pair, motion_blurred, vary_optics
-from trainer.perturb import Draw, Perturber, Picture
+from trainer.chain import ChainSettings, cut_square, make_pair, vary_optics
+from trainer.optics import Draw, Picture
+from trainer.perturb import Perturber
 
 
 def still(side_px: int = 120) -> Picture:
@@ -72,26 +73,6 @@ def test_pictures_of_the_detectors_size_are_taken_whole() -> None:
     for seed in range(8):
         square_YXC = cut_square(picture_YXC, np.random.default_rng(seed), ChainSettings(), least_px=32)
         assert any(np.array_equal(square_YXC, way) for way in (picture_YXC, picture_YXC[:, ::-1]))
-
-
-def test_coded_is_a_jpeg_round_trip() -> None:
-    """Lower quality loses more, and colours keep their order."""
-    picture_YXC = still()
-    errors = [np.abs(coded(picture_YXC, quality).astype(int) - picture_YXC).mean() for quality in (95, 60, 20)]
-    assert errors == sorted(errors)
-    red_YXC = np.zeros((32, 32, 3), np.uint8)
-    red_YXC[..., 0] = 200
-    assert coded(red_YXC, 90)[..., 0].mean() > 180
-
-
-def test_motion_blur_smears_along_its_line_and_keeps_brightness() -> None:
-    """A horizontal smear leaves horizontal stripes alone and flattens vertical ones."""
-    stripes_YX = np.tile([0.0, 255.0], (64, 32)).astype(np.float32)
-    flat = motion_blurred(np.repeat(stripes_YX[..., None], 3, -1), length_px=9, angle_rad=0.0)
-    kept = motion_blurred(np.repeat(stripes_YX.T[..., None], 3, -1), length_px=9, angle_rad=0.0)
-    assert flat.std() < 20
-    assert kept.std() > 120
-    assert flat.mean() == pytest.approx(127.5, abs=2)
 
 
 def test_optics_can_be_switched_off() -> None:

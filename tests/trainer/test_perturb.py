@@ -6,7 +6,18 @@ import cv2
 import numpy as np
 import pytest
 
-from trainer.perturb import DEFAULT_RANGES, FAMILIES, PLAIN_FAMILIES, Perturber, blend, coloured_block, white_block
+from trainer.perturb import (
+    ALL_FAMILIES,
+    DEFAULT_RANGES,
+    FAMILIES,
+    PLAIN_FAMILIES,
+    PerturbationError,
+    Perturber,
+    blend,
+    coloured_block,
+    upsampling,
+    white_block,
+)
 
 
 def smooth_picture(side_px: int, seed: int = 1) -> np.ndarray:
@@ -15,13 +26,23 @@ def smooth_picture(side_px: int, seed: int = 1) -> np.ndarray:
     return np.asarray(cv2.GaussianBlur(noise, (0, 0), side_px / 10)).astype(np.uint8)
 
 
+class Mirror:
+    """An upsampler that is easy to check: it turns pictures upside down, or left for right."""
+
+    ways = 2
+
+    def __call__(self, picture_YXC: np.ndarray, *, way: int) -> np.ndarray:
+        """Return the picture turned."""
+        return picture_YXC[::-1] if way else picture_YXC[:, ::-1]
+
+
 @pytest.mark.parametrize("side_px", [32, 64, 160])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ALL_FAMILIES)
 def test_family_changes_a_copy_at_any_resolution(family: str, side_px: int) -> None:
     """The picture itself stays; the copy has its shape, its type and a visible difference."""
     picture_YXC = smooth_picture(side_px)
     kept_YXC = picture_YXC.copy()
-    perturber = Perturber(lambda: smooth_picture(50, seed=9), families=(family,))
+    perturber = Perturber(lambda: smooth_picture(50, seed=9), families=(family,), upsampler=Mirror())
     for seed in range(20):
         changed_YXC, name = perturber.perturb(picture_YXC, np.random.default_rng(seed))
         assert (changed_YXC.shape, changed_YXC.dtype, name) == (picture_YXC.shape, np.uint8, family)
@@ -29,10 +50,10 @@ def test_family_changes_a_copy_at_any_resolution(family: str, side_px: int) -> N
     np.testing.assert_array_equal(picture_YXC, kept_YXC)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ALL_FAMILIES)
 def test_family_repeats_with_its_seed(family: str) -> None:
     """A run can be repeated to the bit."""
-    perturber = Perturber(lambda: smooth_picture(40, seed=9), families=(family,))
+    perturber = Perturber(lambda: smooth_picture(40, seed=9), families=(family,), upsampler=Mirror())
     first, second = (perturber.perturb(smooth_picture(48), np.random.default_rng(7))[0] for _ in range(2))
     np.testing.assert_array_equal(first, second)
 
@@ -109,3 +130,57 @@ def test_unknown_families_are_refused(families: tuple[str, ...]) -> None:
     """A typing mistake in a list of families must not leave one out silently."""
     with pytest.raises(ValueError, match="there are white_block"):
         Perturber(lambda: smooth_picture(32), families=families)
+
+
+def test_upsampling_without_a_generator_is_refused() -> None:
+    """The sixth family needs its stand-in; it never falls away silently."""
+    with pytest.raises(ValueError, match="upsampling"):
+        Perturber(lambda: smooth_picture(32), families=ALL_FAMILIES)
+
+
+def test_upsampling_takes_the_whole_picture_or_a_part() -> None:
+    """Half of the time everything is made anew, else a soft ellipse of the face."""
+    picture_YXC = smooth_picture(64)
+    shares = []
+    for seed in range(60):
+        made_YXC = upsampling(picture_YXC, Mirror(), np.random.default_rng(seed), DEFAULT_RANGES)
+        shares.append((made_YXC != picture_YXC).any(axis=-1).mean())
+    assert min(shares) < 0.5
+    assert max(shares) > 0.9
+    assert 15 < sum(share > 0.9 for share in shares) < 45
+
+
+def test_own_family_takes_part_like_the_built_in_ones() -> None:
+    """What an operator adds is drawn as often as the others, under its name."""
+
+    def stripes(picture_YXC: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+        changed_YXC = picture_YXC.copy()
+        changed_YXC[:: int(draw.integers(2, 5))] ^= 0x40
+        return changed_YXC
+
+    perturber = Perturber(lambda: smooth_picture(32), families=("shadow", "stripes"), own={"stripes": stripes})
+    names = Counter(perturber.perturb(smooth_picture(32), np.random.default_rng(seed))[1] for seed in range(100))
+    assert names.keys() == {"shadow", "stripes"}
+    assert min(names.values()) > 25
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        (np.zeros((32, 32, 3), np.float32), r"odd: returned float32 \(32, 32, 3\)"),
+        (np.zeros((16, 16, 3), np.uint8), r"odd: returned uint8 \(16, 16, 3\)"),
+        (None, "odd: returned NoneType"),
+    ],
+)
+def test_own_family_that_returns_no_picture_is_named(result: object, message: str) -> None:
+    """A mistake in an operator's file is told by the family's name, before it trains anything."""
+    perturber = Perturber(lambda: smooth_picture(32), families=("odd",), own={"odd": lambda picture, draw: result})
+    with pytest.raises(PerturbationError, match=message):
+        perturber.perturb(smooth_picture(32), np.random.default_rng(1))
+
+
+def test_family_that_changes_nothing_ends_in_an_error() -> None:
+    """A perturbation without effect does not hang a run."""
+    perturber = Perturber(lambda: smooth_picture(32), families=("none",), own={"none": lambda picture, draw: picture})
+    with pytest.raises(PerturbationError, match="none: 1000 draws"):
+        perturber.perturb(smooth_picture(32), np.random.default_rng(1))

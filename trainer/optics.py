@@ -1,0 +1,51 @@
+"""What happens to any picture on its way, whatever is on it: rounding, motion, coding. Nothing here is a perturbation.
+
+Y/X pixel row/column, C colour (R, G, B).
+"""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Picture = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+Draw = np.random.Generator
+
+
+def rounded(values_YXC: Floats) -> Picture:
+    """Return uint8 by rounding: truncation, as in the authors' code, would leave its own trace on every picture."""
+    return np.clip(np.rint(values_YXC), 0, 255).astype(np.uint8)
+
+
+def motion_blurred(values_YXC: Floats, *, length_px: int, angle_rad: float) -> Floats:
+    """Return the picture smeared along a line of `length_px`, the borders reflected."""
+    size = length_px | 1
+    kernel_YX = np.zeros((size, size), np.float32)
+    half = (size - 1) / 2
+    offset = half * np.array([np.cos(angle_rad), np.sin(angle_rad)])
+    start, end = np.rint(half - offset).astype(int), np.rint(half + offset).astype(int)
+    cv2.line(kernel_YX, tuple(start.tolist()), tuple(end.tolist()), 1.0)
+    return np.asarray(cv2.filter2D(values_YXC, -1, kernel_YX / kernel_YX.sum()), dtype=np.float32)
+
+
+def coded(picture_YXC: Picture, quality: int) -> Picture:
+    """Return the picture after a JPEG round trip, chroma 4:2:0."""
+    options = [
+        cv2.IMWRITE_JPEG_QUALITY,
+        quality,
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
+    ]
+    _, data = cv2.imencode(".jpg", picture_YXC[..., ::-1], options)
+    decoded_YXC = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    assert decoded_YXC is not None  # noqa: S101 - what imencode wrote, imdecode reads
+    return np.ascontiguousarray(decoded_YXC[..., ::-1], dtype=np.uint8)
+
+
+def resized(picture_YXC: Picture, side_px: int) -> Picture:
+    """Return a square picture at any side, larger or smaller: for what is laid on faces, never for a face itself."""
+    if picture_YXC.shape[:2] == (side_px, side_px):
+        return picture_YXC
+    shrinks = side_px < max(picture_YXC.shape[:2])
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(picture_YXC, (side_px, side_px), interpolation=how), dtype=np.uint8)
