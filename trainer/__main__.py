@@ -1,6 +1,7 @@
 """The command `spectragate-trainer`."""
 
 import datetime as dt
+import json
 import shlex
 import sys
 from pathlib import Path
@@ -13,6 +14,11 @@ if TYPE_CHECKING:
 
 EXISTING = click.Path(exists=True, path_type=Path)
 OUTPUT = click.Path(path_type=Path)
+
+# Named here as well as where they are made, so that --help need not load what it takes to make them.
+PLAN_NAMES = ("fc", "last1", "last2", "last3", "all", "scratch")
+REGIME_NAMES = ("authors", "native", "jpeg", "h264")
+ENVIRONMENT_NAMES = ("original", "brightness", "motion", "low_light", "defocus")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -77,6 +83,150 @@ def pretrain(
     except (DataError, BundleError) as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"{out / 'bundle'}: manifest digest {sha256}")
+
+
+@main.command()
+@click.option("--clean", type=EXISTING, required=True, help="Clean faces of the environment, as for pretrain.")
+@click.option("--bundle", "base", default="paper", show_default=True, help="Start: a folder or shipped name.")
+@click.option("--out", type=OUTPUT, required=True, help="Folder for the tuned bundle.")
+@click.option("--environment", default="adapted", show_default=True, help="Name of the environment in the bundle.")
+@click.option("--faces", default=500, show_default=True, type=click.IntRange(20, 100_000), help="Most that tune.")
+@click.option("--plan", default="last2", show_default=True, type=click.Choice(PLAN_NAMES), help="Tuned layers.")
+@click.option(
+    "--regime", default="authors", show_default=True, type=click.Choice(REGIME_NAMES), help="What follows a trigger."
+)
+@click.option("--epochs", default=20, show_default=True, type=click.IntRange(1, 1000))
+@click.option("--draws", default=4, show_default=True, type=click.IntRange(1, 50), help="Perturbed copies a face.")
+@click.option("--perturbations", type=EXISTING, help="YAML file of families, ranges and families of your own.")
+@click.option("--seed", default=1, show_default=True, help="Repeats a run exactly, on the same kind of machine.")
+@click.option("--version", "version_number", default=1, show_default=True, help="Version number of the bundle.")
+@click.option("--threads", default=2, show_default=True, type=click.IntRange(1, 256))
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def finetune(
+    *,
+    clean: Path,
+    base: str,
+    out: Path,
+    environment: str,
+    faces: int,
+    plan: str,
+    regime: str,
+    epochs: int,
+    draws: int,
+    perturbations: Path | None,
+    seed: int,
+    version_number: int,
+    threads: int,
+    as_json: bool,
+) -> None:
+    """Adapt a bundle to an environment, from a few hundred clean faces of it.
+
+    About two thirds of the people tune, the others calibrate: nobody does both.
+    """
+    from gateway.contract.bundle import BundleError
+    from trainer.adapt import AdaptSettings, adapt_bundle
+    from trainer.bundles import find_bundle
+    from trainer.data import DataError, read_pictures
+    from trainer.finetune import TuneSettings
+    from trainer.perturb import ALL_FAMILIES, PerturbationError, PerturbSettings
+    from trainer.perturb_file import read_perturb_file
+    from trainer.pretrain import BundleFacts
+    from trainer.progress import Steps
+
+    try:
+        perturb = read_perturb_file(perturbations) if perturbations else PerturbSettings(families=ALL_FAMILIES)
+        tune = TuneSettings(plan=plan, epochs=epochs, draws=draws, seed=seed, perturb=perturb)
+        with Steps() as steps:
+            sha256 = adapt_bundle(
+                read_pictures(clean),
+                find_bundle(base),
+                AdaptSettings(environment=environment, faces=faces, regime=regime, threads=threads, tune=tune),
+                facts=BundleFacts(version_number, _command_line(), dt.datetime.now(dt.UTC).date()),
+                folder=out,
+                progress=steps.show,
+            )
+    except (DataError, BundleError, PerturbationError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(json.dumps({"bundle": str(out), "sha256": sha256}) if as_json else f"{out}: manifest digest {sha256}")
+
+
+@main.command()
+@click.option("--clean", type=EXISTING, required=True, help="Clean faces: a folder, an index CSV or an .npz.")
+@click.option("--triggers", "trigger_path", type=EXISTING, required=True, help="Folder of triggers, or its index CSV.")
+@click.option("--out", type=OUTPUT, required=True, help="Folder for the report and the scores.")
+@click.option("--bundle", "base", default="paper", show_default=True, help="Judged: a folder or shipped name.")
+@click.option("--central", multiple=True, metavar="[SOURCE=]SHARE", help="Middle of each picture to use.")
+@click.option(
+    "--environments", "environment_names", multiple=True, type=click.Choice(ENVIRONMENT_NAMES), help="Only these."
+)
+@click.option("--regimes", multiple=True, type=click.Choice(REGIME_NAMES), help="Only these.")
+@click.option("--draws", default=4, show_default=True, type=click.IntRange(1, 50), help="Perturbed copies a face.")
+@click.option("--perturbations", type=EXISTING, help="YAML file of families, ranges and families of your own.")
+@click.option("--seed", default=1, show_default=True, help="Repeats a run exactly, on the same kind of machine.")
+@click.option("--threads", default=2, show_default=True, type=click.IntRange(1, 256))
+@click.option("--json", "as_json", is_flag=True, help="Print where the results lie as JSON.")
+def evaluate(
+    *,
+    clean: Path,
+    trigger_path: Path,
+    out: Path,
+    base: str,
+    central: tuple[str, ...],
+    environments: tuple[str, ...],
+    regimes: tuple[str, ...],
+    draws: int,
+    perturbations: Path | None,
+    seed: int,
+    threads: int,
+    as_json: bool,
+) -> None:
+    """Judge a bundle, tuned and untuned, against triggers that it has never seen, on people that it has never seen.
+
+    OUT gets a report (index.html), its numbers (results.json, results.csv) and the scores. Started again, it goes on
+    where it was stopped. Sources of an index CSV (`lfw:Name`) are judged apart.
+    """
+    from gateway.contract.bundle import BundleError
+    from trainer.data import DataError
+    from trainer.evaluation_run import Request, run_evaluation
+    from trainer.perturb import PerturbationError
+    from trainer.progress import Steps
+
+    request = Request(
+        clean=clean,
+        triggers=trigger_path,
+        out=out,
+        base=base,
+        central=central,
+        environments=environments,
+        regimes=regimes,
+        draws=draws,
+        perturbations=perturbations,
+        seed=seed,
+        threads=threads,
+        command=_command_line(),
+    )
+    try:
+        with Steps() as steps:
+            summary = run_evaluation(request, progress=steps.show)
+    except (DataError, BundleError, PerturbationError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(json.dumps(summary) if as_json else "\n".join(f"{name}: {value}" for name, value in summary.items()))
+
+
+@main.command()
+@click.argument("results", type=EXISTING)
+@click.option("--out", type=OUTPUT, required=True, help="The HTML file to write.")
+def report(*, results: Path, out: Path) -> None:
+    """Draw the report of an earlier evaluation from its results.json alone, without any picture of a face."""
+    from trainer.data import DataError
+    from trainer.report import page_of
+    from trainer.results import read_results
+
+    try:
+        out.write_text(page_of(read_results(results)), encoding="utf-8")
+    except DataError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"{out}: {out.stat().st_size:,} bytes")
 
 
 @main.command()

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from gateway.contract.geometry import reduce_to
-from trainer.optics import Draw, Floats, Picture, coded, motion_blurred, rounded
+from trainer.optics import Draw, Floats, Passage, Picture, coded, motion_blurred, rounded
 from trainer.video_codec import CRF, frame_coded
 
 REFERENCE_PX = 128
@@ -88,6 +88,10 @@ class Regime:
     words: str
     at_native_size: bool
     code: Callable[[Sequence[Picture], Draw], Sequence[Picture]] | None = None
+
+    def passage(self, *, side_px: int, seed: int) -> Passage:
+        """Return the way of this regime's faces to a detector of that side."""
+        return Passage(lambda pictures: self.finish(pictures, side_px=side_px, seed=seed), self.at_native_size)
 
     def finish(self, pictures: Sequence[Picture], *, side_px: int, seed: int) -> Picture:
         """Return inputs of the detector, uint8 (N, S, S, 3): coded where this regime codes, and reduced."""

@@ -120,7 +120,7 @@ def write_bundle(
     )
     manifest_bytes = _json_bytes(manifest.model_dump(mode="json"))
     for name, content in [*contents.items(), (MANIFEST_NAME, manifest_bytes)]:
-        _write_whole(folder / name, content)
+        write_whole(folder / name, content)
     return hashlib.sha256(manifest_bytes).hexdigest()
 
 
@@ -141,7 +141,8 @@ def _json_bytes(value: object) -> bytes:
     return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 
-def _write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that it is there whole or not at all, even after a power cut."""
     partial = path.with_name(path.name + ".partial")
     with partial.open("wb") as handle:
         handle.write(content)

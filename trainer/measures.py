@@ -1,5 +1,8 @@
 """Measures of a detector over scores; higher scores are more suspicious."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -49,3 +52,88 @@ def wilson_interval(hits: int, n: int, *, z: float = 1.959964) -> tuple[float, f
     centre = (share + spread / 2) / (1 + spread)
     half = z * np.sqrt(share * (1 - share) / n + spread / (4 * n)) / (1 + spread)
     return float(max(0.0, centre - half)), float(min(1.0, centre + half))
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A share that was counted: `hits` of `n`, with its 95 % Wilson interval; of none, at most 3/n."""
+
+    hits: int
+    n: int
+    low: float
+    high: float
+
+    @property
+    def value(self) -> float:
+        """The share itself."""
+        return self.hits / self.n
+
+
+def share_above(scores_N: Scores, threshold: float) -> Share:
+    """Return how many of the scores lie above a threshold.
+
+    Raises:
+        ValueError: There are none.
+    """
+    hits, n = int((scores_N > threshold).sum()), len(scores_N)
+    low, high = wilson_interval(hits, n)
+    return Share(hits, n, low, min(1.0, 3 / n) if hits == 0 else high)
+
+
+def cautious_threshold(calibration_N: Scores, *, false_positive_rate: float) -> float:
+    """Return the least threshold at which the calibration faces make it 95 % sure that FPR is no higher than that.
+
+    The upper end of the Wilson interval of what is flagged there is at most the rate: for a promise that has to hold
+    on faces that were not counted.
+
+    Raises:
+        ValueError: So few calibration scores cannot make that sure.
+    """
+    n = len(calibration_N)
+    allowed = [hits for hits in range(n) if wilson_interval(hits, n)[1] <= false_positive_rate]
+    if not allowed:
+        raise ValueError(f"{n} clean scores cannot make an FPR of {false_positive_rate} sure")
+    return float(np.sort(calibration_N)[n - 1 - allowed[-1]])
+
+
+def auroc_interval(
+    clean_N: Scores,
+    triggered_M: Scores,
+    *,
+    clean_people: Sequence[str],
+    triggered_people: Sequence[str],
+    rounds: int = 200,
+    seed: int = 1,
+) -> tuple[float, float]:
+    """Return the 95 % interval of AUROC when people are drawn anew: faces of one person are not independent."""
+    names = sorted({*clean_people, *triggered_people})
+    place = {name: index for index, name in enumerate(names)}
+    clean_P = np.array([place[name] for name in clean_people])
+    triggered_P = np.array([place[name] for name in triggered_people])
+    draw = np.random.default_rng(seed)
+    values = []
+    for _ in range(rounds):
+        times = np.bincount(draw.integers(len(names), size=len(names)), minlength=len(names))
+        clean_times, triggered_times = times[clean_P], times[triggered_P]
+        if clean_times.any() and triggered_times.any():
+            values.append(auroc(np.repeat(clean_N, clean_times), np.repeat(triggered_M, triggered_times)))
+    if not values:
+        raise ValueError("no draw of people held clean and triggered faces")
+    low, high = np.quantile(values, (0.025, 0.975))
+    return float(low), float(high)
+
+
+def balanced_accuracy(clean_N: Scores, triggered_M: Scores, threshold: float) -> float:
+    """Return ACC on a balanced set: the mean of BDR and 1 − FPR, as the paper's is."""
+    return float(((triggered_M > threshold).mean() + (clean_N <= threshold).mean()) / 2)
+
+
+def roc_points(clean_N: Scores, triggered_M: Scores, *, points: int = 60) -> list[tuple[float, float]]:
+    """Return (FPR, BDR) from (0, 0) to (1, 1), denser at low FPR, at most about `points` of them."""
+    rates = np.unique(np.concatenate([[0.0], np.geomspace(1 / len(clean_N), 1.0, points - 2), [1.0]]))
+    ordered_N = np.sort(clean_N)[::-1]
+    curve = [(0.0, float((triggered_M > ordered_N[0]).mean()))]
+    for rate in rates[1:-1]:
+        threshold = ordered_N[min(len(ordered_N) - 1, int(rate * len(ordered_N)))]
+        curve.append((float((clean_N > threshold).mean()), float((triggered_M > threshold).mean())))
+    return [*curve, (1.0, 1.0)]

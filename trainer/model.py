@@ -3,7 +3,7 @@
 N faces, Y/X pixel row/column, C colour (R, G, B).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import torch
@@ -35,18 +35,34 @@ class Detector(nn.Module):
         self.dense = nn.Linear(incoming * (profile.side_px >> pools) ** 2, 2)
         self.dropouts = nn.ModuleList(nn.Dropout(0.2 + 0.1 * pool) for pool in range(pools))
 
+    @property
+    def convolutions(self) -> int:
+        """Number of convolutions before the dense layer."""
+        return len(self.profile.conv_channels)
+
     def forward(self, pixels_NYXC: Tensor) -> Tensor:
         """Return the logits (clean, triggered), shape (N, 2), of uint8 pixels (N, S, S, 3)."""
+        return self.classify(self.convolve(self.spectrum(pixels_NYXC), range(1, self.convolutions + 1)))
+
+    def spectrum(self, pixels_NYXC: Tensor) -> Tensor:
+        """Return the DCT of each colour plane, shape (N, C, S, S), of uint8 pixels (N, S, S, 3)."""
         planes_NCYX = pixels_NYXC.permute(0, 3, 1, 2).to(torch.float32)
         with torch.autocast(pixels_NYXC.device.type, enabled=False):
             dct_UY = self.dct_UY.to(pixels_NYXC.device)
             x: Tensor = dct_UY @ planes_NCYX @ dct_UY.T
-        x = x.contiguous(memory_format=torch.channels_last)
-        for index in range(1, len(self.profile.conv_channels) + 1):
+        return x.contiguous(memory_format=torch.channels_last)
+
+    def convolve(self, x: Tensor, layers: Iterable[int]) -> Tensor:
+        """Pass through these convolutions (from 1), each with its norm and, after every second, a pool and dropout."""
+        for index in layers:
             x = nn.functional.elu(getattr(self, f"conv{index}")(x))
             x = getattr(self, f"norm{index}")(x)
             if index % 2 == 0:
                 x = self.dropouts[index // 2 - 1](nn.functional.max_pool2d(x, 2))
+        return x
+
+    def classify(self, x: Tensor) -> Tensor:
+        """Return the logits of what the last convolution gave."""
         logits: Tensor = self.dense(x.permute(0, 2, 3, 1).flatten(1))
         return logits
 

@@ -3,6 +3,9 @@
 Y/X pixel row/column, C colour (R, G, B).
 """
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +13,18 @@ from numpy.typing import NDArray
 Picture = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 Draw = np.random.Generator
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """How faces of an environment reach the detector, the same for clean and changed ones.
+
+    `finish` codes and reduces many square faces at once to uint8 (N, S, S, 3); with `at_native_size` perturbations and
+    triggers enter before it, else after.
+    """
+
+    finish: Callable[[Sequence[Picture]], Picture]
+    at_native_size: bool
 
 
 def rounded(values_YXC: Floats) -> Picture:

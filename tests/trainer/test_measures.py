@@ -4,7 +4,17 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from trainer.measures import auroc, detection_rate, threshold_at, wilson_interval
+from trainer.measures import (
+    auroc,
+    auroc_interval,
+    balanced_accuracy,
+    cautious_threshold,
+    detection_rate,
+    roc_points,
+    share_above,
+    threshold_at,
+    wilson_interval,
+)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -47,3 +57,61 @@ def test_auroc_and_interval_need_cases() -> None:
 def test_wilson_interval_by_hand(hits: int, n: int, low: float, high: float) -> None:
     """Known values of the 95 % interval."""
     assert wilson_interval(hits, n) == pytest.approx((low, high), abs=1e-4)
+
+
+def test_share_of_none_is_at_most_three_in_n() -> None:
+    """Nothing found among n is no proof of nothing: the upper end is 3/n."""
+    scores_N = np.arange(300, dtype=np.float32)
+    none, some = share_above(scores_N, 1000.0), share_above(scores_N, 149.5)
+    assert (none.hits, none.value, none.high) == (0, 0.0, 0.01)
+    assert (some.hits, some.value) == (150, 0.5)
+    assert some.low < 0.5 < some.high
+
+
+def test_cautious_threshold_keeps_the_rate_on_faces_that_were_not_counted() -> None:
+    """Of 200 draws of calibration and judged faces, hardly any exceed what was promised."""
+    draw = np.random.default_rng(1)
+    over = 0
+    for _ in range(200):
+        calibration_N, judged_N = (draw.normal(size=size).astype(np.float32) for size in (400, 20_000))
+        threshold = cautious_threshold(calibration_N, false_positive_rate=0.16)
+        over += (judged_N > threshold).mean() > 0.16
+    assert over <= 12
+    with pytest.raises(ValueError, match="cannot make"):
+        cautious_threshold(calibration_N[:10], false_positive_rate=0.01)
+
+
+def test_interval_of_auroc_is_wider_where_faces_hang_together() -> None:
+    """Twenty people with ten like faces each say less than two hundred people."""
+    draw = np.random.default_rng(1)
+    of_person = draw.normal(size=20).astype(np.float32)
+    clean_N = np.repeat(of_person, 10) + 0.05 * draw.normal(size=200).astype(np.float32)
+    triggered_M = clean_N + np.float32(0.8)
+    alone = [str(index) for index in range(200)]
+    together = [str(index // 10) for index in range(200)]
+    narrow, wide = (
+        auroc_interval(clean_N, triggered_M, clean_people=people, triggered_people=people)
+        for people in (alone, together)
+    )
+    assert wide[1] - wide[0] > 1.5 * (narrow[1] - narrow[0])
+    assert narrow[0] < auroc(clean_N, triggered_M) < narrow[1]
+
+
+def test_roc_points_rise_and_agree_with_detection_rate() -> None:
+    """The curve goes from nothing to everything and passes the BDR at an FPR."""
+    draw = np.random.default_rng(1)
+    clean_N, triggered_M = (draw.normal(mean, 1, 500).astype(np.float32) for mean in (0, 2))
+    points = roc_points(clean_N, triggered_M)
+    assert points == sorted(points)
+    assert points[-1] == (1.0, 1.0)
+    assert len(points) <= 62
+    for rate, found in points[1:-1]:
+        if rate * 500 >= 1:
+            expected = detection_rate(clean_N, triggered_M, false_positive_rate=rate)
+            assert found == pytest.approx(expected, abs=0.02)
+
+
+def test_balanced_accuracy_is_the_mean_of_both_classes() -> None:
+    """ACC as the paper counts it: as many clean as triggered."""
+    clean_N, triggered_M = np.array([0, 0, 0, 9], np.float32), np.array([9, 9], np.float32)
+    assert balanced_accuracy(clean_N, triggered_M, 5.0) == 0.875

@@ -1,0 +1,119 @@
+"""From a base and the clean faces of an environment to a bundle: tune, calibrate on other people, write."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+
+from gateway.contract.bundle import Bundle, DataDigest, SelfTest, Training
+from gateway.contract.calibration import TrackRule
+from trainer.bundles import detector_of
+from trainer.card import CardFacts, model_card
+from trainer.data import DataError, Pictures, split_by_group
+from trainer.environments import REGIMES
+from trainer.export import make_self_test, write_bundle
+from trainer.finetune import TuneSettings, finetune, tuning_set
+from trainer.model import Detector, export_weights, score_pixels
+from trainer.pretrain import BundleFacts, calibrate
+from trainer.upsampling import GeneratorSettings, train_stand_in
+
+LEAST_FACES = 60
+"""With fewer clean faces nothing is left to calibrate by."""
+
+CALIBRATE_SHARE = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class AdaptSettings:
+    """How a base is adapted to an environment.
+
+    `regime` says how faces reach the detector there (`trainer.environments`): `authors` perturbs at the detector's
+    size, `native` at the faces' own; `jpeg` and `h264` code them as well.
+    """
+
+    environment: str
+    faces: int = 500
+    regime: str = "authors"
+    threads: int = 2
+    tune: TuneSettings = field(default_factory=TuneSettings)
+    generator: GeneratorSettings = field(default_factory=GeneratorSettings)
+
+
+def adapt_bundle(
+    clean: Pictures,
+    base: Bundle,
+    settings: AdaptSettings,
+    *,
+    facts: BundleFacts,
+    folder: Path,
+    progress: Callable[[str, int, int], None],
+) -> str:
+    """Tune a base on clean faces of one environment, write the bundle and return its digest.
+
+    At most `settings.faces` of them tune; people who do not, calibrate.
+
+    Raises:
+        DataError: There are too few faces, or too few people to calibrate by others than were tuned on.
+    """
+    side_px = base.profile.side_px
+    usable = [index for index, still in enumerate(clean.pixels) if still.shape[0] >= side_px]
+    if len(usable) < LEAST_FACES:
+        raise DataError(f"{clean.name}: {len(usable)} faces of at least {side_px} px; {LEAST_FACES} are needed")
+    rest, calibration = split_by_group(clean.subset(usable, clean.name), share=CALIBRATE_SHARE, seed=settings.tune.seed)
+    if min(len(rest), len(calibration)) < LEAST_FACES // 3:
+        raise DataError(f"{clean.name}: too few people to calibrate by others than were tuned on; give more people")
+    chosen = rest.subset(range(min(settings.faces, len(rest))), f"{clean.name}, tuned on")
+    calibration = replace(calibration, name=f"{clean.name}, calibration people")
+    detector = _tuned(chosen, base, settings, progress)
+    progress("calibrating", 0, 1)
+    calibrated = calibrate(detector, calibration, TrackRule(), seed=settings.tune.seed)
+    self_test_NYXC = make_self_test(base.profile)
+    training = Training(
+        command=facts.command,
+        seed=settings.tune.seed,
+        epochs=settings.tune.epochs,
+        perturbations=settings.tune.perturb.families,
+        data=(_digest(chosen, "train"), _digest(calibration, "calibration")),
+    )
+    sha256 = write_bundle(
+        folder,
+        profile=base.profile,
+        weights=export_weights(detector),
+        calibration=calibrated,
+        self_test=SelfTest(self_test_NYXC, score_pixels(detector, self_test_NYXC)),
+        facts={
+            "version": facts.version,
+            "environment": settings.environment,
+            "parent_sha256": base.identity.sha256,
+            "created": facts.created.isoformat(),
+            "training": training,
+        },
+    )
+    card = CardFacts(base.profile, sha256, facts.version, base, training, calibrated, 0, ())
+    (folder / "MODEL_CARD.md").write_text(model_card(card), encoding="utf-8")
+    return sha256
+
+
+def _tuned(
+    chosen: Pictures, base: Bundle, settings: AdaptSettings, progress: Callable[[str, int, int], None]
+) -> Detector:
+    torch.set_num_threads(settings.threads)
+    stand_in = None
+    if "upsampling" in settings.tune.perturb.families:
+        stand_in = train_stand_in(
+            chosen, settings.generator, progress=lambda done, total: progress("generator", done, total)
+        )
+    passage = REGIMES[settings.regime].passage(side_px=base.profile.side_px, seed=settings.tune.seed)
+    progress("perturbing", 0, 1)
+    data = tuning_set(chosen.pixels, passage, settings.tune, upsampler=stand_in)
+    return finetune(
+        detector_of(base), data, settings.tune,
+        progress=lambda epoch, loss: progress(f"fine-tuning, loss {loss:.3f}", epoch, settings.tune.epochs),
+    )  # fmt: skip
+
+
+def _digest(pictures: Pictures, use: str) -> DataDigest:
+    return DataDigest.model_validate(
+        {"name": pictures.name, "sha256": pictures.sha256, "pictures": len(pictures), "use": use}
+    )

@@ -1,0 +1,130 @@
+"""From the scores of a cell to its numbers: one source of faces, one environment, one regime, one detector."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from trainer.measures import (
+    Scores,
+    Share,
+    auroc,
+    auroc_interval,
+    balanced_accuracy,
+    cautious_threshold,
+    roc_points,
+    share_above,
+    threshold_at,
+)  # fmt: skip
+
+ASKED_FPR = (0.10, 0.05, 0.01, 0.001)
+"""Where BDR is told; thresholds come from the calibration faces, and the FPR that came of them stands beside it."""
+
+DIGITS = 5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GanScores:
+    """Scores of edited faces with their inputs and reconstructions, and whose faces they are."""
+
+    inputs: Scores
+    reconstructions: Scores
+    edits: Scores
+    input_people: tuple[str, ...]
+    edit_people: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CellScores:
+    """All scores of one detector in one cell; triggered faces are the first ones of the clean test faces."""
+
+    calibration: Scores
+    clean: Scores
+    clean_people: tuple[str, ...]
+    triggered: Mapping[str, Scores]
+    gan: GanScores | None = None
+    has_arg_max: bool = True
+
+
+def name_of(rate: float) -> str:
+    """Return a rate as the results name it: `10%`, `0.1%`."""
+    return f"{100 * rate:g}%"
+
+
+def judge(scores: CellScores, *, published_fpr: Sequence[float] = ()) -> dict[str, Any]:
+    """Return every measure of a cell, ready for JSON.
+
+    `published_fpr` are the shares at which the paper was: thresholds there are cautious, so that the FPR that comes of
+    them is no higher than the paper's.
+    """
+    thresholds = _thresholds(scores, published_fpr)
+    return {
+        "clean_faces": len(scores.clean),
+        "clean_people": len(set(scores.clean_people)),
+        "calibration_faces": len(scores.calibration),
+        "fpr": {name: _share(share_above(scores.clean, value)) for name, value in thresholds.items()},
+        "not_to_be_had": [name_of(rate) for rate in ASKED_FPR if name_of(rate) not in thresholds],
+        "triggers": {
+            name: _judge_trigger(scores, triggered_M, thresholds) for name, triggered_M in scores.triggered.items()
+        },
+        "gan": None if scores.gan is None else _judge_gan(scores.gan, thresholds),
+    }
+
+
+def _thresholds(scores: CellScores, published_fpr: Sequence[float]) -> dict[str, float]:
+    thresholds = {"arg-max": 0.0} if scores.has_arg_max else {}
+    for rate in ASKED_FPR:
+        if len(scores.calibration) * rate >= 1:
+            thresholds[name_of(rate)] = threshold_at(scores.calibration, false_positive_rate=rate)
+    for rate in published_fpr:
+        thresholds[f"paper {name_of(rate)}"] = cautious_threshold(scores.calibration, false_positive_rate=rate)
+    return thresholds
+
+
+def _judge_trigger(scores: CellScores, triggered_M: Scores, thresholds: Mapping[str, float]) -> dict[str, Any]:
+    people = scores.clean_people[: len(triggered_M)]
+    low, high = auroc_interval(scores.clean, triggered_M, clean_people=scores.clean_people, triggered_people=people)
+    return {
+        "faces": len(triggered_M),
+        "people": len(set(people)),
+        "auroc": round(auroc(scores.clean, triggered_M), DIGITS),
+        "auroc_interval": [round(low, DIGITS), round(high, DIGITS)],
+        "acc": {
+            name: round(balanced_accuracy(scores.clean, triggered_M, value), DIGITS)
+            for name, value in thresholds.items()
+        },
+        "bdr": {name: _share(share_above(triggered_M, value)) for name, value in thresholds.items()},
+        "roc": [[round(x, 4), round(y, 4)] for x, y in roc_points(scores.clean, triggered_M)],
+    }
+
+
+def _judge_gan(gan: GanScores, thresholds: Mapping[str, float]) -> dict[str, Any]:
+    low, high = auroc_interval(gan.inputs, gan.edits, clean_people=gan.input_people, triggered_people=gan.edit_people)
+    return {
+        "people": len(set(gan.input_people)),
+        "auroc": round(auroc(gan.inputs, gan.edits), DIGITS),
+        "auroc_interval": [round(low, DIGITS), round(high, DIGITS)],
+        "inputs": {name: _share(share_above(gan.inputs, value)) for name, value in thresholds.items()},
+        "reconstructions": {name: _share(share_above(gan.reconstructions, value)) for name, value in thresholds.items()}
+        if len(gan.reconstructions)
+        else None,
+        "bdr": {
+            name: _share(share_above(gan.edits, value)) | {"by_person": _by_person(gan, value)}
+            for name, value in thresholds.items()
+        },
+    }
+
+
+def _by_person(gan: GanScores, threshold: float, *, rounds: int = 1000) -> list[float]:
+    """Return the 95 % interval of BDR when people are drawn anew: edits of one face are not independent."""
+    names = sorted(set(gan.edit_people))
+    found = [gan.edits[np.array([person == name for person in gan.edit_people])] > threshold for name in names]
+    hits, sizes = np.array([each.sum() for each in found]), np.array([len(each) for each in found])
+    drawn = np.random.default_rng(1).integers(len(names), size=(rounds, len(names)))
+    shares = hits[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
+    return [round(float(value), DIGITS) for value in np.quantile(shares, (0.025, 0.975))]
+
+
+def _share(share: Share) -> dict[str, Any]:
+    return {key: round(value, DIGITS) for key, value in asdict(share).items()} | {"value": round(share.value, DIGITS)}
