@@ -156,10 +156,9 @@ def finetune(
 @click.option("--out", type=OUTPUT, required=True, help="Folder for the report and the scores.")
 @click.option("--bundle", "base", default="paper", show_default=True, help="Judged: a folder or shipped name.")
 @click.option("--central", multiple=True, metavar="[SOURCE=]SHARE", help="Middle of each picture to use.")
-@click.option(
-    "--environments", "environment_names", multiple=True, type=click.Choice(ENVIRONMENT_NAMES), help="Only these."
-)
+@click.option("--environments", multiple=True, type=click.Choice(ENVIRONMENT_NAMES), help="Only these.")
 @click.option("--regimes", multiple=True, type=click.Choice(REGIME_NAMES), help="Only these.")
+@click.option("--plans", multiple=True, type=click.Choice(PLAN_NAMES), help="Only these of Table II.")
 @click.option("--draws", default=4, show_default=True, type=click.IntRange(1, 50), help="Perturbed copies a face.")
 @click.option("--perturbations", type=EXISTING, help="YAML file of families, ranges and families of your own.")
 @click.option("--seed", default=1, show_default=True, help="Repeats a run exactly, on the same kind of machine.")
@@ -174,6 +173,7 @@ def evaluate(
     central: tuple[str, ...],
     environments: tuple[str, ...],
     regimes: tuple[str, ...],
+    plans: tuple[str, ...],
     draws: int,
     perturbations: Path | None,
     seed: int,
@@ -199,6 +199,7 @@ def evaluate(
         central=central,
         environments=environments,
         regimes=regimes,
+        plans=plans,
         draws=draws,
         perturbations=perturbations,
         seed=seed,

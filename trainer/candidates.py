@@ -42,7 +42,8 @@ class Candidates:
     def tuned(self, setting: Setting, *, plan: str, seed: int) -> Callable[[Picture], Scores]:
         """Return the base tuned for a setting by one of the plans of `trainer.finetune`."""
         settings = replace(self.settings, plan=plan, seed=seed)
-        data = tuning_set(setting.stills, setting.passage, settings, upsampler=self.stand_in(setting))
+        upsampler = self.stand_in(setting) if "upsampling" in settings.perturb.families else None
+        data = tuning_set(setting.stills, setting.passage, settings, upsampler=upsampler)
         detector = finetune(self.base, data, settings)
         return lambda pixels_NYXC: score_pixels(detector, pixels_NYXC)
 

@@ -41,6 +41,7 @@ class Request:
     central: tuple[str, ...]
     environments: tuple[str, ...]
     regimes: tuple[str, ...]
+    plans: tuple[str, ...]
     draws: int
     perturbations: Path | None
     seed: int
@@ -91,8 +92,10 @@ def _examples(evaluation: Evaluation, makers: Candidates) -> dict[str, list[Exam
     """Return the pictures of the report, drawn from the faces that were given."""
     divisions = list(evaluation.divisions.values())
     first = divisions[0]
-    passage = REGIMES["native"].passage(side_px=evaluation.scope.side_px, seed=1)
-    stand_in = makers.stand_in(Setting(first.name, first.tune, first.tune.stills, passage))
+    stand_in = None
+    if "upsampling" in makers.settings.perturb.families:
+        passage = REGIMES["native"].passage(side_px=evaluation.scope.side_px, seed=1)
+        stand_in = makers.stand_in(Setting(first.name, first.tune, first.tune.stills, passage))
     return {
         "Figure 2: perturbations": perturbation_examples(first, stand_in),
         "Figure 4: environments and codecs": environment_examples(divisions),
@@ -101,14 +104,14 @@ def _examples(evaluation: Evaluation, makers: Candidates) -> dict[str, list[Exam
 
 
 def _evaluation(request: Request, base: Bundle, makers: Candidates, made_by: str) -> Evaluation:
-    scope = Scope(seed=request.seed, side_px=base.profile.side_px)
-    if request.environments or request.regimes:
-        scope = Scope(
-            environments=request.environments or scope.environments,
-            regimes=request.regimes or scope.regimes,
-            seed=request.seed,
-            side_px=base.profile.side_px,
-        )
+    everything = Scope()
+    scope = Scope(
+        environments=request.environments or everything.environments,
+        regimes=request.regimes or everything.regimes,
+        plans=request.plans or everything.plans,
+        seed=request.seed,
+        side_px=base.profile.side_px,
+    )
     _claim(request.out)
     return Evaluation(
         makers=makers,

@@ -78,7 +78,9 @@ def _thresholds(scores: CellScores, published_fpr: Sequence[float]) -> dict[str,
         if len(scores.calibration) * rate >= 1:
             thresholds[name_of(rate)] = threshold_at(scores.calibration, false_positive_rate=rate)
     for rate in published_fpr:
-        thresholds[f"paper {name_of(rate)}"] = cautious_threshold(scores.calibration, false_positive_rate=rate)
+        thresholds[f"paper {name_of(rate)}"] = cautious_threshold(
+            scores.calibration, false_positive_rate=rate, judged=len(scores.clean)
+        )
     return thresholds
 
 

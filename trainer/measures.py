@@ -1,5 +1,6 @@
 """Measures of a detector over scores; higher scores are more suspicious."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -80,20 +81,21 @@ def share_above(scores_N: Scores, threshold: float) -> Share:
     return Share(hits, n, low, min(1.0, 3 / n) if hits == 0 else high)
 
 
-def cautious_threshold(calibration_N: Scores, *, false_positive_rate: float) -> float:
-    """Return the least threshold at which the calibration faces make it 95 % sure that FPR is no higher than that.
+def cautious_threshold(calibration_N: Scores, *, false_positive_rate: float, judged: int) -> float:
+    """Return the least threshold at which FPR, counted on that many other faces, hardly comes out above the rate.
 
-    The upper end of the Wilson interval of what is flagged there is at most the rate: for a promise that has to hold
-    on faces that were not counted.
+    Both samples scatter: the share flagged among the calibration faces stays below the rate by the 95 % bound of the
+    difference of two shares.
 
     Raises:
         ValueError: So few calibration scores cannot make that sure.
     """
     n = len(calibration_N)
-    allowed = [hits for hits in range(n) if wilson_interval(hits, n)[1] <= false_positive_rate]
-    if not allowed:
-        raise ValueError(f"{n} clean scores cannot make an FPR of {false_positive_rate} sure")
-    return float(np.sort(calibration_N)[n - 1 - allowed[-1]])
+    spread = (1 / n + 1 / judged) * false_positive_rate * (1 - false_positive_rate)
+    allowed = int(n * (false_positive_rate - 1.959964 * math.sqrt(spread)))
+    if allowed < 0:
+        raise ValueError(f"{n} clean scores cannot make an FPR of {false_positive_rate} sure on {judged} faces")
+    return float(np.sort(calibration_N)[n - 1 - allowed])
 
 
 def auroc_interval(

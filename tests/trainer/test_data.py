@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from trainer.data import MAX_SIDE_PX, DataError, person_of, read_pictures, split_by_group, split_faces
+from trainer.data import MAX_SIDE_PX, DataError, person_of, read_collections, read_pictures, split_by_group, split_faces
 
 
 def picture(seed: int, shape: tuple[int, int] = (40, 40)) -> np.ndarray:
@@ -153,3 +153,19 @@ def test_no_person_is_in_two_parts(tmp_path: Path) -> None:
 def test_person_of_strips_the_collection() -> None:
     """A person known to two collections is one person."""
     assert person_of("lfw:Aaron_Peirsol") == person_of(" ytf:aaron_peirsol") == "aaron_peirsol"
+
+
+def test_collections_of_an_index_stand_apart(tmp_path: Path) -> None:
+    """An identity `lfw:Name` belongs to the collection `lfw`; without one everything is one collection."""
+    for index in range(4):
+        save(tmp_path / f"{index}.png", picture(index))
+    rows = "0.png,lfw:Ann\n1.png,ytf:Ann\n2.png,lfw:Bob\n3.png,\n"
+    (tmp_path / "index.csv").write_text(f"file,identity\n{rows}", "utf-8")
+    found = read_collections(tmp_path / "index.csv")
+    assert {name: pictures.groups[:2] for name, pictures in found.items() if name != "index"} == {
+        "lfw": ("ann", "bob"),
+        "ytf": ("ann",),
+    }
+    assert len(found["index"]) == 1
+    np.savez(tmp_path / "plain.npz", images=np.stack([picture(1)]))
+    assert list(read_collections(tmp_path / "plain.npz")) == ["plain"]

@@ -1,0 +1,77 @@
+"""From scores to numbers: thresholds from calibration faces alone, everything counted with its interval."""
+
+import numpy as np
+import pytest
+
+from trainer.judging import CellScores, GanScores, judge, name_of
+
+
+def scores(*, calibration: int = 200, gan: bool = True) -> CellScores:
+    """Return scores of two overlapping classes."""
+    draw = np.random.default_rng(1)
+    clean, triggered = (draw.normal(mean, 1, 300).astype(np.float32) for mean in (0.0, 2.0))
+    people = tuple(f"p{index // 3}" for index in range(300))
+    edits = draw.normal(1, 1, 12).astype(np.float32)
+    gan_scores = GanScores(
+        inputs=clean[:3],
+        reconstructions=clean[3:6],
+        edits=edits,
+        input_people=("a", "b", "c"),
+        edit_people=tuple("abc" * 4),
+    )
+    return CellScores(
+        calibration=draw.normal(0, 1, calibration).astype(np.float32),
+        clean=clean,
+        clean_people=people,
+        triggered={"patch": triggered[:150]},
+        gan=gan_scores if gan else None,
+    )
+
+
+def test_cell_is_judged_at_every_operating_point() -> None:
+    """Arg-max, the asked rates that so many calibration faces can give, and the paper's, each with its FPR."""
+    found = judge(scores(), published_fpr=(0.162,))
+    assert list(found["fpr"]) == ["arg-max", "10%", "5%", "1%", "paper 16.2%"]
+    assert found["not_to_be_had"] == ["0.1%"]
+    patch = found["triggers"]["patch"]
+    assert (patch["faces"], patch["people"]) == (150, 50)
+    assert patch["bdr"]["10%"]["n"] == 150
+    assert patch["bdr"]["1%"]["value"] < patch["bdr"]["5%"]["value"] < patch["bdr"]["paper 16.2%"]["value"]
+    assert patch["auroc_interval"][0] < patch["auroc"] < patch["auroc_interval"][1]
+    assert found["fpr"]["paper 16.2%"]["value"] < 0.162
+
+
+def test_thresholds_never_come_from_the_judged_faces() -> None:
+    """Other judged faces leave every threshold where it is."""
+    first = scores()
+    other = CellScores(
+        calibration=first.calibration,
+        clean=first.clean + 50,
+        clean_people=first.clean_people,
+        triggered=first.triggered,
+    )
+    found = [judge(each)["triggers"]["patch"]["bdr"]["5%"] for each in (first, other)]
+    assert found[0] == found[1]
+
+
+def test_edited_faces_are_counted_apart_and_by_person() -> None:
+    """Inputs and reconstructions stand beside the edits; the interval draws people, not pictures."""
+    found = judge(scores())["gan"]
+    assert found["people"] == 3
+    assert found["inputs"]["10%"]["n"] == found["reconstructions"]["10%"]["n"] == 3
+    low, high = found["bdr"]["10%"]["by_person"]
+    assert low <= found["bdr"]["10%"]["value"] <= high
+    assert judge(scores(gan=False))["gan"] is None
+
+
+def test_baseline_without_logits_has_no_arg_max() -> None:
+    """An error of reconstruction has no natural threshold."""
+    plain = scores(gan=False)
+    found = judge(CellScores(plain.calibration, plain.clean, plain.clean_people, plain.triggered, has_arg_max=False))
+    assert "arg-max" not in found["fpr"]
+
+
+@pytest.mark.parametrize(("rate", "name"), [(0.1, "10%"), (0.001, "0.1%"), (0.162, "16.2%"), (0.216, "21.6%")])
+def test_rates_have_short_names(rate: float, name: str) -> None:
+    """Names are what people write."""
+    assert name_of(rate) == name

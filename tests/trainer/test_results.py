@@ -1,0 +1,63 @@
+"""The documents of an evaluation: complete, readable again, and without a picture of a face."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trainer.data import DataError
+from trainer.results import columns_of, mean_spectrum, read_results, to_csv, to_json
+from trainer.triggers import Trigger
+
+
+def test_columns_name_the_trigger_of_each_family() -> None:
+    """Where a family has several files, the authors' one stands in the paper's tables."""
+
+    def same(face_YXC: np.ndarray) -> np.ndarray:
+        return face_YXC
+
+    triggers = [
+        Trigger("badnets_other", "badnets", same),
+        Trigger("badnets_white_square_4x4", "badnets", same),
+        Trigger("kitty", "blend", same),
+        Trigger("sig", "SIG", same),
+    ]
+    assert columns_of(triggers) == {"badnets": "badnets_white_square_4x4", "blend": "kitty"}
+
+
+def test_mean_spectrum_has_its_peak_at_dc() -> None:
+    """The lowest frequency stands at the top left; the numbers are plain."""
+    spectrum = mean_spectrum(np.full((3, 32, 32, 3), 128, np.uint8))
+    assert np.unravel_index(np.argmax(spectrum), (32, 32)) == (0, 0)
+    assert json.dumps(spectrum)
+
+
+def test_document_is_read_again_and_others_are_refused(tmp_path: Path) -> None:
+    """Results of another version, or something else, are told."""
+    (tmp_path / "good.json").write_text(to_json({"format": 1, "cells": []}), "utf-8")
+    assert read_results(tmp_path / "good.json") == {"format": 1, "cells": []}
+    for name, content in (("old.json", '{"format": 0}'), ("list.json", "[]"), ("half.json", '{"format": 1')):
+        (tmp_path / name).write_text(content, "utf-8")
+        with pytest.raises(DataError, match=name):
+            read_results(tmp_path / name)
+
+
+def test_csv_has_a_line_for_every_operating_point() -> None:
+    """Numbers stand with their intervals, and whether a trigger is of a kind that was trained on."""
+    share = {"hits": 1, "n": 2, "low": 0.1, "high": 0.9, "value": 0.5}
+    found = {
+        "faces": 2, "people": 2, "auroc": 0.7, "auroc_interval": [0.6, 0.8], "acc": {"10%": 0.6, "5%": 0.5},
+        "bdr": {"10%": share, "5%": share},
+    }  # fmt: skip
+    cell = {
+        "source": "lfw", "environment": "original", "regime": "authors", "detector": "last2",
+        "measures": {"fpr": {"10%": share, "5%": share}, "triggers": {"dot": found}},
+    }  # fmt: skip
+    results = {"cells": [cell], "triggers": {"dot": {"family": "mine", "seen_as": "white_block"}}}
+    rows = list(csv.DictReader(io.StringIO(to_csv(results))))
+    assert [row["threshold"] for row in rows] == ["10%", "5%"]
+    assert rows[0]["seen_as"] == "white_block"
+    assert (rows[0]["bdr"], rows[0]["bdr_low"], rows[0]["fpr_high"], rows[0]["acc"]) == ("0.5", "0.1", "0.9", "0.6")
