@@ -220,8 +220,8 @@ def evaluate(
 def report(*, results: Path, out: Path) -> None:
     """Draw the report of an earlier evaluation from its results.json alone, without any picture of a face."""
     from trainer.data import DataError
+    from trainer.record import read_results
     from trainer.report import page_of
-    from trainer.results import read_results
 
     try:
         out.write_text(page_of(read_results(results)), encoding="utf-8")

@@ -218,6 +218,8 @@ def measured(evaluation: Evaluation, cell: Cell, kept: Mapping[str, Any]) -> Ite
     people = evaluation.divisions[cell.source].test.people
     for detector, scores in kept["scores"].items():
         arrays = {name: np.array(values, np.float32) for name, values in scores.items()}
+        shown = cell.environment == "original" and detector == evaluation.scope.plan
+        found = _scores_of(arrays, people, evaluation.triggers.gan, detector)
         rates = published_rates(cell.environment) if cell.regime == "authors" else ()
         yield {
             "source": cell.source,
@@ -225,7 +227,7 @@ def measured(evaluation: Evaluation, cell: Cell, kept: Mapping[str, Any]) -> Ite
             "regime": cell.regime,
             "detector": detector,
             "note": kept["notes"].get(detector),
-            "measures": judge(_scores_of(arrays, people, evaluation.triggers.gan, detector), published_fpr=rates),
+            "measures": judge(found, published_fpr=rates, with_roc=shown),
         }
 
 

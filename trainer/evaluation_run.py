@@ -20,8 +20,8 @@ from trainer.finetune import TuneSettings
 from trainer.perturb import ALL_FAMILIES, PerturbSettings
 from trainer.perturb_file import read_perturb_file
 from trainer.protocol import Division, Setting, divide
+from trainer.record import assemble, to_csv, to_json
 from trainer.report import page_of
-from trainer.results import assemble, to_csv, to_json
 from trainer.triggers import read_triggers
 
 PAGE, NUMBERS, TABLE = "index.html", "results.json", "results.csv"

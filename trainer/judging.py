@@ -1,6 +1,7 @@
 """From the scores of a cell to its numbers: one source of faces, one environment, one regime, one detector."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -52,7 +53,7 @@ def name_of(rate: float) -> str:
     return f"{100 * rate:g}%"
 
 
-def judge(scores: CellScores, *, published_fpr: Sequence[float] = ()) -> dict[str, Any]:
+def judge(scores: CellScores, *, published_fpr: Sequence[float] = (), with_roc: bool = True) -> dict[str, Any]:
     """Return every measure of a cell, ready for JSON.
 
     `published_fpr` are the shares at which the paper was: thresholds there are cautious, so that the FPR that comes of
@@ -64,12 +65,17 @@ def judge(scores: CellScores, *, published_fpr: Sequence[float] = ()) -> dict[st
         "clean_people": len(set(scores.clean_people)),
         "calibration_faces": len(scores.calibration),
         "fpr": {name: _share(share_above(scores.clean, value)) for name, value in thresholds.items()},
-        "not_to_be_had": [name_of(rate) for rate in ASKED_FPR if name_of(rate) not in thresholds],
+        "not_to_be_had": [name for name in _wanted(published_fpr) if name not in thresholds],
         "triggers": {
-            name: _judge_trigger(scores, triggered_M, thresholds) for name, triggered_M in scores.triggered.items()
+            name: _judge_trigger(scores, triggered_M, thresholds) | _roc(scores, triggered_M, shown=with_roc)
+            for name, triggered_M in scores.triggered.items()
         },
         "gan": None if scores.gan is None else _judge_gan(scores.gan, thresholds),
     }
+
+
+def _wanted(published_fpr: Sequence[float]) -> list[str]:
+    return [name_of(rate) for rate in ASKED_FPR] + [f"paper {name_of(rate)}" for rate in published_fpr]
 
 
 def _thresholds(scores: CellScores, published_fpr: Sequence[float]) -> dict[str, float]:
@@ -78,9 +84,10 @@ def _thresholds(scores: CellScores, published_fpr: Sequence[float]) -> dict[str,
         if len(scores.calibration) * rate >= 1:
             thresholds[name_of(rate)] = threshold_at(scores.calibration, false_positive_rate=rate)
     for rate in published_fpr:
-        thresholds[f"paper {name_of(rate)}"] = cautious_threshold(
-            scores.calibration, false_positive_rate=rate, judged=len(scores.clean)
-        )
+        with suppress(ValueError):
+            thresholds[f"paper {name_of(rate)}"] = cautious_threshold(
+                scores.calibration, false_positive_rate=rate, judged=len(scores.clean)
+            )
     return thresholds
 
 
@@ -97,8 +104,13 @@ def _judge_trigger(scores: CellScores, triggered_M: Scores, thresholds: Mapping[
             for name, value in thresholds.items()
         },
         "bdr": {name: _share(share_above(triggered_M, value)) for name, value in thresholds.items()},
-        "roc": [[round(x, 4), round(y, 4)] for x, y in roc_points(scores.clean, triggered_M)],
     }
+
+
+def _roc(scores: CellScores, triggered_M: Scores, *, shown: bool) -> dict[str, Any]:
+    if not shown:
+        return {}
+    return {"roc": [[round(x, 4), round(y, 4)] for x, y in roc_points(scores.clean, triggered_M)]}
 
 
 def _judge_gan(gan: GanScores, thresholds: Mapping[str, float]) -> dict[str, Any]:

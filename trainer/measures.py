@@ -92,7 +92,7 @@ def cautious_threshold(calibration_N: Scores, *, false_positive_rate: float, jud
     """
     n = len(calibration_N)
     spread = (1 / n + 1 / judged) * false_positive_rate * (1 - false_positive_rate)
-    allowed = int(n * (false_positive_rate - 1.959964 * math.sqrt(spread)))
+    allowed = math.floor(n * (false_positive_rate - 1.959964 * math.sqrt(spread)))
     if allowed < 0:
         raise ValueError(f"{n} clean scores cannot make an FPR of {false_positive_rate} sure on {judged} faces")
     return float(np.sort(calibration_N)[n - 1 - allowed])

@@ -29,7 +29,13 @@ def compare(cells: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> l
         for environment in ENVIRONMENTS
         if (source, environment) in by_place
         for trigger, measured in _measured(by_place[source, environment], columns)
+        if _point(table, environment) in measured["bdr"]
     ]
+
+
+def _point(table: Table, environment: str) -> str:
+    """Return the name of the operating point; so few calibration faces that it cannot be had leave it out."""
+    return f"paper {table.fpr[environment]:g}%"
 
 
 def _measured(measures: Mapping[str, Any], columns: Mapping[str, str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -43,7 +49,7 @@ def _measured(measures: Mapping[str, Any], columns: Mapping[str, str]) -> Iterat
 
 def _entry(source: str, table: Table, environment: str, trigger: str, measured: Mapping[str, Any]) -> dict[str, Any]:
     rate = table.fpr[environment]
-    name = f"paper {rate:g}%"
+    name = _point(table, environment)
     place = TRIGGERS.index(trigger)
     paper_bdr = table.after[environment].bdr[place]
     ours, fpr = measured["bdr"][name], measured["fpr"][name]

@@ -13,6 +13,8 @@ from trainer.__main__ import ENVIRONMENT_NAMES, PLAN_NAMES, REGIME_NAMES, main
 from trainer.environments import ENVIRONMENTS, REGIMES
 from trainer.finetune import PLANS
 
+QUICK = ("--draws", "1", "--threads", "1")
+
 
 @pytest.fixture
 def triggers(tmp_path: Path) -> Path:

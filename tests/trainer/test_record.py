@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from trainer.data import DataError
-from trainer.results import columns_of, mean_spectrum, read_results, to_csv, to_json
+from trainer.record import columns_of, mean_spectrum, read_results, to_csv, to_json
 from trainer.triggers import Trigger
 
 
