@@ -88,7 +88,7 @@ def cells_of(sources: Sequence[str], scope: Scope) -> list[Cell]:
                 cells += [Cell(source, environment, regime, detectors) for source in sources]
     if "authors" in scope.regimes and "original" in scope.environments:
         plans = tuple(plan for plan in scope.plans if plan != scope.plan)
-        cells += [Cell(source, "original", "authors", plans, part="-plans") for source in sources]
+        cells += [Cell(source, "original", "authors", plans, part="-plans") for source in sources if plans]
     return cells
 
 

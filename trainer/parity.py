@@ -41,8 +41,8 @@ def _point(table: Table, environment: str) -> str:
 def _measured(measures: Mapping[str, Any], columns: Mapping[str, str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for trigger in TRIGGERS:
         if trigger == "gan" and measures["gan"] is not None:
-            inputs = measures["gan"]["inputs"]
-            yield trigger, {"bdr": measures["gan"]["bdr"], "fpr": measures["fpr"], "gan_inputs": inputs}
+            # Their clean faces are the unedited inputs: the source's own faces say nothing of this collection.
+            yield trigger, {"bdr": measures["gan"]["bdr"], "fpr": measures["gan"]["inputs"]}
         elif columns.get(trigger) in measures["triggers"]:
             yield trigger, {"bdr": measures["triggers"][columns[trigger]]["bdr"], "fpr": measures["fpr"]}
 
@@ -68,15 +68,16 @@ def _entry(source: str, table: Table, environment: str, trigger: str, measured: 
         "high": round(100 * high, 2),
         "n": ours["n"],
         "fpr": round(100 * fpr["value"], 2),
-        "gan_inputs": measured.get("gan_inputs", {}).get(name),
+        "fpr_faces": fpr["n"],
         "holds": bool(reached and within),
-        "reason": _reason(reached=reached, within=within),
+        "reason": _reason(reached=reached, within=within, edited=trigger == "gan"),
     }
 
 
-def _reason(*, reached: bool, within: bool) -> str | None:
+def _reason(*, reached: bool, within: bool, edited: bool) -> str | None:
     if reached and within:
         return None
-    missed = "the paper's BDR lies above our interval" if not reached else ""
+    missed = "" if reached else "the paper's BDR lies above our interval"
     over = "" if within else "our FPR came out above the paper's"
-    return "; ".join(part for part in (missed, over) if part)
+    where = "the thresholds come from another collection than the edited faces" if edited else ""
+    return "; ".join(part for part in (missed, over, where) if part)

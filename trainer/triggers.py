@@ -4,8 +4,9 @@ Nothing that trains, tunes or chooses may reach this module; an import rule in p
 
 A folder of triggers holds pictures, and optionally an `index.csv` with the columns `file`, `family`, `how_applied`
 (its first word counts: `add`, `replace`, `blend` or `alpha`, `whole`), and, where a trigger does not cover the whole
-face, `side` (share of the face), `place_y`, `place_x` (its centre) and `opacity`. Without an index a picture with an
-alpha channel replaces what is under it, and one without is blended in at 0.2.
+face, `side` (share of the face), `place_y`, `place_x` (its centre) and `opacity`. The name of a procedural family in
+the column `file` puts that family at another size, place or opacity. Without an index a picture with an alpha channel
+replaces what is under it, and one without is blended in at 0.2.
 
 Y/X pixel row/column, C colour (R, G, B), A alpha.
 """
@@ -13,7 +14,7 @@ Y/X pixel row/column, C colour (R, G, B), A alpha.
 import csv
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +149,14 @@ def read_triggers(path: Path, *, procedural: Sequence[Trigger] = PROCEDURAL) -> 
     else:
         raise DataError(f"{path}: no such folder of triggers or index CSV")
     digest = hashlib.sha256()
-    triggers = [_file_trigger(index.parent / row["file"], row, digest) for row in rows if _manner(row) != "whole"]
+    known = {trigger.name: trigger for trigger in procedural}
+    triggers = [
+        _placed(known[row["file"]], row, digest)
+        if row["file"] in known
+        else _file_trigger(index.parent / row["file"], row, digest)
+        for row in rows
+        if _manner(row) != "whole"
+    ]
     gan = _read_gan(index.parent / "gan_index.csv", digest)
     if not triggers and gan is None:
         raise DataError(f"{path}: holds no trigger picture ({', '.join(sorted(PICTURE_SUFFIXES))})")
@@ -181,6 +189,16 @@ def _number(row: Mapping[str, str], key: str, default: float) -> float:
     if not 0.0 < value <= 1.0:
         raise DataError(f"{row['file']}: {key} must be a share of more than 0 and at most 1, not {text!r}")
     return value
+
+
+def _placed(trigger: Trigger, row: Mapping[str, str], digest: Any) -> Trigger:
+    """Return a procedural trigger at the size, place and opacity of a row of the index."""
+    side = _number(row, "side", trigger.side)
+    place = (_number(row, "place_y", trigger.place[0]), _number(row, "place_x", trigger.place[1]))
+    opacity = _number(row, "opacity", trigger.opacity)
+    name = f"{trigger.name} side {side:g} at {place[0]:g}, {place[1]:g} opacity {opacity:g}"
+    digest.update(name.encode())
+    return replace(trigger, name=name, side=side, place=place, opacity=opacity)
 
 
 def _file_trigger(path: Path, row: Mapping[str, str], digest: Any) -> Trigger:

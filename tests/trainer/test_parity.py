@@ -53,12 +53,12 @@ def test_failing_cells_say_why() -> None:
     assert ";" in both["reason"]
 
 
-def test_edited_faces_are_compared_by_person() -> None:
-    """Seven people: their interval is the one that counts, and the flagged inputs stand beside it."""
+def test_edited_faces_are_compared_by_person_and_their_inputs() -> None:
+    """Seven people: their interval counts, and as false alarms their unedited inputs, not the source's faces."""
     entries = compare([cell(share(460, 500, 0.893, 0.94), 0.15)], {"badnets": "white_square"})
     gan = [entry for entry in entries if entry["trigger"] == "gan"]
     assert {(entry["low"], entry["high"]) for entry in gan} == {(50.0, 99.0)}
-    assert gan[0]["gan_inputs"]["n"] == 7
+    assert {(entry["fpr"], entry["fpr_faces"], entry["holds"]) for entry in gan} == {(14.29, 7, True)}
 
 
 def test_only_tuned_cells_of_the_authors_protocol_are_compared() -> None:

@@ -112,6 +112,18 @@ def test_family_with_small_and_large_files_uses_the_fitting_one(tmp_path: Path) 
     assert [trigger.name for trigger in triggers.at(native=True)] == ["large", "only"]
 
 
+def test_index_places_procedural_families_too(tmp_path: Path) -> None:
+    """A sweep over size, place and opacity is a few rows; each is a trigger of its own beside the usual one."""
+    rows = "checkerboard,0.5,0.5,0.5,1\ncheckerboard,0.1,0.1,0.9,0.5\n"
+    (tmp_path / "index.csv").write_text(f"file,side,place_y,place_x,opacity\n{rows}", "utf-8")
+    found = [trigger for trigger in read_triggers(tmp_path).triggers if trigger.family == "patterns"]
+    large, small = found[0], found[1]
+    changed = [(trigger.apply(face(64)) != face(64)).any(axis=-1).mean() for trigger in (large, small)]
+    assert changed[0] == pytest.approx(0.25, abs=0.03)
+    assert changed[1] == pytest.approx(0.01, abs=0.01)
+    assert len({trigger.name for trigger in found}) == len(found) == 6
+
+
 @pytest.mark.parametrize(
     ("index", "message"),
     [
