@@ -16,6 +16,7 @@ EXISTING = click.Path(exists=True, path_type=Path)
 OUTPUT = click.Path(path_type=Path)
 
 # Named here as well as where they are made, so that --help need not load what it takes to make them.
+CHAIN_NAMES = ("plain", "drift")
 PLAN_NAMES = ("fc", "last1", "last2", "last3", "all", "scratch")
 REGIME_NAMES = ("authors", "native", "jpeg", "h264")
 ENVIRONMENT_NAMES = ("original", "brightness", "motion", "low_light", "defocus")
@@ -34,6 +35,7 @@ def main() -> None:
 @click.option("--seed", default=1, show_default=True, help="Repeats a run exactly, on the same kind of machine.")
 @click.option("--split-seed", default=1, show_default=True, help="Divides the people; keep it when you use --base.")
 @click.option("--base", type=EXISTING, help="Bundle folder to go on from, in place of drawn weights.")
+@click.option("--chain", default="plain", show_default=True, type=click.Choice(CHAIN_NAMES), help="Light and blur.")
 @click.option("--learning-rate", default=2e-3, show_default=True, type=click.FloatRange(1e-6, 1.0))
 @click.option("--epochs", default=24, show_default=True, type=click.IntRange(1, 10_000))
 @click.option("--faces-per-epoch", default=9500, show_default=True, type=click.IntRange(64))
@@ -48,6 +50,7 @@ def pretrain(
     seed: int,
     split_seed: int,
     base: Path | None,
+    chain: str,
     learning_rate: float,
     epochs: int,
     faces_per_epoch: int,
@@ -61,6 +64,7 @@ def pretrain(
     CIFAR-10 is read in its binary version, GTSRB as its folder of pictures.
     """
     from gateway.contract.bundle import BundleError, open_bundle
+    from trainer.chain import CHAINS
     from trainer.data import DataError, read_pictures
     from trainer.pretrain import BundleFacts, Ingredients, pretrain_bundle
     from trainer.train import PretrainSettings, Source
@@ -74,7 +78,12 @@ def pretrain(
                 base=open_bundle(base) if base else None,
             ),
             PretrainSettings(
-                seed=seed, split_seed=split_seed, epochs=epochs, learning_rate=learning_rate, threads=threads
+                seed=seed,
+                split_seed=split_seed,
+                epochs=epochs,
+                learning_rate=learning_rate,
+                chain=CHAINS[chain],
+                threads=threads,
             ),
             facts=BundleFacts(version_number, _command_line(), dt.datetime.now(dt.UTC).date()),
             folder=out,

@@ -8,6 +8,7 @@ Y/X pixel row/column, C colour (R, G, B).
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import cv2
 import numpy as np
@@ -26,15 +27,25 @@ class ChainSettings:
 
     crop_side: tuple[float, float] = (0.5, 1.0)
     foreign_filter: float = 0.25
-    light: float = 0.4
-    light_gain: tuple[float, float] = (0.5, 1.6)
-    light_gamma: tuple[float, float] = (0.8, 1.25)
-    blur: float = 0.25
+    light: float = 0.3
+    light_gain: tuple[float, float] = (0.8, 1.25)
+    light_gamma: tuple[float, float] = (0.9, 1.15)
+    blur: float = 0.12
+    motion_px: tuple[float, float] = (3, 15)
     codec: float = 0.3
     codec_quality: tuple[int, int] = (60, 98)
     sensor_noise_grey: float = 1.0
     perturb_native: float = 0.3
     codec_after: float = 0.1
+
+
+CHAINS = MappingProxyType(
+    {
+        "plain": ChainSettings(),
+        "drift": ChainSettings(light=0.4, light_gain=(0.5, 1.6), light_gamma=(0.8, 1.25), blur=0.25, motion_px=(3, 21)),
+    }
+)
+"""By name: what the shipped bundle was made with, and a wider one for bases that have to bear more drift."""
 
 
 def vary_optics(picture_YXC: Picture, draw: Draw, settings: ChainSettings) -> Picture:
@@ -44,18 +55,18 @@ def vary_optics(picture_YXC: Picture, draw: Draw, settings: ChainSettings) -> Pi
         values_YXC *= draw.uniform(*settings.light_gain)
         values_YXC = 255.0 * np.power(np.clip(values_YXC, 0, 255) / 255.0, draw.uniform(*settings.light_gamma))
     if draw.random() < settings.blur:
-        values_YXC = _blurred(values_YXC, draw)
+        values_YXC = _blurred(values_YXC, draw, settings)
     sigma = draw.uniform(0, settings.sensor_noise_grey)
     values_YXC = values_YXC + sigma * draw.standard_normal(values_YXC.shape, dtype=np.float32)
     return rounded(values_YXC)
 
 
-def _blurred(values_YXC: Floats, draw: Draw) -> Floats:
+def _blurred(values_YXC: Floats, draw: Draw, settings: ChainSettings) -> Floats:
     share = values_YXC.shape[0] / 128
     if draw.random() < 0.5:
         sigma = max(0.3, draw.uniform(0.3, 2.5) * share)
         return np.asarray(cv2.GaussianBlur(values_YXC, (0, 0), sigma), dtype=np.float32)
-    length_px = max(2, round(draw.uniform(3, 21) * share))
+    length_px = max(2, round(draw.uniform(*settings.motion_px) * share))
     return motion_blurred(values_YXC, length_px=length_px, angle_rad=draw.uniform(0, np.pi))
 
 
