@@ -19,7 +19,7 @@ OUTPUT = click.Path(path_type=Path)
 CHAIN_NAMES = ("plain", "drift")
 PLAN_NAMES = ("fc", "last1", "last2", "last3", "all", "scratch")
 REGIME_NAMES = ("authors", "native", "jpeg", "h264")
-ENVIRONMENT_NAMES = ("original", "brightness", "motion", "low_light", "defocus")
+ENVIRONMENT_NAMES = ("original", "brightness", "bright", "motion", "low_light", "defocus")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -1,6 +1,7 @@
 """The optical environments and regimes of the evaluation: what a checkpoint's light, lens and codec do to a face.
 
-The paper has three environments: original, brighter, motion blur; low light and defocus are ours. In regime D (digital)
+The paper has three environments: original, changed brightness, motion blur, without their parameters; low light and
+defocus are ours, and so is `bright`, the other reading of the paper's words: brighter always. In regime D (digital)
 a trigger enters after decoding, so nothing follows it but the reduction; in regime C (camera) it enters before the
 codec: JPEG, or H.264 of the whole frame.
 
@@ -41,6 +42,11 @@ class Environment:
         ]
 
 
+def _lit_at_random(values_YXC: Floats, draw: Draw) -> Floats:
+    lit_YXC = np.clip(values_YXC * np.float32(draw.uniform(0.6, 1.6)), 0, 255) / np.float32(255)
+    return np.asarray(255 * lit_YXC ** np.float32(draw.uniform(0.85, 1.2)), dtype=np.float32)
+
+
 def _brighter(values_YXC: Floats, draw: Draw) -> Floats:
     return values_YXC * np.float32(draw.uniform(1.1, 1.6))
 
@@ -71,7 +77,8 @@ ENVIRONMENTS: Mapping[str, Environment] = MappingProxyType(
         each.name: each
         for each in (
             Environment("original", "the faces as they are", lambda values_YXC, _: values_YXC, in_paper=True),
-            Environment("brightness", "brighter by 1.1 to 1.6", _brighter, in_paper=True),
+            Environment("brightness", "light of 0.6 to 1.6 and gamma of 0.85 to 1.2", _lit_at_random, in_paper=True),
+            Environment("bright", "brighter by 1.1 to 1.6", _brighter),
             Environment("motion", "motion blur of 5 to 21 px at 128 px", _moved, in_paper=True),
             Environment("low_light", "darker by 0.25 to 0.5, with sensor noise", _in_low_light),
             Environment("defocus", "a disc of 1.5 to 4 px radius at 128 px", _out_of_focus),

@@ -1,14 +1,19 @@
 """Ours beside the paper's Tables III and IV: is the paper's BDR inside or below our interval, at no higher an FPR?"""
 
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from trainer.published import ENVIRONMENTS, TABLES, TRIGGERS, Table
 
+READ_AS: Mapping[str, str] = MappingProxyType({name: name for name in ENVIRONMENTS} | {"bright": "brightness"})
+"""Our environments that are compared with one of the paper's: its brightness may mean changing or brighter light."""
+
 
 def published_rates(environment: str) -> tuple[float, ...]:
     """Return the FPRs, as shares, that the paper states for an environment."""
-    return tuple(sorted({table.fpr[environment] / 100 for table in TABLES if environment in table.fpr}))
+    name = READ_AS.get(environment)
+    return tuple(sorted({table.fpr[name] / 100 for table in TABLES})) if name else ()
 
 
 def compare(cells: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -26,7 +31,7 @@ def compare(cells: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> l
         _entry(source, table, environment, trigger, measured)
         for source in sources
         for table in TABLES
-        for environment in ENVIRONMENTS
+        for environment in READ_AS
         if (source, environment) in by_place
         for trigger, measured in _measured(by_place[source, environment], columns)
         if _point(table, environment) in measured["bdr"]
@@ -35,7 +40,7 @@ def compare(cells: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> l
 
 def _point(table: Table, environment: str) -> str:
     """Return the name of the operating point; so few calibration faces that it cannot be had leave it out."""
-    return f"paper {table.fpr[environment]:g}%"
+    return f"paper {table.fpr[READ_AS[environment]]:g}%"
 
 
 def _measured(measures: Mapping[str, Any], columns: Mapping[str, str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -48,10 +53,10 @@ def _measured(measures: Mapping[str, Any], columns: Mapping[str, str]) -> Iterat
 
 
 def _entry(source: str, table: Table, environment: str, trigger: str, measured: Mapping[str, Any]) -> dict[str, Any]:
-    rate = table.fpr[environment]
+    rate = table.fpr[READ_AS[environment]]
     name = _point(table, environment)
     place = TRIGGERS.index(trigger)
-    paper_bdr = table.after[environment].bdr[place]
+    paper_bdr = table.after[READ_AS[environment]].bdr[place]
     ours, fpr = measured["bdr"][name], measured["fpr"][name]
     low, high = ours.get("by_person", (ours["low"], ours["high"]))
     reached = 100 * high + 1e-9 >= paper_bdr

@@ -19,7 +19,7 @@ def test_cells_cover_the_papers_tables_first() -> None:
     assert cells[-1].key == "b-original-authors-plans"
     assert cells[-1].detectors == ("fc", "last1", "last3", "all", "scratch")
     keys = [cell.key for cell in cells]
-    assert len(keys) == len(set(keys)) == 2 * (5 + 3 * 3 + 1)
+    assert len(keys) == len(set(keys)) == 2 * (6 + 3 * 3 + 1)
     assert all(("autoencoder" in cell.detectors) == cell.key.endswith("authors") for cell in cells)
 
 

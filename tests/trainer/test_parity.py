@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from trainer.parity import compare, published_rates
 
 
@@ -70,4 +72,5 @@ def test_only_tuned_cells_of_the_authors_protocol_are_compared() -> None:
 def test_rates_of_an_environment_are_those_of_both_tables() -> None:
     """The original environment was at 16.2 % on one source and 18.4 % on the other; ours alone have none."""
     assert published_rates("original") == (0.162, 0.184)
+    assert published_rates("bright") == published_rates("brightness") == pytest.approx((0.184, 0.216))
     assert published_rates("defocus") == ()
