@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 from gateway.contract.bundle import Bundle, open_bundle
 
-SHIPPED_SHA256 = MappingProxyType({"paper": "f96c0cdab032743a8b2018db7b89ed5ab734b19cff9887ac5913143174fc8b2c"})
+SHIPPED_SHA256 = MappingProxyType({"paper": "0c9649a80c523a272dbd15d08034557a5414d9f0d4d3ce03c819bbf631f7fc6e"})
 """Digest of the manifest of every shipped bundle, by name."""
 
 DEFAULT_BUNDLE = "paper"
