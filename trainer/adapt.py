@@ -74,7 +74,12 @@ def adapt_bundle(
         seed=settings.tune.seed,
         epochs=settings.tune.epochs,
         perturbations=settings.tune.perturb.families,
-        data=(_digest(chosen, "train"), _digest(calibration, "calibration")),
+        # What the base was trained on stays in the record: whoever judges must know whom the weights have seen.
+        data=(
+            *(data for data in base.manifest.training.data if data.use == "train"),
+            _digest(chosen, "train"),
+            _digest(calibration, "calibration"),
+        ),
     )
     sha256 = write_bundle(
         folder,

@@ -36,6 +36,8 @@ def test_finetune_writes_a_bundle_that_the_gateway_opens(tmp_path: Path) -> None
     assert (bundle.manifest.environment, bundle.identity.version) == ("yard", 7)
     assert bundle.manifest.training.perturbations == ("white_block", "negative")
     assert {data.use for data in bundle.manifest.training.data} == {"train", "calibration"}
+    seen = {data.sha256 for data in bundle.manifest.training.data if data.use == "train"}
+    assert seen > {data.sha256 for data in base.manifest.training.data if data.use == "train"}
     assert bundle.identity.sha256 in done.stdout
     np.testing.assert_array_equal(bundle.weights["conv1.weight"], base.weights["conv1.weight"])
     assert (bundle.weights["conv6.weight"] != base.weights["conv6.weight"]).any()

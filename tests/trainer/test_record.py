@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gateway.models.shipped import SHIPPED_SHA256
 from trainer.data import DataError
 from trainer.record import columns_of, mean_spectrum, read_results, to_csv, to_json
+from trainer.report import page_of
 from trainer.triggers import Trigger
 
 
@@ -61,3 +63,26 @@ def test_csv_has_a_line_for_every_operating_point() -> None:
     assert [row["threshold"] for row in rows] == ["10%", "5%"]
     assert rows[0]["seen_as"] == "white_block"
     assert (rows[0]["bdr"], rows[0]["bdr_low"], rows[0]["fpr_high"], rows[0]["acc"]) == ("0.5", "0.1", "0.9", "0.6")
+
+
+COMMITTED = sorted((Path(__file__).resolve().parents[2] / "trainer/results").glob("*.json"))
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
+def test_committed_results_are_of_the_shipped_bundle_and_draw_the_report(path: Path) -> None:
+    """The published numbers belong to what ships; the tables come from them alone; nobody is pictured or named."""
+    results = read_results(path)
+    assert results["base"]["sha256"] == SHIPPED_SHA256[path.stem]
+    assert {"lfw", "ytf"} <= set(results["sources"])
+    assert len(results["parity"]) >= 2 * 2 * 3 * 6
+    text = path.read_text("utf-8")
+    assert "data:image" not in text
+    assert "_" not in "".join(results["sources"])
+    page = page_of(results)
+    assert "Table II" in page
+    assert "Figure 2" not in page
+
+
+def test_results_are_committed() -> None:
+    """The figures in the README and the model card can be looked up."""
+    assert [path.stem for path in COMMITTED] == ["paper"]
