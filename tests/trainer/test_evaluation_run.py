@@ -67,7 +67,7 @@ def command(tmp_path: Path, triggers: Path, clean: Path, *more: str) -> list[str
 @pytest.mark.timeout(240)
 def test_evaluate_writes_report_numbers_and_table(tmp_path: Path, triggers: Path) -> None:
     """One command gives the page, the JSON and the CSV; a second one reads the scores and gives the same bytes."""
-    clean = save_index(tmp_path / "faces", drawn_faces(120, per_person=2))
+    clean = save_index(tmp_path / "faces", drawn_faces(300, per_person=2))
     done = CliRunner().invoke(main, command(tmp_path, triggers, clean, "--json"), catch_exceptions=False)
     assert done.exit_code == 0, done.output
     summary = json.loads(done.stdout)
