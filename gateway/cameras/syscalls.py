@@ -88,33 +88,33 @@ class _Rules:
     """Adds rules to a filter; a call that this machine or libseccomp does not know needs none."""
 
     def __init__(self, library: ModuleType, rules: "object") -> None:
-        self.library, self._rules = library, rules
+        self.seccomp, self._rules = library, rules
 
     def allow(self, name: str, *conditions: object) -> None:
-        self.rule(self.library.ALLOW, name, *conditions)
+        self.rule(self.seccomp.ALLOW, name, *conditions)
 
     def refuse(self, name: str, *conditions: object) -> None:
-        self.rule(self.library.ERRNO(errno.EACCES), name, *conditions)
+        self.rule(self.seccomp.ERRNO(errno.EACCES), name, *conditions)
 
     def rule(self, action: int, name: str, *conditions: object) -> None:
-        number = self.library.resolve_syscall(self.library.system_arch(), name)
+        number = self.seccomp.resolve_syscall(self.seccomp.system_arch(), name)
         if number != _UNKNOWN:
             self._rules.add_rule(action, number, *conditions)  # type: ignore[attr-defined]
 
     def masked(self, argument: int, mask: int, value: int) -> object:
-        return self.library.Arg(argument, self.library.MASKED_EQ, mask, value)
+        return self.seccomp.Arg(argument, self.seccomp.MASKED_EQ, mask, value)
 
     def equal(self, argument: int, value: int) -> object:
-        return self.library.Arg(argument, self.library.EQ, value)
+        return self.seccomp.Arg(argument, self.seccomp.EQ, value)
 
 
 def _processes(writer: _Rules) -> None:
     """Threads, but no processes; signals only to itself, which is how abort() ends."""
     writer.allow("clone", writer.masked(0, _CLONE_THREAD, _CLONE_THREAD))
-    writer.rule(writer.library.KILL_PROCESS, "clone", writer.masked(0, _CLONE_THREAD, 0))
+    writer.rule(writer.seccomp.KILL_PROCESS, "clone", writer.masked(0, _CLONE_THREAD, 0))
     own = os.getpid()
     writer.allow("tgkill", writer.equal(0, own))
-    writer.rule(writer.library.KILL_PROCESS, "tgkill", writer.library.Arg(0, writer.library.NE, own))
+    writer.rule(writer.seccomp.KILL_PROCESS, "tgkill", writer.seccomp.Arg(0, writer.seccomp.NE, own))
     writer.allow("prlimit64", writer.equal(2, 0))  # reads a limit, sets none
     for name in _NAMING_PRCTLS:
         writer.allow("prctl", writer.equal(0, name))
@@ -152,7 +152,7 @@ def _sockets(writer: _Rules, *, network: bool) -> None:
         for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
             writer.allow("socket", writer.equal(0, family), writer.masked(1, _SOCKET_TYPE_MASK, kind))
         writer.refuse(
-            "socket", writer.equal(0, family), writer.library.Arg(1, writer.library.MASKED_EQ, _SOCKET_TYPE_MASK, 3)
+            "socket", writer.equal(0, family), writer.seccomp.Arg(1, writer.seccomp.MASKED_EQ, _SOCKET_TYPE_MASK, 3)
         )
     if not network:
         writer.refuse("socket")
