@@ -47,9 +47,10 @@ async def test_alerts_arrive_at_the_subscriber() -> None:
 
 async def test_embedded_broker_listens_on_loopback_alone() -> None:
     """Nobody else's machine can reach the demo, whatever its firewall says; its broker has no passwords."""
+    usual = addresses_of(1883)  # a broker of this machine's may listen there
     async with embedded_broker() as port:
         assert addresses_of(port) == ["0100007F"]
-        assert addresses_of(1883) == []
+        assert addresses_of(1883) == usual
     assert addresses_of(port) == []
 
 
