@@ -10,13 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from chaos.killer import POINTS
 from chaos.oracle import Verdict
 from chaos.report import SEED, record
 from chaos.runs import Faults, Storm, storm
 from fakes.brokers import MISSING, Mosquitto, mosquitto_program
 
 from gateway.delivery.lanes import LONG
-from gateway.storage.failpoints import FAIL_POINTS
 
 KILLS = int(os.environ.get("SPECTRAGATE_CHAOS_KILLS", "1000"))
 BROKER_KILLS = int(os.environ.get("SPECTRAGATE_CHAOS_BROKER_KILLS", "50"))
@@ -86,4 +86,4 @@ def check_not_vacuous(done: Storm, verdict: Verdict, *, kills: int, broker_kills
     if kills >= ENOUGH_KILLS:
         assert min(done.windows()) >= kills / 20
         assert verdict.wire_duplicates > 0
-        assert set(done.deaths) >= {"random", *FAIL_POINTS}
+        assert set(done.deaths) >= {"random", *POINTS}
