@@ -159,12 +159,14 @@ def state_folder(config: Config, environ: Mapping[str, str] = os.environ) -> Fin
         return warning(
             "disk", "no folder for alerts that wait for the broker", "set state_folder, or run under systemd"
         )
+    # The gateway makes the folder at its first start.
+    existing = next((place for place in (folder, *folder.parents) if place.exists()), folder)
     try:
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".doctor-") as file:
+        with tempfile.NamedTemporaryFile(dir=existing, prefix=".doctor-") as file:
             file.write(b"x")
             file.flush()
             os.fsync(file.fileno())
-        free_bytes = shutil.disk_usage(folder).free
+        free_bytes = shutil.disk_usage(existing).free
     except OSError as error:
         advice = f"make the folder, and let the user who runs the gateway write there: {folder}"
         return failed("disk", f"{folder} cannot be written: {error.strerror}", advice)

@@ -126,9 +126,13 @@ def test_state_folder_is_tried(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     large = Config(state_folder=tmp_path, outbox=OutboxSettings(max_bytes=2**40))
     assert machine.state_folder(large).level == "warning"
-    absent = machine.state_folder(Config(state_folder=tmp_path / "absent"))
-    assert absent.level == "failed"
-    assert "No such file" in absent.found
+    to_be_made = tmp_path / "not yet" / "there"
+    assert machine.state_folder(config.model_copy(update={"state_folder": to_be_made})).level == "ok"
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("")
+    below_a_file = machine.state_folder(Config(state_folder=tmp_path / "file" / "state"))
+    assert below_a_file.level == "failed"
+    assert "Not a directory" in below_a_file.found
     assert machine.state_folder(Config(), {"STATE_DIRECTORY": str(tmp_path)}).found.startswith(str(tmp_path))
     assert machine.state_folder(Config(), {}).level == "warning"
 
