@@ -18,7 +18,8 @@ _USER_INFO = re.compile(
     re.IGNORECASE,
 )
 _GIVEN = re.compile(
-    r"(?P<name>\b[\w-]{0,40}(?:passw(?:or)?d|pwd|token|secret|credentials?)[\"']?\s*[=:]\s*[\"']?)(?!\*\*\*)[^\s\"'&,;}]+",
+    r"(?P<name>\b[\w-]{0,40}(?:passw(?:or)?d|pwd|token|secret|credentials?)[\"']?\s*[=:]\s*[\"']?)"
+    r"(?!\*\*\*|\$\{[A-Za-z_][A-Za-z0-9_]*\})[^\s\"'&,;}]+",  # the name of a secret is none
     re.IGNORECASE,
 )
 _AUTHORIZATION = re.compile(r"(?P<name>\b(?:basic|bearer)\s+)[A-Za-z0-9+/=._~-]{8,}", re.IGNORECASE)

@@ -60,6 +60,14 @@ def test_addresses_and_named_secrets_are_hidden_unknown_ones_too(text: str, show
     assert HIDING.text(text) == shown
 
 
+def test_name_of_a_secret_is_shown() -> None:
+    """Who forgot to give a password has to be told which one; behind the name everything is hidden as ever."""
+    text = "gate.yaml:3: cameras.gate.source.password: ${GATE_PASSWORD}: no value under this name"
+    assert HIDING.text(text) == text
+    assert HIDING.text("password=${hunter2} hunter3") == "password=***} hunter3"
+    assert HIDING.text("password=${no name") == "password=*** name"
+
+
 def test_short_secret_hides_no_other_words() -> None:
     """A password of one letter is hidden where it stands alone; the log stays readable."""
     hiding = Redactor().with_secrets(["a"])

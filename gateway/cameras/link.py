@@ -192,6 +192,8 @@ def _death(status: int | None) -> str:
         return f"ended with status {status}"
     if -status == signal.SIGSYS:
         return "was ended by SIGSYS: it tried what decoding never needs; what it was sent may be made to take it over"
+    if -status == signal.SIGKILL:
+        return "was ended by SIGKILL: by somebody, or by the system for want of memory, which dmesg tells"
     names = {number.value: number.name for number in signal.Signals}
     return f"was ended by {names.get(-status, -status)}; what it was sent may be made to crash decoders"
 
