@@ -65,7 +65,7 @@ def test_csv_has_a_line_for_every_operating_point() -> None:
     assert (rows[0]["bdr"], rows[0]["bdr_low"], rows[0]["fpr_high"], rows[0]["acc"]) == ("0.5", "0.1", "0.9", "0.6")
 
 
-COMMITTED = sorted((Path(__file__).resolve().parents[2] / "trainer/results").glob("*.json"))
+COMMITTED = sorted((Path(__file__).resolve().parents[2] / "trainer/results").glob("*.json"), key=lambda path: path.stem)
 
 
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
