@@ -39,6 +39,25 @@ class Calibration(Protocol):
         """Take in a finished track."""
 
 
+class Witness(Protocol):
+    """Looks on. It is called in the frame path and so only enqueues, into a line that is bounded, and raises nothing.
+
+    The arrays are what the detector saw; they are kept as they are.
+    """
+
+    def on_scored(
+        self,
+        environment: str,
+        faces: Sequence[TrackedFace],
+        pixels_NYXC: NDArray[np.uint8],
+        screenings: Sequence[Screening],
+    ) -> None:
+        """See a batch: its faces, the detector's input and its scores, all in one order."""
+
+    def on_finished(self, camera: str, environment: str, verdict: decide.Verdict) -> None:
+        """See that a track is over; all its faces came before, and its verdict and alerts were handed on."""
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What screening needs beside the pictures."""
@@ -48,6 +67,7 @@ class Parts:
     calibration: Calibration
     naming: Naming
     batch_size: int = 32
+    witnesses: tuple[Witness, ...] = ()
 
 
 @dataclass(slots=True)
@@ -221,6 +241,8 @@ class Lane:
         await self._announce(running, announcements, None if self._clock is None else self._clock())
         await self._deliver(verdict_message(verdict, running.frame, self._speaker))
         self._parts.calibration.learn(verdict, self._speaker.environment)
+        for witness in self._parts.witnesses:
+            witness.on_finished(self._camera, self._speaker.environment, verdict)
 
     async def _announce(
         self, running: _Running, announcements: Sequence[decide.Announcement], known_at_s: float | None

@@ -47,7 +47,7 @@ async def screen_source(
     batcher = Batcher(max_size=parts.batch_size, max_wait_s=None, max_waiting=4 * parts.batch_size)
     try:
         async with asyncio.TaskGroup() as group:
-            group.create_task(_screen_batches(batcher, parts, lane), name=f"screen:{camera}")
+            group.create_task(_screen_batches(batcher, parts, lane, environment), name=f"screen:{camera}")
             await _gather(events, batcher, lane)
     except BaseExceptionGroup as failures:
         raise innermost(failures) from None
@@ -83,9 +83,9 @@ async def _put_faces(frame: FrameFaces, batcher: Batcher, lane: Lane) -> None:
         await batcher.put(face)
 
 
-async def _screen_batches(batcher: Batcher, parts: Parts, lane: Lane) -> None:
+async def _screen_batches(batcher: Batcher, parts: Parts, lane: Lane, environment: str) -> None:
     async for batch in batcher:
-        for screening in await _score(batch, parts):
+        for screening in await _score(batch, parts, environment):
             await lane.take(screening)
 
 
@@ -136,7 +136,7 @@ class LiveScreening:
         """
         async for batch in self._batcher:
             asked_at_s = self._clock()
-            screenings = await _score(batch, self._parts)
+            screenings = await _score(batch, self._parts, self._environment)
             scored = Scored(asked_at_s, self._clock())
             for screening in screenings:
                 await self._lanes[screening.camera].take(screening, scored)
@@ -193,11 +193,11 @@ class LiveScreening:
             self._leaving.discard(camera)
 
 
-async def _score(batch: Sequence[TrackedFace], parts: Parts) -> list[Screening]:
-    """Return what the detector says of each face, in the order of the batch."""
+async def _score(batch: Sequence[TrackedFace], parts: Parts, environment: str) -> list[Screening]:
+    """Return what the detector says of each face, in the order of the batch, when the witnesses have taken note."""
     pixels_NYXC, qualities = prepare([face.crop for face in batch], parts.bundle.profile)
     scores_N = await parts.detector.screen(pixels_NYXC)
-    return [
+    screenings = [
         Screening(
             camera=face.crop.camera,
             track_id=face.track_id,
@@ -209,3 +209,7 @@ async def _score(batch: Sequence[TrackedFace], parts: Parts) -> list[Screening]:
         )
         for face, score, quality in zip(batch, scores_N, qualities, strict=True)
     ]
+    # Before the tracks take their scores, so that no track is over before its last face was seen.
+    for witness in parts.witnesses:
+        witness.on_scored(environment, batch, pixels_NYXC, screenings)
+    return screenings

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 from fakes.naming import FactoryCalibration, LiveNames, live_frame
-from fakes.screening import FakeDetector, make_bundle
+from fakes.screening import FakeDetector, NotingWitness, make_bundle
 from numpy.typing import NDArray
 
 from gateway.contract import messages
@@ -386,9 +386,13 @@ class Live:
 
     def __init__(self, detector: FakeDetector | None = None, *, batch_size: int = 4, max_wait_s: float = 0.01) -> None:
         bundle = make_bundle()
+        calibration = FactoryCalibration(bundle)
         self.outcomes: list[Outcome] = []
         self.spoke = asyncio.Event()
-        self.parts = Parts(bundle, detector or FakeDetector(), FactoryCalibration(bundle), LiveNames(), batch_size)
+        self.witness = NotingWitness()
+        self.parts = Parts(
+            bundle, detector or FakeDetector(), calibration, LiveNames(), batch_size, witnesses=(self.witness,)
+        )
         self.screening = LiveScreening(
             self.parts, environment="hall", deliver=self._deliver, max_wait_s=max_wait_s, clock=lambda: 1000.0
         )
@@ -507,3 +511,26 @@ async def test_clock_step_ends_tracks_and_loses_nothing(step_s: float) -> None:
     assert [alert.type for alert in live.alerts_of("gate")] == ["new", "end", "new", "end"]
     assert [alert.seq for alert in live.alerts_of("gate")] == [1, 2, 3, 4]
     assert all(alert.latency_ms is not None for alert in live.alerts_of("gate"))
+
+
+async def test_witness_sees_each_batch_and_the_end_of_a_track_after_its_faces() -> None:
+    """What it is shown of a batch is in one order, and a recording's witness sees every face and then the end."""
+    bundle, witness = make_bundle(), NotingWitness()
+    parts = Parts(bundle, FakeDetector(), FactoryCalibration(bundle), CountingNames(), 8, (witness,))
+
+    async def deliver(outcome: Outcome) -> None:
+        """Take it."""
+
+    await screen_source(source(passage(10)), parts, camera=CAMERA, environment="hall", deliver=deliver)
+    assert witness.order == [f"gate/1/{seq}" for seq in range(10)] + ["gate/1/clean"]
+    environment, faces, pixels_NYXC, screenings = witness.batches[0]
+    assert environment == "hall"
+    assert [face.crop.seq for face in faces] == [each.seq for each in screenings] == list(range(8))
+    assert pixels_NYXC.shape == (8, 32, 32, 3)
+
+
+async def test_live_witness_sees_the_end_after_the_faces() -> None:
+    """An end that waits behind a face under way comes after that face's batch."""
+    live = Live(batch_size=4)
+    await live.through(*(live_frame(seq) for seq in range(6)))
+    assert live.witness.order == [f"gate/1/{seq}" for seq in range(6)] + ["gate/1/clean"]

@@ -15,6 +15,8 @@ from gateway.contract.geometry import CONTEXT, RESIZE_FILTER
 from gateway.contract.messages import ModelIdentity
 from gateway.contract.network import PROFILES
 from gateway.models import shipped
+from gateway.screening import decide
+from gateway.values import Screening, TrackedFace
 
 # N faces, Y/X pixel row/column, C colour (R, G, B).
 Rule = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -37,6 +39,29 @@ class FakeDetector:
         """Return the rule's scores."""
         self.batches.append(len(pixels_NYXC))
         return self.rule(pixels_NYXC)
+
+
+class NotingWitness:
+    """Notes what it is shown: batches with their scores, and the ends of tracks."""
+
+    def __init__(self) -> None:
+        self.batches: list[tuple[str, Sequence[TrackedFace], NDArray[np.uint8], Sequence[Screening]]] = []
+        self.order: list[str] = []
+
+    def on_scored(
+        self,
+        environment: str,
+        faces: Sequence[TrackedFace],
+        pixels_NYXC: NDArray[np.uint8],
+        screenings: Sequence[Screening],
+    ) -> None:
+        """Note a batch."""
+        self.batches.append((environment, faces, pixels_NYXC, screenings))
+        self.order += [f"{face.crop.camera}/{face.track_id}/{face.crop.seq}" for face in faces]
+
+    def on_finished(self, camera: str, environment: str, verdict: decide.Verdict) -> None:
+        """Note the end of a track."""
+        self.order.append(f"{camera}/{verdict.track_id}/{verdict.label}")
 
 
 def make_bundle(
