@@ -12,7 +12,7 @@ from pydantic import ValidationInfo as Info
 
 from gateway.contract.messages import CameraName
 from gateway.redaction import SECRET_WORD
-from gateway.settings import BrokerSettings, OutboxSettings, beside_config, file_beside_config
+from gateway.settings import BrokerSettings, HttpSettings, OutboxSettings, beside_config, file_beside_config
 
 MOST_CAMERAS = 64
 _NAME = r"^[a-z0-9_-]{1,64}$"
@@ -210,6 +210,7 @@ class Config(_Section):
     )
     outbox: OutboxSettings = OutboxSettings()
     mqtt: BrokerSettings | None = Field(default=None, description="The MQTT broker that alerts go to.")
+    http: HttpSettings | None = Field(default=None, description="Page, routes for scripts, metrics; off without it.")
 
     def faces_of(self, camera: str) -> FaceFinderConfig:
         """Return how faces of this camera are found."""

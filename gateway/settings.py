@@ -149,3 +149,50 @@ class OutboxSettings(BaseModel):
     reserve_bytes: int = Field(
         default=16 * 2**20, ge=0, le=2**30, description="Space kept free for the day the disk is full."
     )
+
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+class HttpSettings(BaseModel):
+    """Where the page, the routes for scripts and the metrics are served, and to whom."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    host: Annotated[str, AfterValidator(_check_host)] = Field(
+        default="127.0.0.1", description="Address that is listened on; another than this machine's own needs TLS."
+    )
+    port: int = Field(default=8080, ge=0, le=65_535, description="Port; 0 takes a free one and says which.")
+    token: SecretStr = Field(
+        min_length=16, max_length=256, description="What scripts show as bearer token, at least 16 characters."
+    )
+    password: SecretStr | None = Field(
+        default=None, min_length=8, max_length=256, description="What people log in with; default: the token."
+    )
+    tls_certfile: Annotated[Path, AfterValidator(file_beside_config)] | None = Field(
+        default=None, description="Certificate that is shown, with its chain; given, everything is encrypted."
+    )
+    tls_keyfile: Annotated[Path, AfterValidator(_key_file_beside_config)] | None = Field(
+        default=None, description="The certificate's private key."
+    )
+    insecure: bool = Field(
+        default=False, description="Serve other machines without TLS, where a proxy before the box encrypts."
+    )
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether TLS is spoken."""
+        return self.tls_certfile is not None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.tls_certfile is None) != (self.tls_keyfile is None):
+            raise ValueError("tls_certfile and tls_keyfile belong together: give both or none")
+        if self.host not in LOOPBACK and not self.is_encrypted and not self.insecure:
+            raise ValueError(
+                "other machines would send the token in the clear: give tls_certfile and tls_keyfile, "
+                "or insecure: true where a proxy encrypts"
+            )
+        if not self.token.get_secret_value().isascii() or " " in self.token.get_secret_value():
+            raise ValueError("a token is made of visible ASCII characters")
+        return self

@@ -27,7 +27,7 @@ def test_sample_explains_every_key(tmp_path: Path) -> None:
     """The annotated sample can be loaded and leaves no key out."""
     config = load_config(CONFIGS / "gateway.yaml", lookup={}.get)
     sections = {"faces": config.faces, "detect": config.detect, "screening": config.screening}
-    sections |= {"outbox": config.outbox, "mqtt": config.mqtt}
+    sections |= {"outbox": config.outbox, "mqtt": config.mqtt, "http": config.http}
     document = yaml.safe_load((CONFIGS / "gateway.yaml").read_text(encoding="utf-8"))
     assert set(document) == set(Config.model_fields)
     for name, section in sections.items():
@@ -36,9 +36,9 @@ def test_sample_explains_every_key(tmp_path: Path) -> None:
 
 
 def test_sample_shows_the_defaults() -> None:
-    """What the sample shows is what an operator gets without it, but for the broker and the cameras."""
+    """What the sample shows is what an operator gets without it, but for the broker, the cameras and HTTP."""
     sample = load_config(CONFIGS / "gateway.yaml", lookup={}.get)
-    assert sample.model_copy(update={"mqtt": None, "cameras": {}}) == Config()
+    assert sample.model_copy(update={"mqtt": None, "cameras": {}, "http": None}) == Config()
 
 
 def test_minimal_sample_loads() -> None:

@@ -152,10 +152,18 @@ class Board:
         self._publish(camera)
 
     def _publish(self, camera: str) -> None:
-        known = self._cameras[camera]
+        status = self.status_of(camera)
+        if status is not None:
+            self._shown.show(self._topics.status(camera), messages.to_bytes(status))
+
+    def status_of(self, camera: str) -> messages.CameraStatus | None:
+        """Return the word about a camera with today's promise, or None where it is unknown."""
+        known = self._cameras.get(camera)
+        if known is None:
+            return None
         state, reason = known.said or self._word(known)
         reference = self._reference_of(camera)
-        status = messages.CameraStatus.model_validate(
+        return messages.CameraStatus.model_validate(
             {
                 "camera": camera,
                 "state": state,
@@ -165,4 +173,8 @@ class Board:
                 "promise": None if reference is None else promise_of(reference),
             }
         )
-        self._shown.show(self._topics.status(camera), messages.to_bytes(status))
+
+    def is_alarmed(self, camera: str) -> bool:
+        """Return whether a track under alarm is before a camera."""
+        known = self._cameras.get(camera)
+        return known is not None and bool(known.open_alerts)

@@ -136,5 +136,9 @@ class LiveCalibration:
         """How many tracks of the environment it knows."""
         return len(self._store.environment(self._environment))
 
+    def tracks_of(self, camera: str) -> int:
+        """Return how many tracks of one camera it knows."""
+        return len(self._store.camera(camera))
+
     def _add(self, track: StoredTrack) -> None:
         self._store.add(track.statistic, camera=track.camera, environment=self._environment, alert_id=track.alert_id)

@@ -28,6 +28,7 @@ from gateway.delivery.outbox import Outbox
 from gateway.errors import ConfigError, StorageError
 from gateway.lane import Outcome
 from gateway.screening import decide
+from gateway.screening.measured import Measured
 from gateway.screening.runtime import DeviceReport, InferenceThread
 from gateway.settings import BrokerSettings
 from gateway.storage.tables import CalibrationTable, SwitchTable
@@ -208,9 +209,24 @@ class Daemon:
         return True
 
     @property
+    def plan(self) -> Plan:
+        """What runs."""
+        return self._plan
+
+    @property
+    def topics(self) -> Topics:
+        """Where what the box says goes."""
+        return self._fittings.topics
+
+    @property
     def device(self) -> DeviceReport:
         """Where screening runs."""
         return self._fittings.inference.report
+
+    @property
+    def measured(self) -> Measured:
+        """What was measured of batches since the start."""
+        return self._fittings.inference.measured
 
     async def keep_on_gpu(self) -> None:
         """Go back to a GPU that failed, whenever it can be had again."""
@@ -253,8 +269,12 @@ class Daemon:
         self._see_device()
         self._see_clock()
         self.board.refresh()
+        self.postman.say(self.topics.stats, messages.to_bytes(self.stats()))
+
+    def stats(self) -> messages.Stats:
+        """Return what was counted since the start."""
         link = self.postman.link
-        stats = messages.Stats(
+        return messages.Stats(
             time=self._clock(),
             uptime_s=time.monotonic() - self._began_s,
             product_version=product_version(),
@@ -267,7 +287,6 @@ class Daemon:
             broker=link.broker_stats(),
             cameras=tuple(camera_stats(camera, alerts_held=link.held_of(camera.name)) for camera in self.cameras.all),
         )
-        self.postman.say(self._fittings.topics.stats, messages.to_bytes(stats))
 
     def _see_clock(self) -> None:
         gap_s = self._clock() - time.monotonic()

@@ -139,6 +139,13 @@ class Environments:
         running = self._running.get(environment)
         return None if running is None else running.calibration.reference(camera, environment)
 
+    def tracks_known(self, environment: str, camera: str | None = None) -> int:
+        """Return how many tracks the calibration of an environment knows, or of one of its cameras."""
+        running = self._running.get(environment)
+        if running is None:
+            return 0
+        return running.calibration.tracks if camera is None else running.calibration.tracks_of(camera)
+
     def forget_alert(self, alert_id: str) -> bool:
         """Take the track of an alert out of the calibration; return whether it was in it."""
         return sum(running.calibration.forget(alert_id) for running in self._running.values()) > 0

@@ -89,6 +89,7 @@ def plan_of(config: Config) -> Plan:
             "screening.threads": screening.threads,
             "state_folder": config.state_folder,
             "outbox": config.outbox,
+            "http": config.http,
             **{f"mqtt.{key}": getattr(broker, key) for key in BROKER_NAMES},
         },
     )

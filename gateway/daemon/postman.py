@@ -75,6 +75,16 @@ class Delivering(Protocol):
         """
 
 
+class Overhears(Protocol):
+    """Hears what goes out, whether or not there is a broker; it never waits."""
+
+    def on_word(self, topic: str, payload: bytes | None) -> None:
+        """A word is shown or, None, taken back; or something is said once."""
+
+    def on_alert(self, alert: messages.Alert) -> None:
+        """An alert is handed over."""
+
+
 class Postman:
     """The link in use; `make` makes one from settings, `next_seq` counts the alerts of the box."""
 
@@ -93,6 +103,15 @@ class Postman:
         self._shown: dict[str, bytes] = {}
         self._cameras: tuple[str, ...] = ()
         self._troubles: dict[str, str] = {}
+        self._overhearing: list[Overhears] = []
+
+    def overhear(self, ear: Overhears) -> None:
+        """Let somebody hear what goes out from now on."""
+        self._overhearing.append(ear)
+
+    def word(self, topic: str) -> bytes | None:
+        """Return what is shown under a topic."""
+        return self._shown.get(topic)
 
     @property
     def link(self) -> Delivering:
@@ -140,6 +159,8 @@ class Postman:
         Raises:
             StorageError: It cannot be kept.
         """
+        for ear in self._overhearing:
+            ear.on_alert(alert)
         return self._link.submit(alert)
 
     def verdict(self, verdict: messages.Verdict) -> None:
@@ -150,15 +171,22 @@ class Postman:
         """Keep this word for whoever comes."""
         self._shown[topic] = payload
         self._link.show(topic, payload)
+        self._tell_overhearing(topic, payload)
 
     def clear(self, topic: str) -> None:
         """Take a word back."""
         self._shown.pop(topic, None)
         self._link.clear(topic)
+        self._tell_overhearing(topic, None)
 
     def say(self, topic: str, payload: bytes) -> None:
         """Say something once, if anybody listens now."""
         self._link.say(topic, payload)
+        self._tell_overhearing(topic, payload)
+
+    def _tell_overhearing(self, topic: str, payload: bytes | None) -> None:
+        for ear in self._overhearing:
+            ear.on_word(topic, payload)
 
     def know(self, cameras: Collection[str]) -> None:
         """Learn which cameras there are."""

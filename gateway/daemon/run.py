@@ -6,6 +6,7 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from gateway.daemon.plan import Plan, plan_of
 from gateway.daemon.postman import Delivering
 from gateway.daemon.reload import ConfigFile, Reloads
 from gateway.daemon.statistics import product_version
+from gateway.daemon.web import Web
 from gateway.delivery.outbox import Outbox
 from gateway.delivery.service import Delivery, Ears
 from gateway.errors import ConfigError, innermost
@@ -89,7 +91,8 @@ async def run_daemon(path: Path, ending: Ending) -> int:
             async with _silent_when_failed(ending) as daemons, asyncio.TaskGroup() as group:
                 daemons.append(daemon := Daemon(path, fittings, group, links=links))
                 storage.on_health = daemon.on_disk
-                await _serve(daemon, plan_of(config), group, signals, file)
+                web = None if config.http is None else Web(daemon, config.http, fittings.outbox)
+                await _serve(daemon, plan_of(config), group, Outside(signals, file, web))
     except BaseExceptionGroup as failures:
         raise innermost(failures) from failures
     ending.exit_code = 0
@@ -140,15 +143,25 @@ async def _silent_when_failed(ending: Ending) -> AsyncIterator[list[Daemon]]:
         raise
 
 
-async def _serve(daemon: Daemon, plan: Plan, group: asyncio.TaskGroup, signals: "Signals", file: ConfigFile) -> None:
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """By what the daemon is told something: signals, its file, and where `http` is configured, requests."""
+
+    signals: "Signals"
+    file: ConfigFile
+    web: Web | None
+
+
+async def _serve(daemon: Daemon, plan: Plan, group: asyncio.TaskGroup, outside: Outside) -> None:
     """Run every part until a signal says stop, and end them in good order."""
+    signals = outside.signals
     starting = group.create_task(daemon.start(plan), name="start")
     stopping = group.create_task(signals.stop.wait(), name="stop")
     await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
     parts: set[asyncio.Task[Any]] = {starting}
     if not signals.stop.is_set():
         starting.result()  # what cannot be started is raised here, before anything is said to run
-        parts |= _begin_parts(daemon, group, signals, file)
+        parts |= _begin_parts(daemon, group, outside)
         _log.info(
             "started", version=product_version(), cameras=len(plan.cameras), screening_on=daemon.device.in_words()
         )
@@ -165,17 +178,17 @@ async def _serve(daemon: Daemon, plan: Plan, group: asyncio.TaskGroup, signals: 
             task.cancel()
 
 
-def _begin_parts(
-    daemon: Daemon, group: asyncio.TaskGroup, signals: "Signals", file: ConfigFile
-) -> set[asyncio.Task[Any]]:
-    reloads = Reloads(daemon.reload, signals.reload)
+def _begin_parts(daemon: Daemon, group: asyncio.TaskGroup, outside: Outside) -> set[asyncio.Task[Any]]:
+    reloads = Reloads(daemon.reload, outside.signals.reload)
     parts: dict[str, Callable[[], Awaitable[None]]] = {
         "gpu": daemon.keep_on_gpu,
         "calibration": daemon.memory.run,
         "reload": reloads.run,
-        "config-file": partial(file.watch, reloads.ask),
+        "config-file": partial(outside.file.watch, reloads.ask),
         "stats": daemon.tell_statistics,
     }
+    if outside.web is not None:
+        parts["http"] = outside.web.run
     return {group.create_task(supervise(name, part), name=name) for name, part in parts.items()}
 
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from gateway.contract.bundle import Bundle
 from gateway.errors import ConfigError, RuntimeFault
 from gateway.screening.hangs import Hangs, NoHangs
+from gateway.screening.measured import Measured
 from gateway.screening.sessions import (
     ONNXRUNTIME_ERRORS,
     Device,
@@ -210,6 +211,7 @@ class InferenceThread:
         self._hangs = hangs or NoHangs()
         self._opener = opener
         self._clock = clock
+        self.measured = Measured()
         self._served: list[_Sessions] = []
         self._thread: _Thread | None = None
         self._is_closed = False
@@ -253,12 +255,14 @@ class InferenceThread:
             self._thread = self._thread or _Thread("inference")
             device: Literal["cpu", "cuda"] = "cpu" if sessions.gpu is None else "cuda"
             deadline_s = self._deadlines.cpu_s if device == "cpu" else self._deadlines.gpu_s
+            began_s = self._clock()
             try:
                 scores_N: NDArray[np.float32] = await self._thread.call(
                     lambda: self._run(sessions, pixels_NYXC), deadline_s
                 )
             except TimeoutError:
                 raise self._hung(device, deadline_s) from None
+            self.measured.note(len(pixels_NYXC), took_s=self._clock() - began_s, device=device)
         self._see_whether_gpu_is_wanted()
         if not np.isfinite(scores_N).all():
             raise RuntimeFault("the inference session returned scores that are not finite")

@@ -1,0 +1,214 @@
+"""The daemon as its HTTP side sees it: what goes out is overheard, what is asked is looked up, nothing waits."""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Literal, NoReturn
+
+import structlog
+from pydantic import JsonValue, TypeAdapter
+
+from gateway.contract import messages
+from gateway.daemon.cameras import Camera
+from gateway.daemon.daemon import Daemon
+from gateway.delivery.outbox import Outbox
+from gateway.errors import StorageError
+from gateway.screening.measured import Histogram
+from gateway.service.hub import Hub, Subscription
+from gateway.service.window import CameraView, Distribution, EnvironmentView, Measures, ModelView, Readiness
+
+MOST_ALERTS = 500
+FPS_EVERY_S = 2.0
+"""Frames are counted over at least so long: workers tell their counts about once a second."""
+
+_JSON: TypeAdapter[JsonValue] = TypeAdapter(JsonValue)
+
+_log = structlog.get_logger()
+
+
+class DaemonWindow:
+    """Implements `service.window.Window` over a daemon, and remembers its latest alerts."""
+
+    def __init__(self, daemon: Daemon, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._daemon = daemon
+        self._monotonic = monotonic
+        self._alerts: OrderedDict[str, messages.Alert] = OrderedDict()
+        self._frames: dict[str, int] = {}
+        self._fps: dict[str, float] = {}
+        self._looked_at_s = monotonic()
+        self.hub = Hub()
+        daemon.postman.overhear(self)
+
+    async def load(self, outbox: Outbox) -> None:
+        """Learn the latest alerts of earlier runs; without a disk that can be read, none."""
+        last_seq = outbox.status().last_seq
+        try:
+            rows = await outbox.between(max(0, last_seq - MOST_ALERTS), last_seq, MOST_ALERTS)
+        except StorageError as error:
+            _log.error("alerts_unreadable", reason=str(error))
+            return
+        for row in rows:
+            message = messages.parse(row.payload)
+            if isinstance(message, messages.Alert):
+                self._remember(message)
+
+    async def run(self) -> NoReturn:
+        """Measure how many frames a second each camera's worker looks at, for ever."""
+        while True:
+            await asyncio.sleep(FPS_EVERY_S)
+            self.measure_fps()
+
+    def measure_fps(self) -> None:
+        """Compare the frames of every camera with those of the last time."""
+        now_s = self._monotonic()
+        span_s = now_s - self._looked_at_s
+        if span_s <= 0.0:
+            return
+        self._looked_at_s = now_s
+        counts = {camera.name: camera.frames.looked_at for camera in self._daemon.cameras.all}
+        self._fps = {name: max(0, count - self._frames.get(name, count)) / span_s for name, count in counts.items()}
+        self._frames = counts
+
+    def on_alert(self, alert: messages.Alert) -> None:
+        """Remember an alert and tell it."""
+        self._remember(alert)
+        self.hub.publish("alert", alert.model_dump_json())
+
+    def on_word(self, topic: str, payload: bytes | None) -> None:
+        """Tell that a camera's, an environment's or the box's word has changed."""
+        path = topic.removeprefix(f"{self._daemon.topics.prefix}/").split("/")
+        match path:
+            case ["stats"] if payload is not None:
+                self.hub.publish("stats", payload.decode())
+            case ["environments", environment, *_]:
+                self.hub.publish("environment", _JSON.dump_json({"environment": environment}).decode())
+            case [camera, "status" | "alert" | "enabled", *_]:
+                self.hub.publish("camera", _JSON.dump_json({"camera": camera}).decode())
+
+    def readiness(self) -> Readiness:
+        """Return whether the box screens: cameras are seen, and alerts can be kept."""
+        reasons = []
+        if not self._daemon.plan.environments:
+            reasons.append("starting")
+        elif not self._daemon.plan.cameras:
+            reasons.append("no_cameras")
+        wanted = [camera.name for camera in self._daemon.cameras.all if camera.is_on]
+        words = [self._daemon.board.state_of(name) for name in wanted]
+        if wanted and not any(word is not None and word[0] in {"online", "degraded"} for word in words):
+            reasons.append("no_camera_online")
+        disk = self._daemon.stats().outbox.degraded
+        if disk is not None:
+            reasons.append(disk)
+        return Readiness(ready=not reasons, reasons=tuple(reasons))
+
+    def stats(self) -> messages.Stats:
+        """Return what was counted since the start."""
+        return self._daemon.stats()
+
+    def measures(self) -> Measures:
+        """Return how screening goes."""
+        measured = self._daemon.measured
+        devices = {device: _distribution(each) for device, each in measured.took_s.items()}
+        return Measures(_distribution(measured.faces), devices)
+
+    def cameras(self) -> tuple[CameraView, ...]:
+        """Return every camera, in the order of the configuration."""
+        stats = {each.camera: each for each in self._daemon.stats().cameras}
+        return tuple(self._camera(camera, stats[camera.name]) for camera in self._daemon.cameras.all)
+
+    def _camera(self, camera: Camera, stats: messages.CameraStats) -> CameraView:
+        name, environment = camera.name, camera.plan.environment
+        status = self._daemon.board.status_of(name)
+        return CameraView(
+            camera=name,
+            environment=environment,
+            enabled=camera.is_on,
+            state="offline" if status is None else status.state,
+            reason="starting" if status is None else status.reason,
+            since=0.0 if status is None else status.since,
+            fps=self._fps.get(name, 0.0),
+            alarm=self._daemon.board.is_alarmed(name),
+            tracks_known=self._daemon.environments.tracks_known(environment, name),
+            calibration=None if status is None else status.calibration,
+            promise=None if status is None else status.promise,
+            stats=stats,
+        )
+
+    def alerts(self) -> tuple[messages.Alert, ...]:
+        """Return the newest message of each of the latest alerts, newest first."""
+        return tuple(reversed(self._alerts.values()))
+
+    def environments(self) -> tuple[EnvironmentView, ...]:
+        """Return every environment."""
+        daemon = self._daemon
+        prefix = daemon.topics.prefix
+        return tuple(
+            EnvironmentView(
+                environment=name,
+                bundle=daemon.plan.environments[name].bundle,
+                cameras=tuple(camera for camera, plan in daemon.plan.cameras.items() if plan.environment == name),
+                model=bundle.identity,
+                tracks_known=daemon.environments.tracks_known(name),
+                batches=daemon.environments.batches[name],
+                drift=self._word(f"{prefix}/environments/{name}/drift/state"),
+                model_state=self._word(f"{prefix}/environments/{name}/model/state"),
+            )
+            for name, bundle in daemon.environments.bundles.items()
+            if name in daemon.plan.environments
+        )
+
+    def models(self) -> tuple[ModelView, ...]:
+        """Return every model in use."""
+        users: dict[str, list[str]] = {}
+        bundles = self._daemon.environments.bundles
+        for name, bundle in bundles.items():
+            users.setdefault(bundle.identity.sha256, []).append(name)
+        return tuple(
+            ModelView(
+                model=bundles[names[0]].identity,
+                environments=tuple(names),
+                training=_JSON.validate_python(bundles[names[0]].manifest.training.model_dump(mode="json")),
+                clean_tracks=len(bundles[names[0]].calibration.clean_tracks),
+            )
+            for names in users.values()
+        )
+
+    def trainer(self) -> JsonValue:
+        """Return the trainer's state as MQTT tells it; None where there is none."""
+        return self._word(f"{self._daemon.topics.prefix}/trainer/state")
+
+    def judge(self, alert_id: str, judgement: Literal["false_positive", "confirmed"]) -> bool:
+        """Take an operator's word on an alert; return whether there is such an alert."""
+        is_known = alert_id in self._alerts
+        is_taken = self._daemon.judge(alert_id, judgement == "confirmed")
+        if is_known or (is_taken and judgement == "confirmed"):
+            _log.warning("command_obeyed", command="feedback", name=alert_id, value=judgement)
+            return True
+        return False
+
+    def switch(self, camera: str, *, is_on: bool) -> bool:
+        """Switch a camera, for good; return whether there is one of this name."""
+        is_known = self._daemon.switch(camera, is_on)
+        if is_known:
+            _log.warning("command_obeyed", command="enabled", name=camera, value="ON" if is_on else "OFF")
+        return is_known
+
+    def subscribe(self) -> AbstractAsyncContextManager[Subscription]:
+        """Return a line of events from now on."""
+        return self.hub.subscribe()
+
+    def _remember(self, alert: messages.Alert) -> None:
+        self._alerts[alert.data.alert_id] = alert
+        self._alerts.move_to_end(alert.data.alert_id)
+        if len(self._alerts) > MOST_ALERTS:
+            self._alerts.popitem(last=False)
+
+    def _word(self, topic: str) -> JsonValue:
+        payload = self._daemon.postman.word(topic)
+        return None if payload is None else _JSON.validate_json(payload)
+
+
+def _distribution(histogram: Histogram) -> Distribution:
+    return Distribution(histogram.bounds, histogram.cumulated(), histogram.count, histogram.sum)

@@ -1,0 +1,97 @@
+"""Who may come in: bearer tokens, the page's sessions, and a pause for whoever guesses.
+
+Secrets are compared in constant time. Ten wrong ones from one address within a minute, and that address is not listened
+to until the minute is over, whatever it shows; only a session that was opened before goes on.
+"""
+
+import hashlib
+import hmac
+import secrets
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+MOST_FAILURES = 10
+WINDOW_S = 60.0
+MOST_ADDRESSES = 1024
+MOST_SESSIONS = 64
+SESSION_S = 12 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Somebody who logged in; `name` is the cookie, `csrf` what every change must show beside it."""
+
+    name: str = field(repr=False)
+    csrf: str = field(repr=False)
+    ends_at_s: float
+
+
+def is_same(shown: str, expected: str) -> bool:
+    """Return whether both are the same, in a time that tells neither where they differ nor how long they are."""
+    return hmac.compare_digest(_digest(shown), _digest(expected))
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
+
+
+class Failures:
+    """Counts wrong secrets by address; of the addresses that are too many the oldest is forgotten."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._of: OrderedDict[str, deque[float]] = OrderedDict()
+
+    def note(self, address: str) -> None:
+        """Take one more wrong secret."""
+        times = self._of.setdefault(address, deque(maxlen=MOST_FAILURES))
+        times.append(self._clock())
+        self._of.move_to_end(address)
+        if len(self._of) > MOST_ADDRESSES:
+            self._of.popitem(last=False)
+
+    def pause_s(self, address: str) -> float:
+        """Return how long an address is not listened to, 0 where it is."""
+        times = self._of.get(address)
+        if times is None or len(times) < MOST_FAILURES:
+            return 0.0
+        return max(0.0, times[0] + WINDOW_S - self._clock())
+
+
+class Doors:
+    """Knows the token and the password of the box, and who is in."""
+
+    def __init__(self, token: str, password: str | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._token = token
+        self._password = password or token
+        self._clock = clock
+        self._sessions: OrderedDict[str, Session] = OrderedDict()
+        self.failures = Failures(clock=clock)
+
+    def takes_token(self, shown: str) -> bool:
+        """Return whether this is the box's token."""
+        return is_same(shown, self._token)
+
+    def open_session(self, password: str) -> Session | None:
+        """Return a new session for whoever knows the password; the oldest ends where there are too many."""
+        if not is_same(password, self._password):
+            return None
+        session = Session(secrets.token_urlsafe(32), secrets.token_urlsafe(32), self._clock() + SESSION_S)
+        self._sessions[_digest(session.name).hex()] = session
+        if len(self._sessions) > MOST_SESSIONS:
+            self._sessions.popitem(last=False)
+        return session
+
+    def session(self, name: str) -> Session | None:
+        """Return the session of a cookie, or None where there is none or it is over."""
+        session = self._sessions.get(_digest(name).hex())
+        if session is not None and self._clock() >= session.ends_at_s:
+            self.close_session(name)
+            return None
+        return session
+
+    def close_session(self, name: str) -> None:
+        """End a session."""
+        self._sessions.pop(_digest(name).hex(), None)

@@ -1,0 +1,101 @@
+"""The HTTP server inside the daemon's loop: it takes no signals, says nothing, and ends when its task is cancelled."""
+
+import asyncio
+import os
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import NoReturn
+
+import structlog
+import uvicorn
+from starlette.types import ASGIApp
+
+from gateway.errors import ConfigError
+from gateway.settings import HttpSettings
+
+MOST_CONNECTIONS = 128
+END_S = 1
+
+_log = structlog.get_logger()
+
+
+class _Quiet(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to the daemon."""
+        yield
+
+
+class HttpServer:
+    """Serves an application, for ever; `on_end` is called first when it ends, so that streams let go."""
+
+    def __init__(self, app: ASGIApp, settings: HttpSettings, *, on_end: Callable[[], None] = lambda: None) -> None:
+        """Listen, so that a port that is taken is known at once.
+
+        Raises:
+            ConfigError: The address cannot be listened on, or the certificate cannot be used.
+        """
+        config = uvicorn.Config(
+            app,
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            limit_concurrency=MOST_CONNECTIONS,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=END_S,
+            ssl_certfile=settings.tls_certfile,
+            ssl_keyfile=settings.tls_keyfile,
+        )
+        try:
+            config.load()
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigError(f"http.tls_certfile: the certificate and its key cannot be used: {error}") from None
+        if config.ssl is not None:
+            config.ssl.minimum_version = ssl.TLSVersion.TLSv1_2
+        self._server = _Quiet(config)
+        self._on_end = on_end
+        self._socket = _listen(settings)
+        scheme = "https" if settings.is_encrypted else "http"
+        self.host, self.port = settings.host, int(self._socket.getsockname()[1])
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        self.url = f"{scheme}://{host}:{self.port}"
+
+    async def run(self) -> NoReturn:
+        """Serve until cancelled."""
+        _log.info("http_listening", host=self.host, port=self.port)
+        try:
+            await self._server.serve(sockets=[self._socket])
+            raise asyncio.CancelledError  # nothing but its owner ends it
+        finally:
+            self._on_end()
+            if self._server.started:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(2 * END_S):
+                        await self._server.shutdown()
+            self._socket.close()
+
+
+def _listen(settings: HttpSettings) -> socket.socket:
+    where = f"http: {settings.host} port {settings.port}"
+    try:
+        family, kind, proto, _, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, kind, proto)
+    except OSError as error:
+        raise ConfigError(f"{where}: cannot be listened on: {error.strerror}") from None
+    try:
+        if os.name == "posix":
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(MOST_CONNECTIONS)
+    except OSError as error:
+        listening.close()
+        raise ConfigError(f"{where}: cannot be listened on: {error.strerror}") from None
+    return listening

@@ -1,0 +1,152 @@
+"""What the HTTP side may see of the daemon and ask of it: values that do not change, and a few commands.
+
+The daemon implements `Window` and, where cameras may push WebRTC, `Signalling`. Nothing else of it is known here.
+"""
+
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from pydantic import Field, JsonValue
+
+from gateway.contract import messages
+from gateway.contract.fields import (
+    CalibrationLevel,
+    CameraName,
+    Code,
+    Count,
+    EpochSeconds,
+    Model,
+    ModelIdentity,
+    Name,
+    Promise,
+)
+from gateway.service.hub import Subscription
+
+
+class CameraView(Model):
+    """One camera as it is now; `stats` count since the start."""
+
+    camera: CameraName
+    environment: Name
+    enabled: bool
+    state: Literal["online", "offline", "disabled", "degraded"]
+    reason: Code | None
+    since: EpochSeconds = Field(description="since when it has this state")
+    fps: float = Field(ge=0.0, description="frames looked at per second, lately")
+    alarm: bool = Field(description="whether a triggered face is before it now")
+    tracks_known: Count = Field(description="passages in its own calibration")
+    calibration: CalibrationLevel | None
+    promise: Promise | None
+    stats: messages.CameraStats
+
+
+class EnvironmentView(Model):
+    """One environment: its cameras, its model, what its calibration knows, and the words of its adaptation."""
+
+    environment: Name
+    bundle: str
+    cameras: tuple[CameraName, ...]
+    model: ModelIdentity
+    tracks_known: Count
+    batches: Count
+    drift: JsonValue = Field(default=None, description="its drift state as MQTT tells it; null where none is measured")
+    model_state: JsonValue = Field(default=None, description="its model state as MQTT tells it; null without updates")
+
+
+class ModelView(Model):
+    """One model that is in use, and where."""
+
+    model: ModelIdentity
+    environments: tuple[Name, ...]
+    training: JsonValue = Field(description="what its bundle says of how it was made")
+    clean_tracks: Count = Field(description="passages behind its factory calibration")
+
+
+class Readiness(Model):
+    """Whether faces are screened and alerts are kept; `reasons` say what is missing, as words for rules."""
+
+    ready: bool
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """A histogram: how many values were at most each bound, all of them, and their sum."""
+
+    bounds: tuple[float, ...]
+    counts: tuple[int, ...]
+    count: int
+    sum: float
+
+
+@dataclass(frozen=True, slots=True)
+class Measures:
+    """How screening goes: sizes of batches, and seconds that each took, by device."""
+
+    batch_faces: Distribution
+    inference_s: dict[str, Distribution]
+
+
+class Window(Protocol):
+    """The daemon as the HTTP side sees it; nothing here waits."""
+
+    def readiness(self) -> Readiness:
+        """Return whether the box screens."""
+
+    def stats(self) -> messages.Stats:
+        """Return what was counted since the start."""
+
+    def measures(self) -> Measures:
+        """Return how screening goes."""
+
+    def cameras(self) -> tuple[CameraView, ...]:
+        """Return every camera, in the order of the configuration."""
+
+    def alerts(self) -> tuple[messages.Alert, ...]:
+        """Return the newest message of each of the latest alerts, newest first."""
+
+    def environments(self) -> tuple[EnvironmentView, ...]:
+        """Return every environment."""
+
+    def models(self) -> tuple[ModelView, ...]:
+        """Return every model in use."""
+
+    def trainer(self) -> JsonValue:
+        """Return the trainer's state as MQTT tells it; None where there is none."""
+
+    def judge(self, alert_id: str, judgement: Literal["false_positive", "confirmed"]) -> bool:
+        """Take an operator's word on an alert; return whether there is such an alert."""
+
+    def switch(self, camera: str, *, is_on: bool) -> bool:
+        """Switch a camera, for good; return whether there is one of this name."""
+
+    def subscribe(self) -> AbstractAsyncContextManager[Subscription]:
+        """Return a line of events from now on: `alert`, `camera`, `environment`, `stats`.
+
+        Raises:
+            TooManySubscribers: When it is entered.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Signalled:
+    """The answer to an offer: an HTTP status, the SDP or nothing, the session's name, and why not."""
+
+    status: int
+    body: bytes
+    session: str | None
+    reason: str
+
+
+class Signalling(Protocol):
+    """WebRTC's handshake, relayed: what is offered and answered is opaque here."""
+
+    def token_of(self, camera: str) -> str | None:
+        """Return what a publisher for this camera must show; None where no publisher is expected."""
+
+    async def offer(self, camera: str, sdp: bytes) -> Signalled:
+        """Hand an offer to the camera's worker and return its answer."""
+
+    async def hang_up(self, camera: str, session: str) -> bool:
+        """End a session; return whether there was one."""

@@ -1,0 +1,167 @@
+"""A daemon as the HTTP side sees it, without one: two cameras, an alert, and a hub to publish on."""
+
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Literal
+
+from fakes.boxes import alert
+from pydantic import JsonValue
+
+from gateway.contract import messages
+from gateway.contract.examples import EXAMPLES
+from gateway.service.hub import Hub, Subscription
+from gateway.service.window import (
+    CameraView,
+    Distribution,
+    EnvironmentView,
+    Measures,
+    ModelView,
+    Readiness,
+    Signalled,
+)
+
+IDENTITY = messages.ModelIdentity(version=3, sha256="ab" * 32, profile="paper")
+TOKEN, PASSWORD, GATE_TOKEN, YARD_TOKEN = "t" * 32, "open sesame", "gate-" + "g" * 32, "yard-" + "y" * 32
+ANSWER = b"v=0\r\nanswer"
+
+
+def camera_stats(name: str) -> messages.CameraStats:
+    """Return what was counted for a camera."""
+    return messages.CameraStats(
+        camera=name,
+        frames_received=250,
+        frames_looked_at=50,
+        frames_skipped=190,
+        frames_replaced=7,
+        frames_damaged=3,
+        faces_found=42,
+        faces_dropped=2,
+        faces_shed=1,
+        frame_age_ms=81.5,
+        tracks_clean=9,
+        tracks_triggered=1,
+        tracks_unsure=2,
+        alerts_held=0,
+    )
+
+
+def camera_view(name: str, **fields: object) -> CameraView:
+    """Return a camera that is online."""
+    values: dict[str, object] = {
+        "camera": name,
+        "environment": "default",
+        "enabled": True,
+        "state": "online",
+        "reason": None,
+        "since": 1_769_860_000.0,
+        "fps": 4.9,
+        "alarm": False,
+        "tracks_known": 12,
+        "calibration": "factory",
+        "promise": messages.Promise(asked_rate=0.001, attainable_rate=0.05, tracks_missing=987),
+        "stats": camera_stats(name),
+        **fields,
+    }
+    return CameraView.model_validate(values)
+
+
+@dataclass
+class FakeWindow:
+    """Implements `service.window.Window` over values that a test sets."""
+
+    hub: Hub = field(default_factory=Hub)
+    ready: Readiness = field(default_factory=lambda: Readiness(ready=True, reasons=()))
+    latest: list[messages.Alert] = field(default_factory=lambda: [alert(2, alert_id="a2"), alert(1, alert_id="a1")])
+    switched: list[tuple[str, bool]] = field(default_factory=list)
+    judged: list[tuple[str, str]] = field(default_factory=list)
+    names: tuple[str, ...] = ("gate", "yard")
+    drift: JsonValue = None
+    views: dict[str, CameraView] = field(default_factory=dict)
+
+    def readiness(self) -> Readiness:
+        """Return what the test says."""
+        return self.ready
+
+    def stats(self) -> messages.Stats:
+        """Return the contract's example with our cameras."""
+        example = _stats_example()
+        assert isinstance(example, messages.Stats)
+        return example.model_copy(update={"cameras": tuple(camera_stats(name) for name in self.names)})
+
+    def measures(self) -> Measures:
+        """Return three batches on the CPU."""
+        return Measures(
+            Distribution((1.0, 8.0, 32.0), (1, 2, 3), 3, 30.0), {"cpu": Distribution((0.01, 0.1), (2, 3), 3, 0.06)}
+        )
+
+    def cameras(self) -> tuple[CameraView, ...]:
+        """Return the cameras, as the test sets them."""
+        return tuple(self.views.get(name) or camera_view(name) for name in self.names)
+
+    def alerts(self) -> tuple[messages.Alert, ...]:
+        """Return the alerts, newest first."""
+        return tuple(self.latest)
+
+    def environments(self) -> tuple[EnvironmentView, ...]:
+        """Return one environment."""
+        return (
+            EnvironmentView(
+                environment="default",
+                bundle="paper",
+                cameras=self.names,
+                model=IDENTITY,
+                tracks_known=24,
+                batches=3,
+                drift=self.drift,
+            ),
+        )
+
+    def models(self) -> tuple[ModelView, ...]:
+        """Return one model."""
+        return (ModelView(model=IDENTITY, environments=("default",), training={"seed": 0}, clean_tracks=500),)
+
+    def trainer(self) -> JsonValue:
+        """Return that there is none."""
+        return None
+
+    def judge(self, alert_id: str, judgement: Literal["false_positive", "confirmed"]) -> bool:
+        """Note what was judged."""
+        self.judged.append((alert_id, judgement))
+        return any(each.data.alert_id == alert_id for each in self.latest)
+
+    def switch(self, camera: str, *, is_on: bool) -> bool:
+        """Note what was switched."""
+        self.switched.append((camera, is_on))
+        return camera in self.names
+
+    def subscribe(self) -> AbstractAsyncContextManager[Subscription]:
+        """Listen to the hub."""
+        return self.hub.subscribe()
+
+
+def _stats_example() -> messages.Message:
+    return next(each for each in EXAMPLES.values() if isinstance(each, messages.Stats))
+
+
+@dataclass
+class FakeSignalling:
+    """Implements `service.window.Signalling`: answers every offer, or what the test says."""
+
+    answer: Signalled = field(default_factory=lambda: Signalled(201, ANSWER, "s1", ""))
+    offers: list[tuple[str, bytes]] = field(default_factory=list)
+    sessions: set[tuple[str, str]] = field(default_factory=lambda: {("gate", "s1")})
+
+    def token_of(self, camera: str) -> str | None:
+        """Return the tokens of two cameras."""
+        return {"gate": GATE_TOKEN, "yard": YARD_TOKEN}.get(camera)
+
+    async def offer(self, camera: str, sdp: bytes) -> Signalled:
+        """Note an offer and answer it."""
+        self.offers.append((camera, sdp))
+        return self.answer
+
+    async def hang_up(self, camera: str, session: str) -> bool:
+        """End a session."""
+        known = (camera, session) in self.sessions
+        self.sessions.discard((camera, session))
+        return known

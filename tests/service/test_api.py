@@ -1,0 +1,54 @@
+"""The routes for scripts."""
+
+from fakes.web import BEARER, app_over, client_of
+from fakes.windows import FakeWindow
+
+from gateway.contract import messages
+
+
+async def test_views_say_what_the_daemon_shows() -> None:
+    """Cameras, environments, models, statistics: the very values, as JSON."""
+    window = FakeWindow()
+    async with client_of(app_over(window), headers=BEARER) as client:
+        for path, values in (
+            ("cameras", window.cameras()),
+            ("environments", window.environments()),
+            ("models", window.models()),
+        ):
+            answer = await client.get(f"/api/v1/{path}")
+            assert answer.status_code == 200
+            assert answer.json() == [each.model_dump(mode="json") for each in values]
+        stats = await client.get("/api/v1/stats")
+        assert messages.parse(stats.content) == window.stats()
+
+
+async def test_alerts_are_the_newest_first_and_as_many_as_asked() -> None:
+    """The same CloudEvents as over MQTT."""
+    window = FakeWindow()
+    async with client_of(app_over(window), headers=BEARER) as client:
+        both = (await client.get("/api/v1/alerts")).json()
+        assert [each["data"]["alert_id"] for each in both] == ["a2", "a1"]
+        assert len((await client.get("/api/v1/alerts?limit=1")).json()) == 1
+        for wrong in ("0", "501", "many", "-1"):
+            assert (await client.get(f"/api/v1/alerts?limit={wrong}")).status_code == 422
+
+
+async def test_camera_is_switched_and_an_unknown_one_is_not() -> None:
+    """204 where it was done, 404 where there is none, 422 where it is no switch."""
+    window = FakeWindow()
+    async with client_of(app_over(window), headers=BEARER) as client:
+        assert (await client.post("/api/v1/cameras/gate/enabled", json={"enabled": False})).status_code == 204
+        assert (await client.post("/api/v1/cameras/moat/enabled", json={"enabled": True})).status_code == 404
+        assert (await client.post("/api/v1/cameras/gate/enabled", json={"enabled": "off"})).status_code == 422
+        assert window.switched == [("gate", False), ("moat", True)]
+
+
+async def test_alert_is_judged_and_an_unknown_one_is_not() -> None:
+    """The two words of the MQTT topic, with a note where somebody wants to leave one."""
+    window = FakeWindow()
+    async with client_of(app_over(window), headers=BEARER) as client:
+        right = {"feedback": "confirmed", "note": "a sticker on the cheek"}
+        assert (await client.post("/api/v1/alerts/a1/feedback", json=right)).status_code == 204
+        assert (await client.post("/api/v1/alerts/a9/feedback", json=right)).status_code == 404
+        assert (await client.post("/api/v1/alerts/a1/feedback", json={"feedback": "maybe"})).status_code == 422
+        assert window.judged == [("a1", "confirmed"), ("a9", "confirmed")]

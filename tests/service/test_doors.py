@@ -1,0 +1,79 @@
+"""Secrets, sessions, and the pause for whoever guesses."""
+
+from gateway.service.doors import MOST_ADDRESSES, MOST_FAILURES, MOST_SESSIONS, SESSION_S, WINDOW_S, Doors, Failures
+
+
+class Clock:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def __call__(self) -> float:
+        """Return its time."""
+        return self.now_s
+
+
+def test_token_when_shown_whole_alone_passes() -> None:
+    """Neither its beginning, nor more than it, nor nothing is the token."""
+    doors = Doors("0123456789abcdef")
+    assert doors.takes_token("0123456789abcdef")
+    for wrong in ("", "0123456789abcde", "0123456789abcdef0", "0123456789ABCDEF", "\udcff", "é"):
+        assert not doors.takes_token(wrong)
+
+
+def test_session_when_the_password_is_right() -> None:
+    """Its names are long and different; without a password of its own the token opens the page."""
+    doors = Doors("0123456789abcdef", "open sesame")
+    assert doors.open_session("0123456789abcdef") is None
+    session = doors.open_session("open sesame")
+    assert session is not None
+    assert doors.session(session.name) is session
+    assert len(session.name) > 40
+    assert session.csrf not in {session.name, ""}
+    assert session.name not in repr(session)
+    assert Doors("0123456789abcdef").open_session("0123456789abcdef") is not None
+
+
+def test_session_when_it_is_over() -> None:
+    """After its time and after its end there is none any more."""
+    clock = Clock()
+    doors = Doors("0123456789abcdef", clock=clock)
+    first, second = doors.open_session("0123456789abcdef"), doors.open_session("0123456789abcdef")
+    assert first is not None
+    assert second is not None
+    doors.close_session(first.name)
+    assert doors.session(first.name) is None
+    clock.now_s += SESSION_S
+    assert doors.session(second.name) is None
+
+
+def test_oldest_session_ends_when_there_are_too_many() -> None:
+    """Memory stays bounded."""
+    doors = Doors("0123456789abcdef")
+    sessions = [doors.open_session("0123456789abcdef") for _ in range(MOST_SESSIONS + 1)]
+    assert [doors.session(each.name) is None for each in sessions if each] == [True] + [False] * MOST_SESSIONS
+
+
+def test_address_waits_when_it_guessed_too_often() -> None:
+    """Ten a minute and no more; another address is not concerned, and the minute passes."""
+    clock = Clock()
+    failures = Failures(clock=clock)
+    for _ in range(MOST_FAILURES):
+        assert failures.pause_s("192.0.2.1") == 0.0
+        failures.note("192.0.2.1")
+        clock.now_s += 1.0
+    assert failures.pause_s("192.0.2.1") == WINDOW_S - MOST_FAILURES
+    assert failures.pause_s("192.0.2.2") == 0.0
+    clock.now_s += WINDOW_S - MOST_FAILURES
+    assert failures.pause_s("192.0.2.1") == 0.0
+
+
+def test_addresses_when_they_are_too_many() -> None:
+    """The oldest is forgotten."""
+    failures = Failures()
+    for number in range(MOST_ADDRESSES + 1):
+        for _ in range(MOST_FAILURES):
+            failures.note(str(number))
+    assert failures.pause_s("0") == 0.0
+    assert failures.pause_s("1") > 0.0

@@ -1,0 +1,52 @@
+"""The HTTP server inside a loop."""
+
+import asyncio
+import socket
+
+import httpx2
+import pytest
+from fakes.web import BEARER, app_over
+from fakes.windows import TOKEN, FakeWindow
+from pydantic import SecretStr
+
+from gateway.errors import ConfigError
+from gateway.service.server import HttpServer
+from gateway.settings import HttpSettings
+
+
+def settings(port: int = 0) -> HttpSettings:
+    """Return settings of a server at this machine."""
+    return HttpSettings(port=port, token=SecretStr(TOKEN))
+
+
+async def test_server_serves_until_cancelled_and_lets_streams_go() -> None:
+    """What happens reaches a listener at once; the end of the server ends its stream and frees the port."""
+    window = FakeWindow()
+    server = HttpServer(app_over(window), settings(), on_end=window.hub.close)
+    heard: list[str] = []
+    async with asyncio.TaskGroup() as group:
+        serving = group.create_task(server.run(), name="server")
+        async with (
+            httpx2.AsyncClient(base_url=server.url, headers=BEARER, timeout=10) as client,
+            client.stream("GET", "/api/v1/events") as stream,
+        ):
+            assert stream.headers["content-type"].startswith("text/event-stream")
+            lines = stream.aiter_lines()
+            assert await anext(lines) == ": welcome"
+            window.hub.publish("alert", '{"a":1}')
+            async for line in lines:
+                heard.append(line)
+                if line.startswith("data:"):
+                    serving.cancel()
+    assert heard[-4:] == ["id: 1", "event: alert", 'data: {"a":1}', ""]
+    host, port = server.url.removeprefix("http://").split(":")
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection((host, int(port)), timeout=5)
+
+
+async def test_port_that_is_taken_is_known_at_once() -> None:
+    """The operator reads which, before anything runs."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"port {port}: cannot be listened on"):
+            HttpServer(app_over(), settings(port))
