@@ -5,8 +5,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.cameras.jobs import CameraJob, DeviceSource, FaceSettings, FileSource, LiveSource, RtspSource
-from gateway.config import Config, RtspConfig, SourceConfig
+from gateway.cameras.jobs import CameraJob, DeviceSource, FaceSettings, FileSource, LiveSource, PeerSource, RtspSource
+from gateway.config import Config, FileConfig, RtspConfig, SourceConfig, WhepConfig, WhipConfig
 from gateway.config_file import describe, read_config
 from gateway.contract.bundle import Bundle, BundleError
 from gateway.errors import ConfigError
@@ -93,6 +93,10 @@ LIVE_FPS = 5.0
 """Frames of a camera looked at per second where the configuration names no number."""
 
 
+# Losses are mended by sending again, which takes a moment; a publisher and the network agree on a way within seconds.
+_PEER_PATIENCE = {"connect_s": 10.0, "stall_s": 4.0}
+
+
 def camera_jobs(config: Config) -> dict[str, CameraJob]:
     """Return what each camera's worker is asked to do, those not enabled included; two are equal if nothing differs."""
     jobs = {}
@@ -100,10 +104,11 @@ def camera_jobs(config: Config) -> dict[str, CameraJob]:
         faces, detect = config.faces_of(name), config.detect_of(name)
         jobs[name] = CameraJob(
             camera=name,
-            source=_live_source(camera.source),
+            source=_live_source(camera.source, config.webrtc.allow),
             faces=FaceSettings(faces.model, faces.min_confidence, detect.min_face_px, faces.max_per_frame),
             fps=detect.fps or LIVE_FPS,
             max_pixels=detect.max_pixels,
+            **(_PEER_PATIENCE if isinstance(camera.source, WhipConfig | WhepConfig) else {}),
         )
     return jobs
 
@@ -117,13 +122,16 @@ def camera_rates(config: Config) -> dict[str, float]:
     }
 
 
-def _live_source(source: SourceConfig) -> LiveSource:
+def _live_source(source: SourceConfig, allow: tuple[str, ...]) -> LiveSource:
     if isinstance(source, RtspConfig):
         password = None if source.password is None else source.password.get_secret_value()
         return RtspSource(source.url, source.username, password, source.transport, source.ca_file)
-    if source.path.is_relative_to("/dev"):
-        return DeviceSource(source.path)
-    return FileSource(source.path, source.loop)
+    if isinstance(source, FileConfig):
+        is_device = source.path.is_relative_to("/dev")
+        return DeviceSource(source.path) if is_device else FileSource(source.path, source.loop)
+    if isinstance(source, WhepConfig):
+        return PeerSource(allow, source.url, source.token.get_secret_value() if source.token else None)
+    return PeerSource(allow, token=source.token.get_secret_value())
 
 
 def check_config(path: Path) -> None:

@@ -1,5 +1,6 @@
 """The configuration: its keys, their defaults and their ranges. `config_file` reads it."""
 
+import ipaddress
 import json
 import re
 from collections.abc import Iterator
@@ -166,7 +167,51 @@ class FileConfig(_Section):
     loop: bool = Field(default=False, description="Begin again at the end.")
 
 
-SourceConfig = Annotated[RtspConfig | FileConfig, Field(discriminator="type")]
+class WhipConfig(_Section):
+    """A camera, browser or program that sends to us over WebRTC (WHIP): POST /whip/<camera>."""
+
+    type: Literal["whip"]
+    token: SecretStr = Field(min_length=16, max_length=512, description="What the publisher shows as its bearer token.")
+
+
+def _check_whep_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc or re.search(r"\s", url):
+        raise ValueError("it looks like https://host:port/path, without user name and password")
+    return url
+
+
+class WhepConfig(_Section):
+    """A camera behind a server from which we pull over WebRTC (WHEP)."""
+
+    type: Literal["whep"]
+    url: Annotated[str, AfterValidator(_check_whep_url)] = Field(
+        max_length=2000, description="https:// address of the stream; http:// only where nobody can listen."
+    )
+    token: SecretStr | None = Field(default=None, max_length=512, description="Bearer token, where it asks for one.")
+
+
+SourceConfig = Annotated[RtspConfig | WhipConfig | WhepConfig | FileConfig, Field(discriminator="type")]
+
+
+def _check_networks(networks: tuple[str, ...]) -> tuple[str, ...]:
+    for network in networks:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError as error:
+            raise ValueError(f"{error}: a network looks like 192.168.7.0/24") from None
+    return networks
+
+
+class WebrtcConfig(_Section):
+    """WebRTC, for every camera that uses it."""
+
+    allow: Annotated[tuple[str, ...], AfterValidator(_check_networks)] = Field(
+        default=("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"),
+        min_length=1,
+        max_length=64,
+        description="Networks that media may come from and go to; others get no packet, whatever an offer names.",
+    )
 
 
 class CameraConfig(_Section):
@@ -209,6 +254,7 @@ class Config(_Section):
         description="Where alerts wait for delivery; default: systemd's $STATE_DIRECTORY.",
     )
     outbox: OutboxSettings = OutboxSettings()
+    webrtc: WebrtcConfig = WebrtcConfig()
     mqtt: BrokerSettings | None = Field(default=None, description="The MQTT broker that alerts go to.")
     http: HttpSettings | None = Field(default=None, description="Page, routes for scripts, metrics; off without it.")
 

@@ -68,7 +68,8 @@ def test_sample_explains_every_key_of_a_camera() -> None:
     for camera in cameras.values():
         shown.setdefault(camera["source"]["type"], set()).update(camera["source"])
     schema = json.loads(config_schema())["$defs"]
-    assert shown == {"rtsp": set(schema["RtspConfig"]["properties"]), "file": set(schema["FileConfig"]["properties"])}
+    kinds = {"rtsp": "RtspConfig", "file": "FileConfig", "whip": "WhipConfig", "whep": "WhepConfig"}
+    assert shown == {kind: set(schema[section]["properties"]) for kind, section in kinds.items()}
     assert set(cameras["lobby"]) == set(schema["CameraConfig"]["properties"])
     assert set(cameras["lobby"]["screening"]) == set(schema["OperatingPoint"]["properties"])
 

@@ -15,6 +15,7 @@ OURS = {"gateway", "trainer"}
 
 # Import names that differ from the name of their distribution.
 DISTRIBUTIONS = {
+    "OpenSSL": "pyopenssl",
     "PIL": "pillow",
     "cv2": "opencv-python",
     "paho": "paho-mqtt",

@@ -123,7 +123,25 @@ class FileSource:
     loop: bool = False
 
 
-LiveSource = RtspSource | DeviceSource | FileSource
+@dataclass(frozen=True, slots=True)
+class PeerSource:
+    """A camera that sends over WebRTC: it calls us (WHIP) and shows `token`, or we call it at `url` (WHEP) and show it.
+
+    Media comes from and goes to the networks in `allow` alone. Worker and parent have different needs: the parent
+    speaks HTTP, so the worker is told neither address nor token.
+    """
+
+    allow: tuple[str, ...]
+    url: str | None = None
+    token: str | None = field(default=None, repr=False)
+
+    @property
+    def calls(self) -> bool:
+        """Whether we call."""
+        return self.url is not None
+
+
+LiveSource = RtspSource | DeviceSource | FileSource | PeerSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,13 +175,20 @@ StoredJob = RecordingJob | PicturesJob
 Job = StoredJob | CameraJob
 
 _KINDS = {RecordingJob: "recording", PicturesJob: "pictures", CameraJob: "camera"}
-_SOURCE_KINDS: dict[type[LiveSource], str] = {RtspSource: "rtsp", DeviceSource: "device", FileSource: "file"}
+_SOURCE_KINDS: dict[type[LiveSource], str] = {
+    RtspSource: "rtsp",
+    DeviceSource: "device",
+    FileSource: "file",
+    PeerSource: "peer",
+}
 
 
 def to_json(job: Job) -> bytes:
     """Return a job as JSON, with its password if it has one; paths that are no UTF-8 survive."""
     fields = {"kind": _KINDS[type(job)], **asdict(job)}
     if isinstance(job, CameraJob):
+        if isinstance(job.source, PeerSource):
+            fields["source"] |= {"url": "" if job.source.calls else None, "token": None}
         fields["source"]["kind"] = _SOURCE_KINDS[type(job.source)]
     return json.dumps(fields, default=str).encode("ascii")
 
@@ -188,6 +213,8 @@ def _source(fields: dict[str, Any]) -> LiveSource:
             return RtspSource(**_with_path(fields, "ca_file"))
         case "device":
             return DeviceSource(**_with_path(fields, "path"))
+        case "peer":
+            return PeerSource(**{**fields, "allow": tuple(fields["allow"])})
     return FileSource(**_with_path(fields, "path"))
 
 

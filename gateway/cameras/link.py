@@ -14,9 +14,19 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
-from gateway.cameras import wire
+from gateway.cameras import asked, wire
 from gateway.cameras.addresses import with_address
-from gateway.cameras.jobs import CameraJob, FaceSettings, Injection, Job, PicturesJob, RecordingJob, to_json
+from gateway.cameras.jobs import (
+    CameraJob,
+    FaceSettings,
+    Injection,
+    Job,
+    PeerSource,
+    PicturesJob,
+    RecordingJob,
+    to_json,
+)
+from gateway.cameras.lines import Line, Lines
 from gateway.cameras.order import Order
 from gateway.cameras.patience import within
 from gateway.cameras.starting import EXIT_S, Complaints, ExecWorkers, StartedWorker, StartWorker, end_worker, listen
@@ -56,11 +66,12 @@ def deadlines_of(job: Job) -> Deadlines:
 
 
 def open_source(
-    job: Job, *, deadlines: Deadlines | None = None, start: StartWorker | None = None
+    job: Job, *, deadlines: Deadlines | None = None, start: StartWorker | None = None, lines: Lines | None = None
 ) -> AbstractAsyncContextManager[AsyncIterator[SourceEvent]]:
     """Return a source to enter: an iterator of its events, owning one worker process until it is left.
 
-    `start` is who starts that process: a new Python unless something else is given.
+    `start` is who starts that process: a new Python unless something else is given. `lines` knows the worker of a
+    camera while it lives, for those who ask it something.
 
     A recording yields SourceOpened, one FrameFaces per looked-at frame, SourceEnded; a folder of pictures also a
     PictureRefused for each one that cannot be read. Pictures yield exactly one FrameFaces or PictureRefused each, in
@@ -71,11 +82,13 @@ def open_source(
         SourceError: The source cannot be read, or its worker crashed, hung or broke the rules; also while iterating.
         ConfigError: The face model or the trigger cannot be used.
     """
-    return _open_source(job, deadlines or deadlines_of(job), start or ExecWorkers())
+    return _open_source(job, deadlines or deadlines_of(job), start or ExecWorkers(), lines or Lines())
 
 
 @asynccontextmanager
-async def _open_source(job: Job, deadlines: Deadlines, start: StartWorker) -> AsyncIterator[AsyncIterator[SourceEvent]]:
+async def _open_source(
+    job: Job, deadlines: Deadlines, start: StartWorker, lines: Lines
+) -> AsyncIterator[AsyncIterator[SourceEvent]]:
     if isinstance(job, CameraJob):
         job = await with_address(job)
     async with contextlib.AsyncExitStack() as stack:
@@ -94,12 +107,46 @@ async def _open_source(job: Job, deadlines: Deadlines, start: StartWorker) -> As
         stack.callback(writer.transport.abort)
         data = to_json(job)
         writer.write(len(data).to_bytes(4, "big") + data)
-        yield _Events(job, deadlines, reader, worker, complaints)
+        events = _Events(job, deadlines, reader, worker, complaints)
+        if isinstance(job, CameraJob):
+            line = Line(writer.write)
+            events.desk = _Desk(job, stack.enter_context(lines.connected(job.camera, line)), lines)
+        yield events
 
 
 def _hang_up(ours: socket.socket) -> None:
     with contextlib.suppress(OSError):
         ours.shutdown(socket.SHUT_RDWR)
+
+
+class _Desk:
+    """Takes what a camera's worker says beside its events to whoever asked for it."""
+
+    def __init__(self, job: CameraJob, line: Line, lines: Lines) -> None:
+        self._job, self._line, self._lines = job, line, lines
+        self._has_called = False
+
+    async def take(self, message: wire.Aside) -> None:
+        """Hand a message on.
+
+        Raises:
+            WireError: Nobody asked for it.
+            SourceError: The server that is called does not take the worker's offer.
+        """
+        match message:
+            case wire.Answered() | wire.Declined():
+                self._line.take(message)
+            case wire.Preview():
+                self._lines.show(self._job.camera, message)
+            case wire.Calling(sdp):
+                self._line.send(asked.pack(asked.RemoteAnswer(await self._call(sdp))))
+
+    async def _call(self, sdp: bytes) -> bytes:
+        source = self._job.source
+        if not (isinstance(source, PeerSource) and source.calls) or self._has_called or self._lines.call is None:
+            raise wire.WireError("an offer to nobody")
+        self._has_called = True
+        return await self._lines.call(source, sdp)
 
 
 class _Events:
@@ -116,6 +163,7 @@ class _Events:
         self._job, self._deadlines, self._reader = job, deadlines, reader
         self._worker, self._complaints = worker, complaints
         self._order = Order(job)
+        self.desk: _Desk | None = None
         self._parts: list[bytes] = []
         self._deadline_s = deadlines.opening_s
         self._is_over = False
@@ -140,6 +188,9 @@ class _Events:
             try:
                 message = await self._message()
                 now_s = time.monotonic()
+                if isinstance(message, wire.Aside):
+                    await self._set_aside(message, now_s)
+                    continue
                 self._order.hear(now_s)
                 if isinstance(message, wire.Failed):
                     raise _failure(message)
@@ -149,6 +200,13 @@ class _Events:
                         return message
             except wire.WireError as error:
                 raise self._error(f"was stopped: it sent {error}") from None
+
+    async def _set_aside(self, message: wire.Aside, now_s: float) -> None:
+        if not isinstance(message, wire.Answered | wire.Declined):  # of these there are no more than are asked for
+            self._order.hear(now_s)
+        if self.desk is None:
+            raise wire.WireError("an answer to nothing")
+        await self.desk.take(message)
 
     async def _message(self) -> wire.Message:
         try:

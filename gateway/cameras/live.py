@@ -7,6 +7,7 @@ would crash; a reader that hangs ends with its process.
 """
 
 import contextlib
+import math
 import os
 import select
 import signal
@@ -19,18 +20,23 @@ import zlib
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
-from gateway.cameras import wire
+from gateway.cameras import asked, wire
 from gateway.cameras.cadence import Pace
 from gateway.cameras.device import open_device
-from gateway.cameras.jobs import CameraJob, DeviceSource, FileSource, RtspSource
+from gateway.cameras.jobs import CameraJob, DeviceSource, FileSource, PeerSource, RtspSource
 from gateway.cameras.looking import Looker
 from gateway.cameras.mailbox import Mailbox, News
 from gateway.cameras.playing import Playing
+from gateway.cameras.previews import Previews
 from gateway.cameras.rtsp import leads_elsewhere, open_rtsp, redirected
 from gateway.cameras.stream import Feed, FeedHeader, FFmpegLog, LiveFrame
 from gateway.errors import SourceError, SourceReason
 from gateway.values import SourceEnded, SourceOpened, SourceProgress
+
+if TYPE_CHECKING:
+    from gateway.cameras.webrtc import Peer
 
 PROGRESS_EVERY_S = 1.0
 FAREWELL_S = 0.3
@@ -42,6 +48,7 @@ _USUAL_FPS = 25.0
 _BLIND_S = 30.0  # longer than any distance of keyframes
 _LONGEST_TURN_S = PROGRESS_EVERY_S + 0.25
 _MOMENT_S = 1.0
+_HEARD_AT_ONCE_BYTES = 1 << 16
 
 
 def run(job: CameraJob, channel: socket.socket) -> None:
@@ -72,6 +79,9 @@ class Reader(threading.Thread):
         self._job, self._mailbox = job, mailbox
         self._is_unwanted = threading.Event()
         self._pace = Pace(job.fps, phase=_phase_of(job.camera))
+        self._peer: Peer | None = None
+        self._started_at_s = time.monotonic()
+        self.inbox = asked.Inbox()
         self.heard_at_s: float | None = None
         self.seen_at_s: float | None = None  # a picture that may be looked at; at first the first packet
         self.frame_time_s: float | None = None
@@ -79,6 +89,14 @@ class Reader(threading.Thread):
     def stop(self) -> None:
         """Ask for the end; it comes with the next packet."""
         self._is_unwanted.set()
+        self.inbox.close()
+
+    @property
+    def begun_at_s(self) -> float | None:
+        """When the camera was asked to send: at once, or when a publisher called; None before."""
+        if isinstance(self._job.source, PeerSource) and not self._job.source.calls:
+            return None if self._peer is None else self._peer.begun_at_s
+        return self._started_at_s
 
     def run(self) -> None:
         """Read, and say how it ended."""
@@ -104,8 +122,17 @@ class Reader(threading.Thread):
                 return open_rtsp(source, max_pixels=job.max_pixels, open_s=open_s, log=log)
             case DeviceSource() as source:
                 return open_device(source, max_pixels=job.max_pixels, open_s=open_s, log=log)
+            case PeerSource() as source:
+                return self._open_peer(source)
             case FileSource() as source:
                 return Playing(source, max_pixels=job.max_pixels, is_over=self._is_unwanted)
+
+    def _open_peer(self, source: PeerSource) -> Feed:
+        from gateway.cameras.webrtc import Peer  # noqa: PLC0415  (most cameras never need it)
+
+        say, most = self._mailbox.say, self._job.max_pixels
+        self._peer = Peer(source, inbox=self.inbox, say=say, max_pixels=most)
+        return self._peer
 
     def _read(self, feed: Feed) -> None:
         is_opened = False
@@ -140,6 +167,8 @@ class Watch:
         self._poll = select.poll()
         self._poll.register(channel, select.POLLIN | select.POLLRDHUP)
         self._poll.register(self._mailbox, select.POLLIN)
+        self._previews = Previews()
+        self._hearing = asked.Hearing()
         self._is_over = False
         self._told_at_s = self._began_s = self._watched_at_s = time.monotonic()
         self._excused_until_s = self._began_s
@@ -165,6 +194,8 @@ class Watch:
             self._send(wire.Alive())
             while self._waits():
                 news = self._mailbox.collect()
+                for message in news.said:
+                    self._send(message)
                 self._tell(news, looker)
                 if news.is_over:
                     self._tell_end(news)
@@ -184,9 +215,23 @@ class Watch:
         """Wait for news, a deadline or the end; False at the end."""
         until_s = min(self._silent_at_s(), self._told_at_s + PROGRESS_EVERY_S)
         ready = self._poll.poll(max(0.0, until_s - time.monotonic()) * 1000)
-        # The parent says nothing after the job: whatever comes from there is its farewell.
-        is_left = any(descriptor == self._channel.fileno() for descriptor, _ in ready)
-        return not (self._is_over or is_left)
+        for descriptor, events in ready:
+            if descriptor == self._channel.fileno():
+                self._is_over |= bool(events & ~select.POLLIN) or not self._hear()
+        return not self._is_over
+
+    def _hear(self) -> bool:
+        """Take what the parent asks; return whether it is still there."""
+        data = self._channel.recv(_HEARD_AT_ONCE_BYTES)
+        for ask in self._hearing.take(data):
+            match ask:
+                case asked.HangUp():
+                    raise SourceError("the publisher took its leave", SourceReason.ENDED)
+                case asked.Show(is_on):
+                    self._previews.is_on = is_on
+                case asked.Offer() | asked.RemoteAnswer():
+                    self._reader.inbox.put(ask)
+        return bool(data)
 
     def _tell(self, news: News, looker: Looker) -> None:
         if news.opened is not None:
@@ -197,7 +242,8 @@ class Watch:
         if news.waiting is not None:
             seq, frame = news.waiting
             if frame.picture is not None:
-                found = looker.look(frame.picture(), seq, frame.captured_at_s)
+                picture_HWC = frame.picture()
+                found = looker.look(picture_HWC, seq, frame.captured_at_s)
                 self._mailbox.looked_at()
                 self._send(
                     replace(
@@ -207,6 +253,9 @@ class Watch:
                         found_at_s=time.monotonic(),
                     )
                 )
+                preview = self._previews.of(picture_HWC, seq, now_s=time.monotonic())
+                if preview is not None:
+                    self._send(preview)
 
     def _tell_end(self, news: News) -> None:
         if news.error is not None:
@@ -238,7 +287,8 @@ class Watch:
     def _due_at_s(self) -> float:
         heard_at_s, frame_time_s = self._reader.heard_at_s, self._reader.frame_time_s
         if heard_at_s is None:
-            return self._began_s + self._job.connect_s
+            begun_at_s = self._reader.begun_at_s
+            return math.inf if begun_at_s is None else max(self._began_s, begun_at_s) + self._job.connect_s
         if frame_time_s is None:  # two packets tell no beat: it may be a slow one
             return heard_at_s + max(self._job.stall_s, self._job.connect_s)
         return heard_at_s + max(self._job.stall_s, _FRAME_TIMES * frame_time_s)

@@ -3,9 +3,11 @@
 import contextlib
 import os
 import threading
+from collections import deque
 from dataclasses import dataclass, replace
 
 from gateway.cameras.stream import FeedHeader, LiveFrame
+from gateway.cameras.wire import Message
 from gateway.errors import SourceError
 
 
@@ -28,6 +30,7 @@ class News:
     waiting: tuple[int, LiveFrame] | None
     is_over: bool
     error: SourceError | None
+    said: tuple[Message, ...] = ()
 
 
 class Mailbox:
@@ -42,6 +45,7 @@ class Mailbox:
         self._is_over = False
         self._error: SourceError | None = None
         self._counts = Counts()
+        self._said: deque[Message] = deque(maxlen=64)  # answers, one for each thing that the parent asks
 
     def fileno(self) -> int:
         """Return the descriptor to poll."""
@@ -59,6 +63,12 @@ class Mailbox:
         """Say what the source is; once."""
         with self._lock:
             self._opened = header
+        self.wake()
+
+    def say(self, message: Message) -> None:
+        """Let the looker, which alone writes to the parent, say this."""
+        with self._lock:
+            self._said.append(message)
         self.wake()
 
     def skip(self) -> None:
@@ -91,7 +101,8 @@ class Mailbox:
         with self._lock:
             with contextlib.suppress(BlockingIOError):
                 os.eventfd_read(self._wake)
-            news = News(self._opened, self._waiting, self._is_over, self._error)
+            news = News(self._opened, self._waiting, self._is_over, self._error, tuple(self._said))
+            self._said.clear()
             self._opened = self._waiting = None
         return news
 

@@ -38,11 +38,12 @@ _LIBRARIES_READ = (
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What one worker needs beyond its libraries; `tcp_port` is the camera's, None where there is no network."""
+    """What one worker needs beyond its libraries; `tcp_port` is the camera's; a peer has datagrams alone."""
 
     readable: tuple[Path, ...] = ()
     device: Path | None = None
     tcp_port: int | None = None
+    is_peer: bool = False
     memory_bytes: int = LIVE_MEMORY_BYTES
 
 
@@ -99,7 +100,11 @@ def confine(needs: Needs) -> SandboxReport:
         version = 0
     if no_filter is None:
         try:
-            syscalls.restrict(network=needs.tcp_port is not None, device=needs.device is not None)
+            syscalls.restrict(
+                network=needs.tcp_port is not None or needs.is_peer,
+                device=needs.device is not None,
+                peer=needs.is_peer,
+            )
         except OSError as error:
             no_filter = f"no filter of system calls: {error.strerror}"
     return _report(version, no_filter)

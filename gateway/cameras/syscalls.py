@@ -60,8 +60,10 @@ def why_not() -> str | None:
     return None
 
 
-def restrict(*, network: bool, device: bool) -> None:
+def restrict(*, network: bool, device: bool, peer: bool = False) -> None:
     """Leave every thread of this process only what a worker needs: sockets where `network`, a camera where `device`.
+
+    A `peer` has a loop, which wakes itself through a pair of sockets, and no connections: only datagrams.
 
     Raises:
         OSError: The kernel refuses.
@@ -80,7 +82,7 @@ def restrict(*, network: bool, device: bool) -> None:
     _processes(writer)
     _files(writer, device=device)
     _memory(writer)
-    _sockets(writer, network=network)
+    _sockets(writer, network=network, peer=peer)
     rules.load()
 
 
@@ -146,14 +148,17 @@ def _memory(writer: _Rules) -> None:
         writer.refuse(name, writer.masked(2, _PROT_EXEC, _PROT_EXEC))
 
 
-def _sockets(writer: _Rules, *, network: bool) -> None:
+def _sockets(writer: _Rules, *, network: bool, peer: bool) -> None:
     families = (socket.AF_INET, socket.AF_INET6) if network else ()
+    kinds = (socket.SOCK_DGRAM,) if peer else (socket.SOCK_STREAM, socket.SOCK_DGRAM)
     for family in families:
-        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+        for kind in kinds:
             writer.allow("socket", writer.equal(0, family), writer.masked(1, _SOCKET_TYPE_MASK, kind))
         writer.refuse(
             "socket", writer.equal(0, family), writer.seccomp.Arg(1, writer.seccomp.MASKED_EQ, _SOCKET_TYPE_MASK, 3)
         )
+    if peer:
+        writer.allow("socketpair", writer.equal(0, socket.AF_UNIX))
     if not network:
         writer.refuse("socket")
         writer.refuse("connect")

@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
+from gateway.cameras.offers import MAX_SDP_BYTES
 from gateway.contract.geometry import MAX_CROP_PX
 from gateway.errors import ConfigError, SourceError, SourceReason, SpectragateError
 from gateway.values import (
@@ -33,12 +34,15 @@ MAGIC = b"SGC1"
 MAX_HEADER_BYTES = 256 * 1024
 MAX_CROP_BYTES = MAX_CROP_PX * MAX_CROP_PX * 3
 MAX_JOB_BYTES = 64 * 1024 * 1024
+MAX_PREVIEW_BYTES = 256 * 1024
 
 _MAX_SIDE_PX = 1 << 17
 _MAX_COUNT = 1 << 40
 _MAX_TIME_S = 2.5e11  # before the year 9999, the last one that messages can tell
 _MAX_TEXT = 2000
 _PROGRESS_COUNTS = 5
+_ASIDES = ("answered", "declined", "calling", "preview")
+_JPEG = b"\xff\xd8\xff"
 
 
 class WireError(Exception):
@@ -59,7 +63,42 @@ class Failed:
     code: SourceReason = SourceReason.UNREADABLE
 
 
-Message = SourceEvent | Alive | Failed
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The answer to the offer of this number: opaque to the parent."""
+
+    number: int
+    sdp: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Declined:
+    """The offer of this number is not taken; `status` is said over HTTP."""
+
+    number: int
+    status: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Calling:
+    """The worker's own offer, for the parent to take to the server that it calls."""
+
+    sdp: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """A picture for people to look at, as an opaque JPEG; `seq` is that of its frame."""
+
+    seq: int
+    jpeg: bytes
+
+
+Aside = Answered | Declined | Calling | Preview
+"""What a worker says beside its events, to whoever asked."""
+
+Message = SourceEvent | Alive | Failed | Aside
 
 _Word = TypeVar("_Word", bound=StrEnum)
 
@@ -93,6 +132,20 @@ def _fields(message: Message) -> tuple[dict[str, Any], bytes]:
             return {"kind": "failed", "blame": blame, "reason": reason[:_MAX_TEXT], "code": code.value}, b""
         case Alive():
             return {"kind": "alive"}, b""
+        case Answered() | Declined() | Calling() | Preview():
+            return _aside_fields(message)
+
+
+def _aside_fields(message: Aside) -> tuple[dict[str, Any], bytes]:
+    match message:
+        case Answered(number, sdp):
+            return {"kind": "answered", "number": number}, sdp
+        case Declined(number, status, reason):
+            return {"kind": "declined", "number": number, "status": status, "reason": reason[:_MAX_TEXT]}, b""
+        case Calling(sdp):
+            return {"kind": "calling"}, sdp
+        case Preview(seq, jpeg):
+            return {"kind": "preview", "seq": seq}, jpeg
 
 
 def _frame_fields(frame: FrameFaces) -> dict[str, Any]:
@@ -142,9 +195,24 @@ def unpack(header: bytes, payload: bytes, *, camera: str, max_faces: int) -> Mes
         raise WireError("a header that is no object")
     if fields.get("kind") == "frame":
         return _frame(fields, payload, camera=camera, max_faces=max_faces)
+    if fields.get("kind") in _ASIDES:
+        return _aside(fields, payload)
     if payload:
         raise WireError("pixels where none belong")
     return _plain(fields, camera=camera)
+
+
+def _aside(fields: dict[str, Any], payload: bytes) -> Aside:
+    match fields:
+        case {"kind": "answered", "number": number} if 0 < len(payload) <= MAX_SDP_BYTES:
+            return Answered(_count(number), payload)
+        case {"kind": "calling"} if 0 < len(payload) <= MAX_SDP_BYTES:
+            return Calling(payload)
+        case {"kind": "preview", "seq": seq} if payload.startswith(_JPEG) and len(payload) <= MAX_PREVIEW_BYTES:
+            return Preview(_count(seq), payload)
+        case {"kind": "declined", "number": number, "status": status, "reason": reason} if not payload:
+            return Declined(_count(number), _count(status, least=400, most=499), _text(reason))
+    raise WireError("an answer of another shape")
 
 
 def _plain(fields: dict[str, Any], *, camera: str) -> Message:

@@ -22,6 +22,7 @@ from gateway.cameras.jobs import (
     FileSource,
     Job,
     LiveSource,
+    PeerSource,
     RecordingJob,
     RtspSource,
     from_json,
@@ -75,6 +76,8 @@ def _needs_of_camera(source: LiveSource, model: tuple[Path, ...]) -> Needs:
             return Needs((*model, *((ca_file,) if ca_file else ())), tcp_port=port)
         case DeviceSource(path=path):
             return Needs(model, device=path)
+        case PeerSource():
+            return Needs(model, is_peer=True)
         case FileSource(path=path):
             return Needs((*model, path, *_links_in(path)))
 
@@ -91,6 +94,8 @@ def _links_in(folder: Path) -> tuple[Path, ...]:
 def _load_late_libraries(job: Job) -> None:
     if job.faces.model is not None:
         import onnxruntime  # noqa: F401, PLC0415  (a confined process may find no more code to load)
+    if isinstance(job, CameraJob) and isinstance(job.source, PeerSource):
+        import gateway.cameras.webrtc  # noqa: F401, PLC0415  (most cameras never need it)
 
 
 def _quieten() -> None:

@@ -4,12 +4,14 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
 
+from gateway.cameras.jobs import PeerSource
 from gateway.cameras.keeper import Open
+from gateway.cameras.lines import Lines
 from gateway.config import Config
 from gateway.config_file import read_config
 from gateway.contract import messages
@@ -23,6 +25,7 @@ from gateway.daemon.naming import LiveNaming
 from gateway.daemon.obligations import Obligations
 from gateway.daemon.plan import Changes, Plan, changes, plan_of, reachable
 from gateway.daemon.postman import Delivering, Postman
+from gateway.daemon.signalling import Signalling
 from gateway.daemon.statistics import camera_stats, outbox_stats, product_version
 from gateway.delivery.outbox import Outbox
 from gateway.errors import ConfigError, StorageError
@@ -54,6 +57,7 @@ class Fittings:
     calibration: CalibrationTable
     switches: SwitchTable
     positions: Mapping[str, bool]
+    lines: Lines = field(default_factory=Lines)
 
 
 class Daemon:
@@ -92,6 +96,8 @@ class Daemon:
         self.environments = Environments(shared, group)
         ears = Ears(self.board.on_state, self._on_overload, self.environments.screening, fittings.open_source)
         self.cameras = Cameras(ears, group, switches=fittings.positions)
+        self.previews = fittings.lines.watch
+        self.signalling = Signalling(fittings.lines, token_of=self._publisher_token)
 
     async def start(self, plan: Plan) -> None:
         """Begin everything that a plan asks for.
@@ -207,6 +213,11 @@ class Daemon:
             return False
         self.memory.remove(alert_id)
         return True
+
+    def _publisher_token(self, name: str) -> str | None:
+        camera = self.cameras.get(name)
+        source = None if camera is None else camera.plan.job.source
+        return source.token if isinstance(source, PeerSource) and not source.calls else None
 
     @property
     def plan(self) -> Plan:

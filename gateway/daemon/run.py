@@ -14,11 +14,13 @@ from typing import Any
 import structlog
 
 from gateway.cameras.forkserver import ForkServer
+from gateway.cameras.lines import Lines
 from gateway.cameras.link import open_source
 from gateway.cameras.starting import StartWorker
 from gateway.config import Config
 from gateway.config_file import load_config
 from gateway.contract.topics import Topics
+from gateway.daemon.calling import call
 from gateway.daemon.daemon import Daemon, Fittings
 from gateway.daemon.ending import Ending, take_signals
 from gateway.daemon.keeping import Unheard
@@ -110,16 +112,17 @@ async def _fit(stack: AsyncExitStack, config: Config, storage: Storage, start_wo
         device=screening.device, threads=screening.threads, deadlines=LIVE, hangs=HangFile(storage.folder / "gpu-hangs")
     )
     stack.push_async_callback(inference.close)
-    switches = SwitchTable(storage)
+    switches, lines = SwitchTable(storage), Lines(call)
     return Fittings(
         inference=inference,
-        open_source=partial(open_source, start=start_worker),
+        open_source=partial(open_source, start=start_worker, lines=lines),
         outbox=outbox,
         topics=topics,
         make_link=partial(_link, outbox, RetainedTable(storage)),
         calibration=CalibrationTable(storage),
         switches=switches,
         positions=await switches.all(),
+        lines=lines,
     )
 
 

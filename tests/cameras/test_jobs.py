@@ -12,6 +12,7 @@ from gateway.cameras.jobs import (
     FileSource,
     Injection,
     Job,
+    PeerSource,
     PicturesJob,
     RecordingJob,
     RtspSource,
@@ -36,6 +37,7 @@ FACES = FaceSettings(model=Path("yunet.onnx"), min_confidence=0.7, min_face_px=4
         CameraJob("door", RtspSource("rtsps://camera", "me", PRINTABLE, "udp", Path("ca.pem"), "::1"), faces=FACES),
         CameraJob("door", DeviceSource(Path("/dev/video0"), 640, 480, 15.0), max_pixels=1000, stall_s=9.0),
         CameraJob("door", FileSource(Path(os.fsdecode(b"caf\xe9.mp4")), loop=True), connect_s=1.0),
+        CameraJob("door", PeerSource(("10.0.0.0/8", "fc00::/7"))),
     ],
 )
 def test_a_job_comes_back_as_it_was_sent(job: Job) -> None:
@@ -89,3 +91,13 @@ def test_a_password_is_not_shown_when_a_job_is() -> None:
     """Tracebacks and logs show values; a password is none of their business."""
     job = CameraJob("door", RtspSource("rtsp://camera", "me", "s3cret"))
     assert "s3cret" not in f"{job!r} {job}"
+
+
+def test_a_worker_is_told_neither_address_nor_token_of_a_server_that_the_parent_calls() -> None:
+    """It is the parent that calls; only that it does is told."""
+    sent = to_json(CameraJob("door", PeerSource(("10.0.0.0/8",), "https://media/secret", "s3cret")))
+    assert b"secret" not in sent
+    assert b"s3cret" not in sent
+    read = from_json(sent)
+    assert isinstance(read, CameraJob)
+    assert read.source == PeerSource(("10.0.0.0/8",), "")

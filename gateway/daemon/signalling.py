@@ -1,0 +1,52 @@
+"""WebRTC's signalling between the HTTP server and the camera workers: an opaque relay, with sessions to leave."""
+
+import hmac
+import secrets
+from collections.abc import Callable
+
+import structlog
+
+from gateway.cameras import wire
+from gateway.cameras.lines import LineError, Lines
+from gateway.service.window import Signalled
+
+_BUSY, _CREATED = 429, 201
+_NOT_FOUND = 404
+
+_log = structlog.get_logger()
+
+
+class Signalling:
+    """Takes offers to the cameras that wait for publishers; `token_of` tells what those show, None of the others."""
+
+    def __init__(self, lines: Lines, *, token_of: Callable[[str], str | None]) -> None:
+        self._lines, self.token_of = lines, token_of
+        self._sessions: dict[str, str] = {}
+
+    async def offer(self, camera: str, sdp: bytes) -> Signalled:
+        """Take a publisher's offer to a camera and bring the answer back."""
+        if self.token_of(camera) is None:
+            return _refused(_NOT_FOUND, "no camera of this name waits for a publisher")
+        try:
+            answer = await self._lines.offer(camera, sdp)
+        except LineError as error:
+            return _refused(_BUSY, str(error))
+        if isinstance(answer, wire.Declined):
+            _log.info("publisher_declined", camera=camera, reason=answer.reason)
+            return _refused(answer.status, answer.reason)
+        session = self._sessions[camera] = secrets.token_urlsafe(16)
+        _log.info("publisher_accepted", camera=camera)
+        return Signalled(_CREATED, answer.sdp, session, "")
+
+    async def hang_up(self, camera: str, session: str) -> bool:
+        """Let a publisher take its leave; return whether the session is the camera's."""
+        known = self._sessions.get(camera)
+        if known is None or not hmac.compare_digest(known.encode(), session.encode()):
+            return False
+        del self._sessions[camera]
+        self._lines.hang_up(camera)
+        return True
+
+
+def _refused(status: int, reason: str) -> Signalled:
+    return Signalled(status, b"", None, reason)
