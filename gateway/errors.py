@@ -43,6 +43,24 @@ class DeliveryError(SpectragateError):
     """The broker refuses or cannot be reached."""
 
 
+class ExchangeReason(StrEnum):
+    """Why nothing came from the trainer's side, as a word that rules and operators can rely on."""
+
+    EXPIRED = "expired"
+    INVALID = "invalid"
+    REFUSED = "refused"
+    TOO_LARGE = "too_large"
+    UNREACHABLE = "unreachable"
+
+
+class ExchangeError(SpectragateError):
+    """The trainer or its repository cannot be reached or is not to be believed; screening goes on as it is."""
+
+    def __init__(self, text: str, reason: ExchangeReason) -> None:
+        super().__init__(text)
+        self.reason = reason
+
+
 class StorageError(SpectragateError):
     """The state folder cannot be used, or the disk takes nothing now."""
 

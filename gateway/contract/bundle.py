@@ -35,6 +35,9 @@ MAX_FILE_BYTES = MappingProxyType(
 )
 """The files of a bundle and the most each may hold."""
 
+GATEWAY_VERSION = "0.1.0"
+"""The version of this gateway, which a manifest's `minimum_gateway` is compared with."""
+
 LEAST_CALIBRATION = 19
 """Fewer clean faces or tracks would flag more than one in twenty until a camera has its own."""
 
@@ -92,6 +95,10 @@ class Manifest(_Model):
     created: str = Field(pattern=r"^\d{4}-\d{2}-\d{2}$")
     files: dict[str, FileDigest]
     training: Training
+    minimum_gateway: str | None = Field(
+        default=None, pattern=r"^\d{1,6}\.\d{1,6}\.\d{1,6}$", description="the oldest gateway that may run it"
+    )
+    gate_sha256: Sha256 | None = Field(default=None, description="digest of the report of the gate that it passed")
 
 
 class Calibration(_Model):
@@ -180,9 +187,15 @@ def _fitting_profile(manifest: Manifest, folder: Path) -> Profile:
             f"{folder}: was trained on faces cut at {manifest.context} and reduced by {manifest.resize_filter!r}; "
             f"this version cuts at {CONTEXT} and reduces by {RESIZE_FILTER!r}"
         )
+    if manifest.minimum_gateway is not None and _numbers(manifest.minimum_gateway) > _numbers(GATEWAY_VERSION):
+        raise BundleError(f"{folder}: needs gateway {manifest.minimum_gateway}; this one is {GATEWAY_VERSION}")
     if set(manifest.files) != set(MAX_FILE_BYTES):
         raise BundleError(f"{folder}: names the files {sorted(manifest.files)}, needed are {sorted(MAX_FILE_BYTES)}")
     return profile
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
 
 
 def _read_file(path: Path, most_bytes: int) -> bytes:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from fakes.bundles import draw_weights, write_drawn_bundle
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.contract.bundle import MAX_MANIFEST_BYTES, BundleError, open_bundle, read_safetensors
+from gateway.contract.bundle import GATEWAY_VERSION, MAX_MANIFEST_BYTES, BundleError, open_bundle, read_safetensors
 
 WHERE = Path("some.safetensors")
 
@@ -240,3 +241,18 @@ def test_open_bundle_survives_flipped_bytes_of_the_manifest(
         open_bundle(folder)
     except BundleError:
         return
+
+
+def test_open_bundle_compares_versions_as_numbers(bundle: Path) -> None:
+    """A bundle for an older gateway runs, one for a newer is refused; 0.0.10 is older than 0.1.0."""
+    change_manifest(bundle, minimum_gateway="0.0.10", gate_sha256="0" * 64)
+    assert open_bundle(bundle).manifest.gate_sha256 == "0" * 64
+    change_manifest(bundle, minimum_gateway="0.10.0")
+    with pytest.raises(BundleError, match=r"needs gateway 0\.10\.0; this one is"):
+        open_bundle(bundle)
+
+
+def test_gateway_version_is_that_of_the_package() -> None:
+    """What bundles are compared with is the version in pyproject.toml."""
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
+    assert project["project"]["version"] == GATEWAY_VERSION

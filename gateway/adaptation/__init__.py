@@ -1,0 +1,1 @@
+"""What makes the detector live with a changing place: drift, clean sets, new weights."""

@@ -1,0 +1,88 @@
+"""Which bundle an environment runs, which one it ran before, and which it never runs again. Pure: `store` keeps it.
+
+Digests are those of manifests; None is the factory's bundle, which is always there.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+from gateway.contract.bundle import BundleError
+
+MOST_DENIED = 256
+MOST_STARTS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """What the store knows of one environment.
+
+    `floor_version` is the highest version that was ever active: the channel never offers less. `probation` holds from
+    an activation until it is confirmed or undone. `pinned` keeps the channel's offers out until it is taken away:
+    the digest that the operator wants, or "factory".
+    """
+
+    active: str | None = None
+    previous: str | None = None
+    floor_version: int = 0
+    denied: dict[str, str] = field(default_factory=dict)
+    pinned: str | None = None
+    probation: bool = False
+    starts_s: tuple[float, ...] = ()
+
+    def activated(self, sha256: str, version: int) -> Self:
+        """Run this bundle from now on, on probation.
+
+        Raises:
+            BundleError: It was denied.
+        """
+        if sha256 in self.denied:
+            raise BundleError(f"bundle {sha256[:12]}… was denied here: {self.denied[sha256]}")
+        if sha256 == self.active:
+            return self
+        return replace(
+            self,
+            active=sha256,
+            previous=self.active,
+            floor_version=max(self.floor_version, version),
+            probation=True,
+            starts_s=(),
+        )
+
+    def confirmed(self) -> Self:
+        """End the probation well."""
+        return replace(self, probation=False, starts_s=())
+
+    def restored(self, reason: str) -> Self:
+        """Undo the active bundle and deny it for good; without one there is nothing to undo."""
+        if self.active is None:
+            return replace(self, probation=False, starts_s=())
+        return replace(
+            self.with_denied(self.active, reason), active=self.previous, previous=None, probation=False, starts_s=()
+        )
+
+    def rolled_back(self, reason: str) -> Self:
+        """Undo the active bundle because the operator says so, and stay with what is returned to."""
+        back = self.restored(reason)
+        return replace(back, pinned=back.active or "factory")
+
+    def with_denied(self, sha256: str, reason: str) -> Self:
+        """Never run this bundle again; of too many denied ones the oldest are forgotten, whose versions are passed."""
+        denied = {known: why for known, why in self.denied.items() if known != sha256} | {sha256: reason[:200]}
+        kept = dict(list(denied.items())[-MOST_DENIED:])
+        return replace(self, denied=kept, previous=None if self.previous == sha256 else self.previous)
+
+    def with_pin(self, sha256: str | None) -> Self:
+        """Stay with a bundle whatever the channel offers, or take new ones again."""
+        return replace(self, pinned=sha256)
+
+    def with_start(self, now_s: float) -> Self:
+        """Note that a process began with the active bundle."""
+        return replace(self, starts_s=(*self.starts_s, now_s)[-MOST_STARTS:])
+
+    def starts_within(self, now_s: float, window_s: float) -> int:
+        """Return how many processes began in the last `window_s` seconds without one that stayed well."""
+        return sum(1 for start_s in self.starts_s if 0 <= now_s - start_s <= window_s)
+
+    def healthy(self) -> Self:
+        """Forget the starts: this one stayed well."""
+        return replace(self, starts_s=())

@@ -1,0 +1,244 @@
+"""Bundles on the disk, by the digest of their manifest, and the slots that name them; whole after any crash.
+
+`objects/<digest>/` holds the files of a bundle and is renamed into place when all of them are on the disk;
+`environments/<name>.json` and its copy `<name>.copy.json` hold the slots and are written last. Every load checks every
+byte. Synchronous: for a thread, never for the event loop.
+"""
+
+import fcntl
+import hashlib
+import os
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from gateway.adaptation.disk import DISK, Disk, replace_file
+from gateway.adaptation.slots import MOST_DENIED, MOST_STARTS, Slots
+from gateway.contract.bundle import MANIFEST_NAME, Bundle, BundleError, Sha256, open_bundle
+from gateway.contract.repository import BUNDLE_FILES, EnvironmentName
+from gateway.errors import StorageError
+
+KEPT_VERSIONS = 4
+"""Bundles of an environment that stay although no slot names them: what an operator may pin."""
+
+MAX_SLOTS_BYTES = 128 * 1024
+
+Slot = Literal["active", "previous", "factory"]
+
+
+class _Record(BaseModel):
+    """The slots of an environment as a file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    environment: EnvironmentName
+    generation: int = Field(ge=1)
+    active: Sha256 | None
+    previous: Sha256 | None
+    floor_version: int = Field(ge=0, le=2**31)
+    denied: Annotated[dict[Sha256, str], Field(max_length=MOST_DENIED)]
+    pinned: Sha256 | Literal["factory"] | None
+    probation: bool
+    starts_s: Annotated[tuple[float, ...], Field(max_length=MOST_STARTS)]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A checked bundle, the slot it came from, and what was wrong with the slots before it, in words."""
+
+    bundle: Bundle
+    slot: Slot
+    faults: tuple[str, ...] = ()
+
+
+class BundleStore:
+    """The bundles of all environments in one folder; `factory` returns the one that an environment always has."""
+
+    def __init__(self, folder: Path, *, factory: Callable[[str], Bundle], disk: Disk = DISK) -> None:
+        self._folder = folder
+        self._objects = folder / "objects"
+        self._environments = folder / "environments"
+        self._factory = factory
+        self._disk = disk
+
+    def slots(self, environment: str) -> Slots:
+        """Return what the disk says of an environment now; where both copies are damaged, the factory's."""
+        return self._read(environment)[0]
+
+    def change(self, environment: str, step: Callable[[Slots], Slots]) -> Slots:
+        """Apply a pure step to an environment's slots; when this returns, the result survives a power cut.
+
+        Raises:
+            StorageError: The disk takes nothing.
+            BundleError: The step refuses.
+        """
+        with self._held():
+            slots, generation = self._read(environment)
+            after = step(slots)
+            if after != slots:
+                self._write(environment, after, generation + 1)
+            return after
+
+    def stage(self, environment: str, files: Mapping[str, bytes]) -> Bundle:
+        """Put a bundle's files on the disk and return it, checked; it does not run before `activated` says so.
+
+        Raises:
+            BundleError: The files are not a whole bundle of this environment, or unfit for this gateway.
+            StorageError: The disk takes nothing.
+        """
+        if set(files) != set(BUNDLE_FILES):
+            raise BundleError(f"a bundle has the files {', '.join(BUNDLE_FILES)}, not {', '.join(sorted(files))}")
+        sha256 = hashlib.sha256(files[MANIFEST_NAME]).hexdigest()
+        with self._held():
+            try:
+                bundle = self.open(sha256)
+            except BundleError:
+                bundle = self._place(sha256, files)
+        if bundle.manifest.environment != environment:
+            raise BundleError(f"bundle {sha256[:12]}… is made for {bundle.manifest.environment}, not {environment}")
+        return bundle
+
+    def open(self, sha256: str) -> Bundle:
+        """Return a bundle whose every byte has just been checked.
+
+        Raises:
+            BundleError: It is not here, or no longer what it was.
+        """
+        return open_bundle(self._objects / sha256, expected_sha256=sha256)
+
+    def load(self, environment: str) -> Loaded:
+        """Return what the environment is to run: the active bundle, else the one before, else the factory's.
+
+        Raises:
+            BundleError: Even the factory's is damaged.
+        """
+        slots = self.slots(environment)
+        faults = []
+        wanted: tuple[tuple[Slot, str | None], ...] = (("active", slots.active), ("previous", slots.previous))
+        for slot, sha256 in wanted:
+            if sha256 is None:
+                if slot == "active":
+                    break
+                continue
+            if sha256 in slots.denied:
+                faults.append(f"{slot}: bundle {sha256[:12]}… was denied: {slots.denied[sha256]}")
+                continue
+            try:
+                return Loaded(self.open(sha256), slot, tuple(faults))
+            except BundleError as error:
+                faults.append(f"{slot}: {error}")
+        return Loaded(self._factory(environment), "factory", tuple(faults))
+
+    def held(self, environment: str) -> tuple[Bundle, ...]:
+        """Return the whole bundles of an environment that lie here, oldest version first."""
+        whole = []
+        for folder in self._folders():
+            try:
+                bundle = self.open(folder.name)
+            except BundleError:
+                continue
+            if bundle.manifest.environment == environment:
+                whole.append(bundle)
+        return tuple(sorted(whole, key=lambda bundle: bundle.manifest.version))
+
+    def sweep(self, environments: Iterable[str]) -> int:
+        """Remove what was never finished, is damaged or is not needed any more; return how many folders went."""
+        needed: set[str] = set()
+        with self._held():
+            for environment in environments:
+                slots = self.slots(environment)
+                needed |= {found for found in (slots.active, slots.previous, slots.pinned) if found}
+                fit = [bundle for bundle in self.held(environment) if bundle.identity.sha256 not in slots.denied]
+                needed |= {bundle.identity.sha256 for bundle in fit[-KEPT_VERSIONS:]}
+            gone = [folder for folder in self._folders() if folder.name not in needed]
+            for folder in gone:
+                self._discard(folder)
+        return len(gone)
+
+    def _place(self, sha256: str, files: Mapping[str, bytes]) -> Bundle:
+        fresh = self._objects / f"new-{secrets.token_hex(8)}"
+        try:
+            self._disk.make_folder(fresh)
+            for name, content in files.items():
+                self._disk.write(fresh / name, content)
+            self._disk.sync_folder(fresh)
+            try:
+                open_bundle(fresh, expected_sha256=sha256)
+            except BundleError:
+                self._discard(fresh)
+                raise
+            target = self._objects / sha256
+            if target.exists():  # damaged, or it would have opened
+                self._discard(target)
+            self._disk.rename(fresh, target)
+            self._disk.sync_folder(self._objects)
+        except OSError as error:
+            raise _cannot(self._objects, error) from error
+        return self.open(sha256)
+
+    def _discard(self, folder: Path) -> None:
+        for path in sorted(folder.iterdir()):
+            self._disk.remove(path)
+        self._disk.remove(folder)
+
+    def _folders(self) -> list[Path]:
+        return sorted(path for path in self._objects.glob("*") if path.is_dir() and not path.is_symlink())
+
+    def _paths(self, environment: str) -> tuple[Path, Path]:
+        return self._environments / f"{environment}.json", self._environments / f"{environment}.copy.json"
+
+    def _read(self, environment: str) -> tuple[Slots, int]:
+        records = [record for path in self._paths(environment) if (record := _record(path, environment))]
+        if not records:
+            return Slots(), 0
+        newest = max(records, key=lambda record: record.generation)
+        return Slots(**newest.model_dump(exclude={"environment", "generation"})), newest.generation
+
+    def _write(self, environment: str, slots: Slots, generation: int) -> None:
+        record = _Record(environment=environment, generation=generation, **asdict(slots)).model_dump_json().encode()
+        content = hashlib.sha256(record).hexdigest().encode() + b"\n" + record
+        try:
+            for path in self._paths(environment):
+                replace_file(self._disk, path, content)
+        except OSError as error:
+            raise _cannot(self._environments, error) from error
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """Keep other processes, the command line beside the gateway, from changing the store meanwhile."""
+        try:
+            for folder in (self._folder, self._objects, self._environments):
+                self._disk.make_folder(folder)
+            descriptor = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise _cannot(self._folder, error) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def _record(path: Path, environment: str) -> _Record | None:
+    """Return the slots in a file, or None where there are none, or not one bit more can be believed."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    digest, _, body = content.partition(b"\n")
+    if len(content) > MAX_SLOTS_BYTES or hashlib.sha256(body).hexdigest().encode() != digest:
+        return None
+    try:
+        record = _Record.model_validate_json(body)
+    except ValidationError:
+        return None
+    return record if record.environment == environment else None
+
+
+def _cannot(folder: Path, error: OSError) -> StorageError:
+    return StorageError(f"{folder}: bundles cannot be stored: {error.strerror}. Check the disk and who owns the folder")
