@@ -93,7 +93,11 @@ async def run_daemon(path: Path, ending: Ending) -> int:
             async with _silent_when_failed(ending) as daemons, asyncio.TaskGroup() as group:
                 daemons.append(daemon := Daemon(path, fittings, group, links=links))
                 storage.on_health = daemon.on_disk
-                web = None if config.http is None else Web(daemon, config.http, fittings.outbox)
+                web = (
+                    None
+                    if config.http is None
+                    else Web(daemon, config.http, fittings.outbox, signalling=daemon.signalling)
+                )
                 await _serve(daemon, plan_of(config), group, Outside(signals, file, web))
     except BaseExceptionGroup as failures:
         raise innermost(failures) from failures

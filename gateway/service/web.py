@@ -12,6 +12,8 @@ from starlette.responses import Response
 from gateway.service.api import REFUSED, api_routes
 from gateway.service.doors import SESSION_S, Doors, Session
 from gateway.service.guard import COOKIE, OPEN_PATHS, TOO_MANY, Guard, Rules, address_of
+from gateway.service.metrics import metrics_routes
+from gateway.service.whip import whip_routes
 from gateway.service.window import Readiness, Signalling, Window
 
 LOGIN, LOGOUT = "/login", "/logout"
@@ -43,6 +45,9 @@ def create_app(
     app.include_router(_health_routes(window))
     app.include_router(_session_routes(doors, secure_cookie=secure_cookie))
     app.include_router(api_routes(window))
+    app.include_router(metrics_routes(window))
+    if signalling is not None:
+        app.include_router(whip_routes(signalling))
     for addition in additions:
         app.include_router(addition.router)
     rules = Rules(

@@ -5,7 +5,7 @@ from itertools import product
 
 import pytest
 from fakes.web import BEARER, app_over, client_of
-from fakes.windows import TOKEN, FakeWindow
+from fakes.windows import TOKEN, YARD_TOKEN, FakeSignalling, FakeWindow
 from fastapi import APIRouter
 from starlette.routing import BaseRoute, Route
 
@@ -92,22 +92,24 @@ CREDENTIALS: dict[str, dict[str, str]] = {
     "bare": {"Authorization": TOKEN},
     "in a cookie": {"Cookie": f"spectragate_session={TOKEN}"},
     "another header": {"X-Api-Key": TOKEN},
+    "of a camera": {"Authorization": f"Bearer {YARD_TOKEN}"},
 }
 
 
 @pytest.mark.parametrize("credential", CREDENTIALS)
 async def test_every_route_is_closed_to_whoever_shows_no_token(credential: str) -> None:
     """Every method of every path of the table, in the query too: 401 without exception, and nothing is changed."""
-    window = FakeWindow()
-    routes = routes_of(app_over(window))
-    assert len(routes) > 8
-    for (_, path), method, query in product(routes, ("GET", "POST", "DELETE", "PUT", "HEAD"), ("", f"?token={TOKEN}")):
-        if path in OPEN:
-            continue
-        async with client_of(app_over(window)) as client:
+    window, signalling = FakeWindow(), FakeSignalling()
+    app = app_over(window, signalling=signalling)
+    routes = routes_of(app)
+    assert len(routes) > 12
+    paths = sorted({path for _, path in routes} - OPEN)
+    methods = ("GET", "POST", "DELETE", "PUT", "HEAD", "PATCH", "OPTIONS")
+    for number, (path, method, query) in enumerate(product(paths, methods, ("", f"?token={TOKEN}"))):
+        async with client_of(app, address=f"2001:db8::{number:x}") as client:
             answer = await client.request(method, path + query, headers=CREDENTIALS[credential])
             assert answer.status_code == 401, (method, path)
-    assert (window.switched, window.judged) == ([], [])
+    assert (window.switched, window.judged, signalling.offers) == ([], [], [])
 
 
 async def test_login_when_posted_by_a_form_of_ours_ends_with_logging_out() -> None:

@@ -1,0 +1,47 @@
+"""WebRTC's handshake over HTTP (WHIP, RFC 9725): offers go to the camera's worker, its answers come back, unread."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, HTTPException, Path, Request
+from starlette.responses import JSONResponse, Response
+
+from gateway.service.api import REFUSED, UNKNOWN, NamedInPath, Problem, Responses
+from gateway.service.window import Signalling
+
+SDP = "application/sdp"
+
+SessionInPath = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]+$", max_length=128)]
+ANSWERS: Responses = {
+    201: {"content": {SDP: {}}, "description": "The answer; `Location` names the session."},
+    406: {"model": Problem, "description": "Nothing that is offered can be received."},
+    415: {"model": Problem, "description": "The offer is no application/sdp."},
+    422: {"model": Problem, "description": "The offer is malformed."},
+    503: {"model": Problem, "description": "The camera's worker cannot answer now."},
+}
+OFFER = {"requestBody": {"required": True, "content": {SDP: {"schema": {"type": "string"}}}}}
+
+
+def whip_routes(signalling: Signalling) -> APIRouter:
+    """Return the routes by which cameras push their pictures; each takes the bearer token of its camera alone."""
+    router = APIRouter(prefix="/whip", tags=["whip"], responses=REFUSED)
+
+    @router.post("/{camera}", status_code=201, response_class=Response, responses=ANSWERS, openapi_extra=OFFER)
+    async def publish(camera: NamedInPath, request: Request) -> Response:
+        """Take an offer and return the answer."""
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != SDP:
+            raise HTTPException(415, f"an offer is {SDP}")
+        answer = await signalling.offer(camera, await request.body())
+        if answer.session is None:
+            return JSONResponse({"detail": answer.reason}, answer.status)
+        location = f"/whip/{camera}/{answer.session}"
+        return Response(answer.body, answer.status, {"Location": location}, media_type=SDP)
+
+    @router.delete("/{camera}/{session}", status_code=200, responses=UNKNOWN)
+    async def hang_up(camera: NamedInPath, session: SessionInPath) -> Response:
+        """End a session."""
+        if not await signalling.hang_up(camera, session):
+            raise HTTPException(404, "there is no such session")
+        return Response(status_code=200)
+
+    return router

@@ -1,0 +1,98 @@
+"""What Prometheus reads."""
+
+import json
+import re
+from pathlib import Path
+
+from fakes.web import BEARER, app_over, client_of
+from fakes.windows import GATE_TOKEN, PASSWORD, TOKEN, FakeWindow, camera_view
+from prometheus_client.parser import text_string_to_metric_families
+
+from gateway.service.window import Readiness
+
+DASHBOARD = Path(__file__).parents[2] / "configs" / "grafana.json"
+GATE = {"camera": "gate", "environment": "default"}
+
+
+async def scraped(window: FakeWindow) -> tuple[str, dict[tuple[str, str], float]]:
+    """Return the text, and every sample by its name and its labels as JSON."""
+    async with client_of(app_over(window), headers=BEARER) as client:
+        answer = await client.get("/metrics")
+    assert answer.status_code == 200
+    samples = {
+        (sample.name, json.dumps(sample.labels, sort_keys=True)): sample.value
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+    }
+    return answer.text, samples
+
+
+def labelled(name: str, **labels: str) -> tuple[str, str]:
+    """Return the key of a sample."""
+    return name, json.dumps(labels, sort_keys=True)
+
+
+async def test_metrics_tell_every_part() -> None:
+    """Cameras, batches, outbox, broker, calibration, model: the daemon's own counts."""
+    _, samples = await scraped(FakeWindow())
+    assert samples[labelled("spectragate_ready")] == 1.0
+    assert samples[labelled("spectragate_camera_up", **GATE)] == 1.0
+    assert samples[labelled("spectragate_camera_fps", **GATE)] == 4.9
+    assert samples[labelled("spectragate_camera_frame_age_seconds", **GATE)] == 0.0815
+    assert samples[labelled("spectragate_camera_frames_total", outcome="replaced", **GATE)] == 7.0
+    assert samples[labelled("spectragate_camera_faces_total", outcome="found", **GATE)] == 42.0
+    assert samples[labelled("spectragate_camera_tracks_total", verdict="triggered", **GATE)] == 1.0
+    assert samples[labelled("spectragate_camera_calibration_tracks_missing", **GATE)] == 987.0
+    assert samples[labelled("spectragate_batch_faces_bucket", le="8.0")] == 2.0
+    assert samples[labelled("spectragate_inference_seconds_bucket", device="cpu", le="+Inf")] == 3.0
+    assert samples[labelled("spectragate_inference_seconds_sum", device="cpu")] == 0.06
+    assert labelled("spectragate_outbox_depth") in samples
+    assert labelled("spectragate_broker_up") in samples
+    assert samples[labelled("spectragate_calibration_tracks", environment="default")] == 24.0
+    model = {"environment": "default", "version": "3", "sha256": "ab" * 32, "profile": "paper"}
+    assert samples[labelled("spectragate_model_info", **model)] == 1.0
+
+
+async def test_metrics_leave_out_what_is_not_known() -> None:
+    """A camera without a promise or a face has no 0 there, and a box that is not ready says so."""
+    window = FakeWindow(ready=Readiness(ready=False, reasons=("starting",)))
+    view = camera_view("gate", promise=None, state="offline", reason="timeout")
+    window.views["gate"] = view.model_copy(update={"stats": view.stats.model_copy(update={"frame_age_ms": None})})
+    _, samples = await scraped(window)
+    assert samples[labelled("spectragate_ready")] == 0.0
+    assert samples[labelled("spectragate_camera_up", **GATE)] == 0.0
+    assert labelled("spectragate_camera_asked_rate", **GATE) not in samples
+    assert labelled("spectragate_camera_frame_age_seconds", **GATE) not in samples
+
+
+async def test_drift_is_told_camera_by_camera() -> None:
+    """Every number of a camera's drift state is a figure; a word says whether it drifted."""
+    window = FakeWindow(drift={"state": "drifted", "cameras": [{"camera": "gate", "statistic": 0.31, "note": None}]})
+    _, samples = await scraped(window)
+    key = labelled("spectragate_drift", environment="default", camera="gate", figure="statistic")
+    assert samples[key] == 0.31
+    assert samples[labelled("spectragate_drifted", environment="default")] == 1.0
+
+
+async def test_metrics_hold_no_secret() -> None:
+    """Neither token nor password stands in a value, a label or a help text."""
+    text, _ = await scraped(FakeWindow())
+    for secret in (TOKEN, PASSWORD, GATE_TOKEN):
+        assert secret not in text
+
+
+async def test_dashboard_asks_only_for_what_is_there() -> None:
+    """Every metric that the Grafana dashboard names is told, and each panel has a title and a place."""
+    window = FakeWindow(drift={"state": "steady", "cameras": [{"camera": "gate", "statistic": 0.1}]})
+    _, samples = await scraped(window)
+    told = {name for name, _ in samples}
+    dashboard = json.loads(DASHBOARD.read_text(encoding="utf-8"))
+    panels = [panel for panel in dashboard["panels"] if panel["type"] != "row"]
+    assert len(panels) >= 12
+    for panel in panels:
+        assert panel["title"]
+        assert panel["gridPos"]["w"] > 0
+        for target in panel["targets"]:
+            named = set(re.findall(r"spectragate_\w+", target["expr"]))
+            assert named
+            assert named <= told, named - told

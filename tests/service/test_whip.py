@@ -1,0 +1,75 @@
+"""Offers on their way to a camera."""
+
+import pytest
+from fakes.web import app_over, client_of
+from fakes.windows import ANSWER, GATE_TOKEN, TOKEN, YARD_TOKEN, FakeSignalling
+
+from gateway.service.guard import MOST_BODY_BYTES
+from gateway.service.window import Signalled
+
+OFFER = b"v=0\r\noffer"
+SDP = {"Content-Type": "application/sdp"}
+GATE = {"Authorization": f"Bearer {GATE_TOKEN}"}
+
+
+async def test_offer_is_answered_and_its_session_can_be_left() -> None:
+    """201 with the answer and the session's address; leaving works once."""
+    signalling = FakeSignalling()
+    async with client_of(app_over(signalling=signalling), headers=GATE) as client:
+        answer = await client.post("/whip/gate", content=OFFER, headers=SDP)
+        assert (answer.status_code, answer.content) == (201, ANSWER)
+        assert answer.headers["location"] == "/whip/gate/s1"
+        assert answer.headers["content-type"] == "application/sdp"
+        assert signalling.offers == [("gate", OFFER)]
+        assert (await client.delete("/whip/gate/s1")).status_code == 200
+        assert (await client.delete("/whip/gate/s1")).status_code == 404
+
+
+@pytest.mark.parametrize("status", [400, 406, 422, 429, 503])
+async def test_offer_that_is_refused_says_why(status: int) -> None:
+    """The worker's reason reaches the publisher."""
+    signalling = FakeSignalling(Signalled(status, b"", None, "no video is offered"))
+    async with client_of(app_over(signalling=signalling), headers=GATE) as client:
+        answer = await client.post("/whip/gate", content=OFFER, headers=SDP)
+        assert (answer.status_code, answer.json()) == (status, {"detail": "no video is offered"})
+
+
+async def test_offer_of_another_kind_or_too_large_never_reaches_a_worker() -> None:
+    """Only SDP is handed on, and no more than any offer needs."""
+    signalling = FakeSignalling()
+    async with client_of(app_over(signalling=signalling), headers=GATE) as client:
+        for headers in ({}, {"Content-Type": "application/json"}, {"Content-Type": "text/application/sdp"}):
+            assert (await client.post("/whip/gate", content=OFFER, headers=headers)).status_code == 415
+        large = await client.post("/whip/gate", content=b"v" * (MOST_BODY_BYTES + 1), headers=SDP)
+        assert large.status_code == 413
+    assert signalling.offers == []
+
+
+@pytest.mark.parametrize("shown", ["", GATE_TOKEN[:-1], YARD_TOKEN, TOKEN, GATE_TOKEN + "g"])
+@pytest.mark.parametrize("path", ["/whip/gate", "/whip/gate/s1", "/whip/moat", "/whip/", "/whip/gate/../yard"])
+async def test_publisher_shows_the_token_of_its_camera_and_no_other(path: str, shown: str) -> None:
+    """Not another camera's, not the box's, not a part of it; an unknown camera looks like a wrong token."""
+    signalling = FakeSignalling()
+    headers = {"Authorization": f"Bearer {shown}", **SDP} if shown else SDP
+    for method in ("POST", "DELETE", "GET", "PATCH"):
+        async with client_of(app_over(signalling=signalling)) as client:
+            answer = await client.request(method, path, content=OFFER, headers=headers)
+            if not (path.endswith("../yard") and shown == YARD_TOKEN):
+                assert answer.status_code == 401
+    assert [camera for camera, _ in signalling.offers] == ["yard"] * len(signalling.offers)
+    assert ("gate", "s1") in signalling.sessions
+
+
+async def test_camera_token_opens_nothing_but_its_camera() -> None:
+    """Neither the page nor the routes for scripts, nor the publisher's routes by a session of the page."""
+    app = app_over(signalling=FakeSignalling())
+    async with client_of(app) as client:
+        assert (await client.get("/api/v1/cameras", headers=GATE)).status_code == 401
+        await client.post("/login", data={"password": "open sesame"})
+        assert (await client.post("/whip/gate", content=OFFER, headers=SDP)).status_code == 401
+
+
+async def test_publisher_routes_are_absent_where_nobody_listens() -> None:
+    """Without WebRTC no token opens them."""
+    async with client_of(app_over(), headers=GATE) as client:
+        assert (await client.post("/whip/gate", content=OFFER, headers=SDP)).status_code == 401
