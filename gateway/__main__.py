@@ -258,8 +258,10 @@ def check_config(file: Path) -> None:
     """Check a configuration file: every mistake at once, with its line; exit code 78 if there is one."""
     from gateway.choice import check_config
 
-    check_config(file)
+    config = check_config(file)
     click.echo(f"{file}: fine")
+    if config.cameras and config.state_folder is None:
+        click.echo("note: state_folder is not set: `run` works under systemd, which names a folder, and nowhere else")
 
 
 @cli.command()

@@ -134,8 +134,8 @@ def _live_source(source: SourceConfig, allow: tuple[str, ...]) -> LiveSource:
     return PeerSource(allow, token=source.token.get_secret_value())
 
 
-def check_config(path: Path) -> None:
-    """Read a configuration and open what it names.
+def check_config(path: Path) -> Config:
+    """Read a configuration, open what it names, and return it.
 
     Raises:
         ConfigError: Something is wrong; one line per mistake.
@@ -150,3 +150,4 @@ def check_config(path: Path) -> None:
             mistakes.append(describe(path, Problem(document.line_of(key), key, str(error))))
     if mistakes:
         raise ConfigError("\n".join(mistakes))
+    return config

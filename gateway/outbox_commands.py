@@ -21,6 +21,12 @@ def _folder(config: Path | None) -> Path:
     return state_folder(choose(config).config)
 
 
+def _cameras(config: Path | None) -> frozenset[str]:
+    from gateway.choice import choose
+
+    return frozenset(choose(config).config.cameras)
+
+
 class Moment(click.ParamType[float]):
     """A moment in ISO 8601; without an offset it is UTC."""
 
@@ -112,6 +118,8 @@ def forget(config: Path | None, camera: str | None, since: float | None, until: 
     from gateway.delivery.outbox_files import forget as erase
 
     gone = erase(folder, camera=camera, since_s=since, until_s=until)
+    if camera is not None and not any((gone.messages, gone.tracks, gone.others)) and camera not in _cameras(config):
+        raise click.ClickException(f"nothing is stored of a camera {camera!r}, and none of this name is configured")
     click.echo(f"erased {gone.messages} messages, {gone.tracks} calibration tracks and {gone.others} others")
     if gone.tracks:
         click.echo("a running gateway still calibrates with what it has in memory: restart it")

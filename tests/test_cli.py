@@ -66,7 +66,7 @@ def test_version_is_told() -> None:
         (["replay", "x", "--environment", "yard"], 78, "error: --environment: yard is not in the configuration"),
         (["score", "--fpr", "1e-8", "x.png"], 78, "needs the scores of 99999999 clean faces"),
         (["replay", "absent.mp4"], 1, "error: absent.mp4: no such file or folder"),
-        (["watch"], 78, "error: watch: give either a configuration with a section `mqtt` (-c FILE) or --host"),
+        (["watch"], 78, "error: watch: which broker? Give --host BROKER, or the gateway's configuration"),
         (["watch", "--host", "localhost", "--state", "."], 2, "is a directory"),
         (["check-config", "absent.yaml"], 78, "error: absent.yaml: cannot be read"),
     ],
@@ -78,6 +78,14 @@ def test_mistakes_have_their_exit_code_and_one_clear_line(
     done = spectragate(*arguments, cwd=tmp_path)
     assert (done.returncode, said in done.stderr) == (code, True), done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_check_config_tells_what_only_systemd_gives(tmp_path: Path) -> None:
+    """Started by hand, `run` would refuse what was called fine here."""
+    path = tmp_path / "gateway.yaml"
+    path.write_text("cameras: {gate: {source: {type: file, path: clip.mp4}}}\n")
+    done = spectragate("check-config", path)
+    assert (done.returncode, "note: state_folder is not set" in done.stdout) == (0, True)
 
 
 def test_check_config_names_all_mistakes(tmp_path: Path) -> None:

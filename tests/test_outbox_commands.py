@@ -94,6 +94,14 @@ def test_forget_asks_and_needs_to_know_what(tmp_path: Path) -> None:
     assert "is no time such as" in run(tmp_path / "state", "forget", "--since", "yesterday").output
 
 
+def test_camera_that_nobody_knows_is_said(tmp_path: Path) -> None:
+    """A typing mistake must not look like a camera that has been forgotten."""
+    asyncio.run(_make(tmp_path / "state"))
+    mistyped = run(tmp_path / "state", "forget", "--camera", "loby", "--yes")
+    assert mistyped.exit_code == 1
+    assert "nothing is stored of a camera 'loby', and none of this name is configured" in mistyped.output
+
+
 async def _make(folder: Path) -> None:
     async with open_outbox(folder) as outbox:
         await accept(outbox, 2)

@@ -87,6 +87,7 @@ class Keeper:
         self._crashes: deque[float] = deque(maxlen=CRASHES)
         self._is_looping = False
         self._online_since_s: float | None = None
+        self._away_since_s: float | None = None
         say(self._state)
 
     @property
@@ -129,6 +130,7 @@ class Keeper:
 
     def enable(self) -> None:
         """Say that the camera is about to be watched again."""
+        self._away_since_s = None
         self._change("offline", STARTING)
 
     def pause_s(self, _error: Exception | None = None) -> float:
@@ -143,7 +145,8 @@ class Keeper:
         if self._online_since_s is None:
             self._online_since_s = now_s
             if self._is_told():
-                _log.info("camera_back", camera=self._job.camera, after_s=round(now_s - began_s, 2))
+                self._tell_online(now_s, began_s)
+            self._away_since_s = None
         if self._is_looping and now_s - began_s >= CRASH_WINDOW_S:
             self._is_looping = False
             self._crashes.clear()
@@ -152,8 +155,16 @@ class Keeper:
         else:
             self._change("online", None)
 
+    def _tell_online(self, now_s: float, began_s: float) -> None:
+        if self._away_since_s is None:
+            _log.info("camera_online", camera=self._job.camera, after_s=round(now_s - began_s, 2))
+        else:
+            _log.info("camera_back", camera=self._job.camera, after_s=round(now_s - self._away_since_s, 2))
+
     def _on_failure(self, reason: str, text: str, began_s: float) -> None:
         now_s = self._clocks.monotonic_s()
+        if self._away_since_s is None:
+            self._away_since_s = now_s
         was_online = self._online_since_s is not None
         was_steady = self._online_since_s is not None and now_s - self._online_since_s > STEADY_S
         self._failures = 1 if was_steady else self._failures + 1

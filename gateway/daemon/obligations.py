@@ -1,6 +1,7 @@
 """Alerts on their way to the disk: screening never waits for it, and what is kept and what is not stands in the log."""
 
 import asyncio
+import logging
 from asyncio import Future
 from functools import partial
 from typing import Protocol
@@ -61,8 +62,16 @@ class Obligations:
             return
         self.accepted += 1
         data = alert.data
-        _log.info(
-            "alert", camera=data.camera, alert_id=data.alert_id, seq=data.seq, kind=data.type, severity=data.severity
+        _log.log(
+            logging.WARNING if data.severity == "critical" and data.type != "end" else logging.INFO,
+            "alert",
+            camera=data.camera,
+            alert_id=data.alert_id,
+            seq=data.seq,
+            kind=data.type,
+            severity=data.severity,
+            score=round(data.score, 3),
+            p_value=data.p_value,
         )
 
     def _lose(self, alert: messages.Alert, error: BaseException) -> None:

@@ -202,7 +202,9 @@ class Link:
             if isinstance(outcome, Ended):
                 cut_short = 0
             else:
-                if told:
+                if self._connects == 0:
+                    _log.info("broker_connected", host=self._settings.host, port=self._settings.port)
+                elif told:
                     _log.info("broker_back", host=self._settings.host, port=self._settings.port)
                 began_s, told = clock.time(), ""
                 outcome = await self._use(outcome, serve)

@@ -26,6 +26,7 @@ from gateway.watch.steps import (
 from gateway.watch.subscriber import Arrived, Down, News, Subscriber, Up
 
 _SAVE_S = 1.0
+_SILENCE_S = 5.0  # every box that was ever there left a retained word, which comes at once
 _REMARK_S = 1.0
 _LOST = {
     "gone": "the box has them no longer",
@@ -102,6 +103,13 @@ class Console:
         words = "connected" if isinstance(news, Up) else f"no connection: {news.reason}; trying again"
         self._remark(f"{self._where}: {words}")
 
+    def silence(self, prefix: str) -> None:
+        """Tell that nobody is there; the most likely reason is a prefix with a mistake."""
+        self._remark(
+            f"{self._where}: no gateway has ever said a word under the prefix {prefix!r}: is it the "
+            "mqtt.topic_prefix of the gateway, and may this user read it? Waiting"
+        )
+
     def tell(self, step: Step, *, now_s: float) -> None:
         """Tell of what is missing, or odd."""
         match step:
@@ -148,6 +156,8 @@ class Watching:
         self._clock = asyncio.get_running_loop().time
         self._printed = 0
         self._unsaved_since_s: float | None = None
+        self._was_heard = False
+        self._silent_at_s: float | None = None
 
     @property
     def done(self) -> bool:
@@ -163,15 +173,20 @@ class Watching:
             self._carry_out(self._watch.tick(self._clock()))
             if self._unsaved_since_s is not None and self._clock() - self._unsaved_since_s >= _SAVE_S:
                 self.save()
+            if self._silent_at_s is not None and self._clock() >= self._silent_at_s:
+                self._silent_at_s = None
+                self._console.silence(self._watch.request_topic.removesuffix("/alerts/replay"))
 
     def _wait_s(self) -> float | None:
-        times = [self._watch.next_s, None if self._unsaved_since_s is None else self._unsaved_since_s + _SAVE_S]
+        save_at_s = None if self._unsaved_since_s is None else self._unsaved_since_s + _SAVE_S
+        times = [self._watch.next_s, save_at_s, self._silent_at_s]
         next_s = min((time_s for time_s in times if time_s is not None), default=None)
         return None if next_s is None else max(next_s - self._clock(), 0.0)
 
     def _hear(self, news: News) -> None:
         match news:
             case Arrived(topic, payload):
+                self._was_heard, self._silent_at_s = True, None
                 steps = self._watch.take(topic, payload, now_s=self._clock())
                 if self._options.everything and topic not in self._watch.filters[:2]:
                     self._console.other(topic, payload)
@@ -181,6 +196,7 @@ class Watching:
             case Up():
                 self._console.state(news)
                 self._watch.connected(self._clock())
+                self._silent_at_s = None if self._was_heard else self._clock() + _SILENCE_S
             case Down():
                 self._console.state(news)
 

@@ -23,7 +23,11 @@ def broker_settings(
         ConfigError: Neither or both are given, or something in them is wrong.
     """
     if (config is None) == (host is None):
-        raise ConfigError("watch: give either a configuration with a section `mqtt` (-c FILE) or --host, not both")
+        raise ConfigError(
+            "watch: which broker? Give --host BROKER, or the gateway's configuration with its section mqtt (-c FILE)"
+            if config is None
+            else "watch: -c FILE already names the broker: leave --host out, or -c"
+        )
     if config is not None:
         broker = load_config(config).mqtt
         if broker is None:

@@ -174,6 +174,18 @@ async def test_log_says_once_that_it_went_and_once_that_it_is_back() -> None:
     ]
 
 
+async def test_log_says_how_long_a_camera_was_away_and_nothing_of_return_at_the_first_start() -> None:
+    """An operator reads the whole outage from its end, not the time that the last try took."""
+    world = World()
+    away: list[Step] = [7.0, SourceError("away", SourceReason.UNREACHABLE)]
+    lost: list[Step] = [2.0, FRAME, 10.0, FRAME, SourceError("gone", SourceReason.STALLED)]
+    keeper = world.keeper(lost, away, away, lost)
+    with capture_logs() as logs:
+        await fail(keeper, 4)
+    found = [(log["event"], log["after_s"]) for log in logs if "after_s" in log]
+    assert found == [("camera_online", 2.0), ("camera_back", 16.0)]
+
+
 async def test_recording_that_is_over_is_not_begun_again() -> None:
     """A file without loop ends for good, and its camera says so."""
     world = World()

@@ -102,6 +102,15 @@ async def test_track_confirmed_while_it_is_under_way_teaches_nothing() -> None:
     assert learning.tracks == 2
 
 
+async def test_log_tells_when_a_camera_is_judged_by_its_own_tracks() -> None:
+    """From then on its promise is its own; the operator reads since when."""
+    learning = calibration(Memory(Disk()))
+    with capture_logs() as logs:
+        for score in range(10):
+            learning.learn(verdict(float(score)), "hall")
+    assert [(log["event"], log["was"], log["now"]) for log in logs] == [("calibration_changed", "factory", "camera")]
+
+
 async def test_broken_disk_costs_calibration_alone() -> None:
     """What cannot be kept is counted and said; judging goes on."""
     disk = Disk(is_broken=True)

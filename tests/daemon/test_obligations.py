@@ -27,6 +27,22 @@ async def test_alert_is_logged_once_it_is_kept() -> None:
     assert obligations.accepted == 1
     ((log),) = logs
     assert (log["event"], log["alert_id"], log["seq"]) == ("alert", ALERT.data.alert_id, ALERT.data.seq)
+    assert (log["score"], log["p_value"]) == (round(ALERT.data.score, 3), ALERT.data.p_value)
+
+
+@pytest.mark.parametrize(
+    ("severity", "kind", "level"),
+    [("critical", "new", "warning"), ("critical", "end", "info"), ("alert", "new", "info"), ("watch", "new", "info")],
+)
+async def test_critical_alert_stands_out_in_the_log(severity: str, kind: str, level: str) -> None:
+    """Whoever filters the journal by level sees the gravest ones, once each."""
+    data = ALERT.data.model_copy(update={"severity": severity, "type": kind})
+    alerts = FakeAlerts()
+    with capture_logs() as logs:
+        obligations = Obligations(alerts)
+        obligations.take(ALERT.model_copy(update={"data": data}))
+        await obligations.settle()
+    assert [log["log_level"] for log in logs] == [level]
 
 
 @pytest.mark.parametrize("later", [False, True], ids=["refused at once", "failed later"])

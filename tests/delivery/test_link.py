@@ -32,12 +32,14 @@ def no_thread_is_left() -> Iterator[None]:
 async def test_link_when_the_broker_is_away_at_first() -> None:
     """Nothing raises: the link says why it is away and connects as soon as somebody listens."""
     port = free_port()
-    async with running(Link(settings(port))) as link:
-        await settled(lambda: link.state.reason is LinkReason.REFUSED)
-        assert (link.state.state, link.state.version) == ("away", None)
-        async with ScriptedBroker(port=port).running():
-            await settled(lambda: link.state.state == "online")
-            assert (link.state.reason, link.state.connects, link.state.version) == (None, 1, "5")
+    with capture_logs() as logs:
+        async with running(Link(settings(port))) as link:
+            await settled(lambda: link.state.reason is LinkReason.REFUSED)
+            assert (link.state.state, link.state.version) == ("away", None)
+            async with ScriptedBroker(port=port).running():
+                await settled(lambda: link.state.state == "online")
+                assert (link.state.reason, link.state.connects, link.state.version) == (None, 1, "5")
+    assert [log["event"] for log in logs][:2] == ["broker_away", "broker_connected"]
 
 
 async def test_link_when_it_ends() -> None:

@@ -39,7 +39,7 @@ def until_online(daemon: DaemonProcess, *cameras: str) -> None:
     """Wait until all of them are online."""
     waiting = set(cameras)
     while waiting:
-        line = daemon.until("camera_back")
+        line = daemon.until("camera_online")
         waiting.discard(line["camera"])
 
 

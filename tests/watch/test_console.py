@@ -156,6 +156,22 @@ def test_all_prints_what_else_is_said(mosquitto: Mosquitto, tmp_path: Path) -> N
         assert running.lines[-1]["id"] == "box-3"
 
 
+@pytest.mark.end_to_end
+def test_prefix_where_nobody_ever_spoke_is_told(mosquitto: Mosquitto, tmp_path: Path) -> None:
+    """A typing mistake in the prefix would otherwise wait in silence for ever."""
+    with watch(mosquitto.port, tmp_path, "--prefix", "spectragat") as running:
+        running.until("no gateway has ever said a word under the prefix 'spectragat'")
+
+
+@pytest.mark.end_to_end
+def test_box_that_is_off_is_no_wrong_prefix(mosquitto: Mosquitto, tmp_path: Path) -> None:
+    """Its retained word proves that the prefix is right, however long it says nothing else."""
+    with LiveBox(mosquitto.port, FakeBox()), watch(mosquitto.port, tmp_path) as running:
+        running.until("connected")
+        time.sleep(6.0)
+        assert "no gateway" not in running.said
+
+
 def test_message_with_line_breaks_becomes_one_line() -> None:
     """Whoever pretty-prints its JSON does not break a reader of lines."""
     out = StringIO()

@@ -33,7 +33,7 @@ def test_password_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({}, "give either a configuration"),
+        ({}, "which broker?"),
         ({"host": "mqtt://broker"}, "watch: host: a host is a name"),
         ({"host": "broker", "prefix": "a/#"}, "watch: topic_prefix: the topic prefix"),
     ],
