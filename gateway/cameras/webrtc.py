@@ -7,6 +7,7 @@ picture, so from a loss to the next keyframe nothing is looked at.
 
 import asyncio
 import contextlib
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -33,7 +34,10 @@ _CLOSE_S = 0.2
 _MOST_WAITING = 100
 """Pictures that wait for the decoder: beyond it the processor does not keep up with this camera."""
 
-_PARSER_FAULTS = (AssertionError, AttributeError, IndexError, KeyError, StopIteration, TypeError, ValueError)
+_IDR = re.compile(rb"\x00\x00\x01[\x05\x25\x45\x65]")  # a slice of type 5, whatever its rank
+
+# What the library's parser raises; a StopIteration of its own comes out of its coroutine as a RuntimeError.
+_PARSER_FAULTS = (AssertionError, AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
 _LIBRARY_FAULTS = (aiortc.InvalidStateError, aiortc.exceptions.OperationError, ConnectionError, OSError)
 
 
@@ -53,7 +57,8 @@ class Peer:
         self._called = asyncio.Event()
         self._connection: Any = None
         self._receiver: Any = None
-        self._is_damaged = True  # until the first keyframe
+        self._is_lost = True  # until the first keyframe
+        self._damaged: deque[int] = deque(maxlen=2 * _MOST_WAITING)  # time stamps on their way through the decoder
         self._loop = asyncio.new_event_loop()
         self._loop.add_reader(inbox.fileno(), self._hear)
         guard(self._reach)
@@ -179,10 +184,26 @@ class Peer:
         ask_for_keyframe = self._receiver._send_rtcp_pli  # noqa: SLF001  (the one place where a loss is told)
 
         async def asking(ssrc: int) -> None:
-            self._is_damaged = True
+            self._is_lost = True
             await ask_for_keyframe(ssrc)
 
         self._receiver._send_rtcp_pli = asking  # noqa: SLF001
+        decoding = self._receiver._RTCRtpReceiver__decoder_queue  # noqa: SLF001
+        put = decoding.put
+
+        def putting(item: Any) -> None:
+            if item is not None:
+                self._mark(*item)
+            put(item)
+
+        decoding.put = putting
+
+    def _mark(self, codec: Any, encoded: Any) -> None:
+        """Note whether a frame is damaged before it is decoded: not every decoder tells a keyframe afterwards."""
+        if is_keyframe(codec.name, encoded.data):
+            self._is_lost = False
+        if self._is_lost:
+            self._damaged.append(encoded.timestamp)
 
     async def _next(self) -> Any:
         """Return the next picture, or None at the end.
@@ -210,15 +231,23 @@ class Peer:
             raise too_large(frame.width, frame.height, self._max_pixels)
         if self._receiver._RTCRtpReceiver__decoder_queue.qsize() > _MOST_WAITING:  # noqa: SLF001
             raise SourceError("its pictures come faster than they can be decoded; choose a smaller one")
-        self._is_damaged = frame.is_corrupt or (self._is_damaged and not frame.key_frame)
+        self._is_lost |= frame.is_corrupt
+        is_damaged = frame.is_corrupt or frame.pts in self._damaged
         now_s, stamp_s = time.monotonic(), float(frame.pts * frame.time_base)
         self._cadence.take(stamp_s)
-        picture = None if self._is_damaged else partial(self._picture, frame)
+        picture = None if is_damaged else partial(self._picture, frame)
         return LiveFrame(frame.width, frame.height, stamp_s, now_s, time.time(), ClockSource.ARRIVAL, picture)
 
     def _picture(self, frame: Any) -> Picture:
         rgb = self._reformatter.reformat(frame, format="rgb24", interpolation=Interpolation.BILINEAR, threads=1)
         return np.ascontiguousarray(rgb.to_ndarray())
+
+
+def is_keyframe(codec: str, data: bytes) -> bool:
+    """Return whether an encoded frame needs none before it."""
+    if codec == "VP8":
+        return bool(data) and not data[0] & 1
+    return _IDR.search(data) is not None
 
 
 def _new_connection() -> Any:

@@ -53,14 +53,20 @@ async def publisher(track: MediaStreamTrack | None = None) -> AsyncIterator[aior
     connection.addTrack(track or ClipTrack())
     transceiver = connection.getTransceivers()[0]
     transceiver.direction = "sendonly"
-    codecs = aiortc.RTCRtpSender.getCapabilities("video").codecs
-    if not isinstance(track, MediaStreamTrack) or isinstance(track, ClipTrack):
-        transceiver.setCodecPreferences([codec for codec in codecs if codec.mimeType == "video/H264"])
+    if track is None:
+        prefer_h264(connection)
     await connection.setLocalDescription(await connection.createOffer())
     try:
         yield connection
     finally:
         await connection.close()
+
+
+def prefer_h264(connection: aiortc.RTCPeerConnection) -> None:
+    """Let a connection send its clip as what it is."""
+    codecs = aiortc.RTCRtpSender.getCapabilities("video").codecs
+    chosen = [codec for codec in codecs if codec.mimeType == "video/H264"]
+    connection.getTransceivers()[0].setCodecPreferences(chosen)
 
 
 def offer_of(connection: aiortc.RTCPeerConnection) -> bytes:
