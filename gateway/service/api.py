@@ -3,8 +3,9 @@
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Path, Query
+from fastapi import APIRouter, Depends, HTTPException, Path, Query
 from fastapi.responses import StreamingResponse
+from fastapi.security import HTTPBearer
 from starlette.responses import Response
 
 from gateway.contract import messages
@@ -20,6 +21,9 @@ HEARTBEAT_S = 15.0
 MOST_ALERTS = 500
 
 Responses = dict[int | str, dict[str, Any]]
+BOX_TOKEN = Depends(HTTPBearer(scheme_name="token", description="http.token of the configuration", auto_error=False))
+"""Says in the description what the guard before the routes has checked already."""
+
 NamedInPath = Annotated[str, Path(pattern=NAME_PATTERN, max_length=MAX_NAME_LENGTH)]
 
 
@@ -51,7 +55,7 @@ UNKNOWN: Responses = {404: {"model": Problem, "description": "There is nothing o
 
 def api_routes(window: Window) -> APIRouter:
     """Return the routes over a daemon."""
-    router = APIRouter(prefix="/api/v1", responses={**REFUSED}, tags=["api"])
+    router = APIRouter(prefix="/api/v1", responses=REFUSED, tags=["api"], dependencies=[BOX_TOKEN])
     _add_views(router, window)
     _add_commands(router, window)
 

@@ -16,6 +16,7 @@ from pydantic import JsonValue
 from starlette.responses import Response
 
 from gateway.contract import messages
+from gateway.service.api import BOX_TOKEN, REFUSED
 from gateway.service.window import CameraView, Distribution, EnvironmentView, Window
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -27,7 +28,7 @@ def metrics_routes(window: Window) -> APIRouter:
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Metrics(window))
     ProcessCollector(registry=registry)
-    router = APIRouter(tags=["metrics"])
+    router = APIRouter(tags=["metrics"], responses=REFUSED, dependencies=[BOX_TOKEN])
 
     @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
     async def metrics() -> Response:

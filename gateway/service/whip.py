@@ -2,7 +2,8 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, HTTPException, Path, Request
+from fastapi import APIRouter, Depends, HTTPException, Path, Request
+from fastapi.security import HTTPBearer
 from starlette.responses import JSONResponse, Response
 
 from gateway.service.api import REFUSED, UNKNOWN, NamedInPath, Problem, Responses
@@ -10,6 +11,7 @@ from gateway.service.window import Signalling
 
 SDP = "application/sdp"
 
+CAMERA_TOKEN = Depends(HTTPBearer(scheme_name="camera", description="source.token of the camera", auto_error=False))
 SessionInPath = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]+$", max_length=128)]
 ANSWERS: Responses = {
     201: {"content": {SDP: {}}, "description": "The answer; `Location` names the session."},
@@ -23,7 +25,7 @@ OFFER = {"requestBody": {"required": True, "content": {SDP: {"schema": {"type": 
 
 def whip_routes(signalling: Signalling) -> APIRouter:
     """Return the routes by which cameras push their pictures; each takes the bearer token of its camera alone."""
-    router = APIRouter(prefix="/whip", tags=["whip"], responses=REFUSED)
+    router = APIRouter(prefix="/whip", tags=["whip"], responses=REFUSED, dependencies=[CAMERA_TOKEN])
 
     @router.post("/{camera}", status_code=201, response_class=Response, responses=ANSWERS, openapi_extra=OFFER)
     async def publish(camera: NamedInPath, request: Request) -> Response:

@@ -1,0 +1,48 @@
+"""The routes against their own description, with requests that schemathesis makes up."""
+
+import schemathesis
+from fakes.web import BEARER, app_over
+from fakes.windows import GATE_TOKEN, FakeSignalling, FakeWindow
+from hypothesis import HealthCheck, settings
+
+from gateway.service import doors
+
+GATE = {"Authorization": f"Bearer {GATE_TOKEN}"}
+MOST = settings(
+    max_examples=25,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+
+
+@schemathesis.serializer("application/sdp")
+def sdp(_context: object, value: object) -> bytes:
+    """Write an offer that was made up."""
+    return str(value).encode("utf-8", "replace")
+
+
+def app() -> object:
+    """Return an application that never lets a guesser wait: whatever is made up comes from one address."""
+    guard = app_over(FakeWindow(), signalling=FakeSignalling())
+    guard._doors.failures = doors.Failures(clock=iter(range(0, 10**9, 60)).__next__)  # type: ignore[arg-type]
+    return guard
+
+
+box = schemathesis.openapi.from_asgi("/openapi.json", app(), headers=BEARER)
+script_routes = box.exclude(path="/api/v1/events").exclude(path_regex="^/whip")
+whip_routes = box.include(path_regex="^/whip")
+
+
+@script_routes.parametrize()
+@MOST
+def test_routes_for_scripts_keep_to_their_description(case: schemathesis.Case) -> None:
+    """Whatever comes, the answer is one that the description promises, and never a fault of ours."""
+    case.call_and_validate(headers=BEARER)
+
+
+@whip_routes.parametrize()
+@MOST
+def test_publishers_routes_keep_to_their_description(case: schemathesis.Case) -> None:
+    """Offers of any content and any kind: answered or refused as described."""
+    case.call_and_validate(headers=GATE)
