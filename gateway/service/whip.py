@@ -15,6 +15,7 @@ CAMERA_TOKEN = Depends(HTTPBearer(scheme_name="camera", description="source.toke
 SessionInPath = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]+$", max_length=128)]
 ANSWERS: Responses = {
     201: {"content": {SDP: {}}, "description": "The answer; `Location` names the session."},
+    409: {"model": Problem, "description": "Another publisher is there, or the camera is switched off."},
     406: {"model": Problem, "description": "Nothing that is offered can be received."},
     415: {"model": Problem, "description": "The offer is no application/sdp."},
     422: {"model": Problem, "description": "The offer is malformed."},
