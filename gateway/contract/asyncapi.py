@@ -70,6 +70,12 @@ _CHANNELS = {
         summary="Switches a camera for good; obeyed with `mqtt.commands: true` only, and told as a notice.",
         asked=True,
     ),
+    "driftState": _Channel(
+        _TOPICS.drift_state("environment"),
+        (messages.DriftState,),
+        summary="Whether the pictures of an environment's cameras have changed, and what is different.",
+        retain=True,
+    ),
     "replay": _Channel(
         _TOPICS.replay,
         (messages.ReplayRequest,),
@@ -94,6 +100,7 @@ _SCHEMA_FILES: dict[type[BaseModel], str] = {
     messages.Verdict: "verdict",
     messages.CameraStatus: "camera_status",
     messages.Stats: "stats",
+    messages.DriftState: "drift_state",
     messages.ReplayRequest: "replay_request",
     messages.ReplayEnd: "replay_end",
     messages.Feedback: "feedback",
@@ -105,6 +112,7 @@ _PARAMETERS: Json = {
         "default": "spectragate",
     },
     "camera": {"description": "The camera's name in the configuration.", "examples": ["lobby"]},
+    "environment": {"description": "A name under `environments` in the configuration.", "examples": ["default"]},
     "alert_id": {"description": "The `alert_id` of an alert.", "examples": ["3f0c7c1d2b9a4e58"]},
 }
 
@@ -174,6 +182,7 @@ def _server() -> Json:
 
 def _channel(name: str, channel: _Channel) -> Json:
     address = channel.address.replace("/camera/", "/{camera}/").replace("/alert_id/", "/{alert_id}/")
+    address = address.replace("/environment/", "/{environment}/")
     return {
         "address": address,
         "summary": channel.summary,

@@ -26,8 +26,11 @@ from gateway.contract.notices import Command, Degraded, Flood, Gap, Notice, Noti
 from gateway.contract.requests import Feedback, ReplayEnd, ReplayRequest
 from gateway.contract.states import (
     BrokerStats,
+    CameraDrift,
     CameraStats,
     CameraStatus,
+    DriftChange,
+    DriftState,
     EnvironmentStats,
     OutboxStats,
     Stats,
@@ -47,11 +50,14 @@ __all__ = [
     "Band",
     "BrokerStats",
     "CalibrationLevel",
+    "CameraDrift",
     "CameraName",
     "CameraStats",
     "CameraStatus",
     "Command",
     "Degraded",
+    "DriftChange",
+    "DriftState",
     "EnvironmentStats",
     "Event",
     "Evidence",
@@ -90,7 +96,7 @@ class MessageError(ValueError):
 
 
 Event = Alert | Verdict | Notice
-Message = Alert | Verdict | Notice | CameraStatus | Stats | ReplayEnd
+Message = Alert | Verdict | Notice | CameraStatus | Stats | DriftState | ReplayEnd
 _ANY_MESSAGE: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="type")])
 
 

@@ -120,3 +120,48 @@ class Stats(Model):
     outbox: OutboxStats
     broker: BrokerStats
     cameras: tuple[CameraStats, ...] = Field(max_length=MAX_CAMERAS)
+
+
+class DriftChange(Model):
+    """What is different in a camera's pictures."""
+
+    scalar: Code = Field(
+        description="brightness, blur, high_band (energy of the finest detail), score (the detector's), or spectrum",
+        json_schema_extra={"examples": ["brightness", "blur", "high_band", "score", "spectrum"]},
+    )
+    change: Code = Field(
+        description="a word for rules; new words may come",
+        json_schema_extra={"examples": ["darker", "brighter", "light_varies", "blurred", "sharper", "less_detail"]},
+    )
+    before: float = Field(description="its mean over the tracks of the reference")
+    now: float = Field(description="its mean over the newest tracks")
+    since: EpochSeconds | None = Field(
+        description="when its mean was seen to move; null where only its spread did, or not yet"
+    )
+
+
+class CameraDrift(Model):
+    """Whether a camera's pictures are still those that it began with."""
+
+    camera: CameraName
+    state: Literal["learning", "steady", "drifted"]
+    since: EpochSeconds = Field(description="when this state began, by the camera's tracks")
+    tracks: Count = Field(description="tracks looked at under these weights")
+    reference_tracks: Count = Field(description="tracks that the reference has, or is to have while it is learnt")
+    statistic: float | None = Field(description="how far the newest tracks are from the reference; null while learning")
+    threshold: float | None = Field(description="beyond which it is drift")
+    causes: tuple[DriftChange, ...] = Field(max_length=8, description="what is different, the largest first")
+    words: str = Field(max_length=500, description="the same in words")
+
+
+class DriftState(Model):
+    """Drift of an environment's cameras, on `<prefix>/environments/<environment>/drift/state`, retained."""
+
+    type: Literal["spectragate.drift_state.v1"] = "spectragate.drift_state.v1"
+    environment: Name
+    time: EpochSeconds
+    state: Literal["learning", "steady", "drifted"] = Field(
+        description="drifted where a camera's pictures are, learning while no camera's are known"
+    )
+    model: ModelIdentity
+    cameras: tuple[CameraDrift, ...] = Field(max_length=MAX_CAMERAS)

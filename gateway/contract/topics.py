@@ -120,6 +120,10 @@ class Topics:
         """Return where the box says whether a camera is switched on; retained."""
         return f"{self.prefix}/{check_camera_name(camera)}/enabled/state"
 
+    def drift_state(self, environment: str) -> str:
+        """Return where the environment's `messages.DriftState` goes; retained."""
+        return f"{self.prefix}/environments/{check_name(environment)}/drift/state"
+
     @property
     def replay(self) -> str:
         """Where a `requests.ReplayRequest` asks for alerts again."""

@@ -17,6 +17,7 @@ from gateway.config_file import read_config
 from gateway.contract import messages
 from gateway.contract.states import EnvironmentStats
 from gateway.contract.topics import Topics
+from gateway.daemon.adapting import Adapting
 from gateway.daemon.board import Board
 from gateway.daemon.calibration import Memory
 from gateway.daemon.cameras import Cameras, Ears
@@ -34,7 +35,7 @@ from gateway.screening import decide
 from gateway.screening.measured import Measured
 from gateway.screening.runtime import DeviceReport, InferenceThread
 from gateway.settings import BrokerSettings
-from gateway.storage.tables import CalibrationTable, SwitchTable
+from gateway.storage.tables import CalibrationTable, MarkerTable, SwitchTable
 
 CLOCK_STEP_S = 2.0
 """A wall clock that moved so much against the monotonic one was set by somebody."""
@@ -56,6 +57,7 @@ class Fittings:
     make_link: Callable[["Daemon", BrokerSettings | None], Delivering]
     calibration: CalibrationTable
     switches: SwitchTable
+    markers: MarkerTable
     positions: Mapping[str, bool]
     lines: Lines = field(default_factory=Lines)
 
@@ -92,7 +94,16 @@ class Daemon:
         self.obligations = Obligations(self.postman)
         self.board = Board(self.postman, fittings.topics, reference_of=self._reference_of, clock=clock)
         naming = LiveNaming(outbox.client_id, self.postman)
-        shared = Shared(fittings.inference, naming, self._deliver, self.memory, fittings.calibration.load, self._rates)
+        self.adapting = Adapting(self.postman, fittings.topics, fittings.markers, model_of=self._model_of)
+        shared = Shared(
+            fittings.inference,
+            naming,
+            self._deliver,
+            self.memory,
+            load=fittings.calibration.load,
+            rates=self._rates,
+            witnesses=(self.adapting,),
+        )
         self.environments = Environments(shared, group)
         ears = Ears(self.board.on_state, self._on_overload, self.environments.screening, fittings.open_source)
         self.cameras = Cameras(ears, group, switches=fittings.positions)
@@ -107,6 +118,7 @@ class Daemon:
             StorageError: What earlier runs kept cannot be read.
         """
         await self.postman.begin(plan.mqtt, plan.cameras)
+        await self.adapting.load()
         self._plan = Plan({}, {}, plan.mqtt, plan.fixed)
         await self._apply(plan)
 
@@ -116,6 +128,7 @@ class Daemon:
         await self.environments.end_all()
         await self.obligations.settle()
         await self.memory.flush()
+        await self.adapting.flush()
         await self.postman.end()
 
     async def reload(self) -> None:
@@ -169,6 +182,7 @@ class Daemon:
         for name in what.environments_ended:
             if name not in plan.environments:
                 await self.environments.end(name)
+        await self.adapting.know({name: camera.environment for name, camera in plan.cameras.items()})
         return what
 
     def switch(self, name: str, is_on: bool) -> bool:  # noqa: FBT001  (called back)
@@ -258,6 +272,10 @@ class Daemon:
     def _reference_of(self, camera: str) -> decide.Reference | None:
         plan = self._plan.cameras.get(camera)
         return None if plan is None else self.environments.reference_of(camera, plan.environment)
+
+    def _model_of(self, environment: str) -> messages.ModelIdentity | None:
+        bundle = self.environments.bundles.get(environment)
+        return None if bundle is None else bundle.identity
 
     @property
     def progress(self) -> Mapping[str, int]:

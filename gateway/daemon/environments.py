@@ -10,7 +10,7 @@ from gateway.contract.bundle import Bundle, BundleError
 from gateway.daemon.calibration import LiveCalibration, Memory
 from gateway.daemon.plan import EnvironmentPlan
 from gateway.errors import ConfigError
-from gateway.lane import Deliver, Parts, SourceSummary
+from gateway.lane import Deliver, Parts, SourceSummary, Witness
 from gateway.models.shipped import resolve_bundle
 from gateway.pipeline import LiveScreening
 from gateway.screening import decide
@@ -34,6 +34,7 @@ class Shared:
     memory: Memory
     load: Callable[[], Awaitable[Sequence[StoredTrack]]]
     rates: Mapping[str, float]
+    witnesses: tuple[Witness, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,14 @@ class Environments:
         """Let an environment screen from now on; one that runs under this name is to be ended by `end` after."""
         shared = self._shared
         calibration = self._calibration(name, opened)
-        parts = Parts(opened.bundle, opened.detector, calibration, shared.naming, plan.batch_size)
+        parts = Parts(
+            opened.bundle,
+            opened.detector,
+            calibration,
+            shared.naming,
+            batch_size=plan.batch_size,
+            witnesses=shared.witnesses,
+        )
         screening = LiveScreening(
             parts,
             environment=name,

@@ -36,7 +36,7 @@ from gateway.screening.hangs import HangFile
 from gateway.screening.runtime import LIVE, InferenceThread
 from gateway.settings import BrokerSettings
 from gateway.storage.state import Storage
-from gateway.storage.tables import CalibrationTable, RetainedTable, SwitchTable
+from gateway.storage.tables import CalibrationTable, MarkerTable, RetainedTable, SwitchTable
 from gateway.tasks import supervise
 
 THREADS = 4
@@ -127,6 +127,7 @@ async def _fit(stack: AsyncExitStack, config: Config, storage: Storage, start_wo
         switches=switches,
         positions=await switches.all(),
         lines=lines,
+        markers=MarkerTable(storage),
     )
 
 
@@ -190,6 +191,7 @@ def _begin_parts(daemon: Daemon, group: asyncio.TaskGroup, outside: Outside) -> 
     parts: dict[str, Callable[[], Awaitable[None]]] = {
         "gpu": daemon.keep_on_gpu,
         "calibration": daemon.memory.run,
+        "drift": daemon.adapting.run,
         "reload": reloads.run,
         "config-file": partial(outside.file.watch, reloads.ask),
         "stats": daemon.tell_statistics,

@@ -127,6 +127,7 @@ def test_asyncapi_channels_when_compared_with_the_topics() -> None:
         "{prefix}/{camera}/enabled/set",
         "{prefix}/{camera}/enabled/state",
         "{prefix}/alerts/{alert_id}/feedback",
+        "{prefix}/environments/{environment}/drift/state",
     }
     for channel in ASYNCAPI["channels"].values():
         assert set(channel["parameters"]) == set(re.findall(r"{(\w+)}", channel["address"]))
@@ -157,6 +158,7 @@ def test_asyncapi_operations_when_compared_with_the_delivery_promises() -> None:
         "replay": ("receive", 1, False),
         "replayed": ("send", 1, False),
         "feedback": ("receive", 1, False),
+        "driftState": ("send", 1, True),
     }
 
 

@@ -22,6 +22,7 @@ def test_topics_when_built_from_a_prefix() -> None:
     assert topics.replay == "plant/hall-3/alerts/replay"
     assert topics.replayed == "plant/hall-3/alerts/replayed"
     assert topics.feedback("3f0c") == "plant/hall-3/alerts/3f0c/feedback"
+    assert topics.drift_state("indoor") == "plant/hall-3/environments/indoor/drift/state"
 
 
 def test_requests_when_read_from_their_topics() -> None:

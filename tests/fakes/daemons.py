@@ -22,7 +22,7 @@ from gateway.lane import Outcome
 from gateway.screening.runtime import InferenceThread
 from gateway.settings import BrokerSettings
 from gateway.storage.state import Storage
-from gateway.storage.tables import CalibrationTable, SwitchTable
+from gateway.storage.tables import CalibrationTable, MarkerTable, SwitchTable
 from gateway.values import Screening
 
 
@@ -113,13 +113,16 @@ async def running_daemon(
             calibration=CalibrationTable(storage),
             switches=switches,
             positions=await switches.all(),
+            markers=MarkerTable(storage),
         )
         try:
             async with asyncio.TaskGroup() as group:
                 daemon = AgingDaemon(config, fittings, group, clock=clock)
                 daemon.ages = ages or Ages()
                 await daemon.start(plan_of(load_config(config)))
+                drift = group.create_task(daemon.adapting.run(), name="drift")
                 yield Box(daemon, cameras, shown, alerts, config, changes.until, made)
+                drift.cancel()
                 await daemon.stop()
         finally:
             await inference.close()
