@@ -15,6 +15,7 @@ import click
 
 from gateway.errors import ConfigError, SpectragateError
 from gateway.outbox_commands import forget, outbox
+from gateway.unit_commands import install_service
 
 if TYPE_CHECKING:
     from gateway.cameras.link import Injection
@@ -355,6 +356,7 @@ def watch(**options: Any) -> int:
 
 cli.add_command(outbox)
 cli.add_command(forget)
+cli.add_command(install_service)
 
 
 if __name__ == "__main__":

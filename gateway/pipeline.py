@@ -115,7 +115,7 @@ class LiveScreening:
         waiting = LIVE_BATCHES_WAITING * parts.batch_size
         self._batcher = Batcher(max_size=parts.batch_size, max_wait_s=max_wait_s, max_waiting=waiting)
         self._is_closed = False
-        self.batches = 0
+        self.batches = self._asked = 0
 
     @property
     def cameras(self) -> frozenset[str]:
@@ -127,6 +127,11 @@ class LiveScreening:
         """How many faces wait for the detector."""
         return self._batcher.waiting
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a batch is under way or could be."""
+        return self._asked > self.batches or self.waiting >= self._parts.batch_size
+
     async def run(self) -> None:
         """Screen whatever comes until `close`, then what still waits.
 
@@ -136,6 +141,7 @@ class LiveScreening:
         """
         async for batch in self._batcher:
             asked_at_s = self._clock()
+            self._asked += 1
             screenings = await _score(batch, self._parts, self._environment)
             scored = Scored(asked_at_s, self._clock())
             for screening in screenings:

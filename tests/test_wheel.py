@@ -34,6 +34,12 @@ def test_wheel_holds_every_file_of_the_packages(wheel: Path) -> None:
     assert wanted - inside == set()
 
 
+def test_wheel_brings_the_unit_files(wheel: Path) -> None:
+    """`install-service` finds them where only the wheel is installed."""
+    inside = set(zipfile.ZipFile(wheel).namelist())
+    assert {f"gateway/units/{path.name}" for path in (ROOT / "systemd").iterdir()} <= inside
+
+
 def test_wheel_holds_nothing_but_the_packages(wheel: Path) -> None:
     """No test, no picture of a person and nothing large reaches an operator's machine."""
     entries = zipfile.ZipFile(wheel).infolist()

@@ -93,6 +93,11 @@ class Camera:
         summaries = self._ears.screening_of(self.plan.environment).summaries
         return summaries.setdefault(self.name, SourceSummary(self.name))
 
+    @property
+    def is_online(self) -> bool:
+        """Whether its worker sends frames, which is when it also says at least every few seconds how it goes."""
+        return self.is_on and self._keeper.state.state == "online"
+
     def switch(self, *, is_on: bool, reason: str) -> None:
         """Watch the camera or do not; one that is watched already goes on as it is."""
         if (is_on, reason) != (self.is_on, self.reason) and not (is_on and self.is_on):

@@ -277,13 +277,6 @@ class Daemon:
         bundle = self.environments.bundles.get(environment)
         return None if bundle is None else bundle.identity
 
-    @property
-    def progress(self) -> Mapping[str, int]:
-        """How much each part has done so far: what moves, works; whoever watches compares two looks."""
-        counts = {f"camera:{camera.name}": camera.frames.events for camera in self.cameras.all}
-        counts |= {f"screen:{name}": batches for name, batches in self.environments.batches.items()}
-        return {**counts, "outbox": self.obligations.accepted + self.obligations.lost}
-
     async def tell_statistics(self) -> None:
         """Tick every `mqtt.stats_interval`, and after each reload, for ever."""
         while True:

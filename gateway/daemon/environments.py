@@ -169,6 +169,11 @@ class Environments:
         return {name: running.bundle for name, running in self._running.items()}
 
     @property
+    def work(self) -> Mapping[str, tuple[int, bool]]:
+        """How many batches each environment has screened, and whether it has any to screen."""
+        return {name: (each.screening.batches, each.screening.is_busy) for name, each in self._running.items()}
+
+    @property
     def batches(self) -> Mapping[str, int]:
         """How many batches each environment has screened, for whoever watches that work moves."""
         return {name: running.screening.batches for name, running in self._running.items()}

@@ -74,6 +74,11 @@ class Unheard:
             commands_ignored=0,
         )
 
+    @property
+    def turns(self) -> int | None:
+        """None: there is no connection."""
+        return None
+
     def fall_silent(self) -> None:
         """Do nothing."""
 

@@ -47,6 +47,11 @@ class Obligations:
         self._waiting.add(stored)
         stored.add_done_callback(partial(self._on_stored, alert))
 
+    @property
+    def waiting(self) -> int:
+        """How many alerts wait for the disk."""
+        return len(self._waiting)
+
     async def settle(self) -> None:
         """Return when nothing waits for the disk any more."""
         while self._waiting:

@@ -5,7 +5,7 @@ Words that are shown are remembered here, so that a new link shows them too.
 
 import asyncio
 from asyncio import Future
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Protocol
 
@@ -56,6 +56,10 @@ class Delivering(Protocol):
 
     def broker_stats(self) -> BrokerStats:
         """Return how the link is."""
+
+    @property
+    def turns(self) -> int | None:
+        """How often the link's thread has come round, at least once a second; None where there is no connection."""
 
     def fall_silent(self) -> None:
         """Say nothing more when `run` is cancelled: the process failed."""
@@ -192,6 +196,11 @@ class Postman:
         """Learn which cameras there are."""
         self._cameras = tuple(cameras)
         self._link.know(cameras)
+
+    @property
+    def troubles(self) -> Mapping[str, str]:
+        """What is wrong now: the reason of each part."""
+        return self._troubles
 
     def tell(self, *, part: str, reason: str | None) -> None:
         """Tell among the alerts that a part works worse or again, once for each change."""

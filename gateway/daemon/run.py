@@ -28,12 +28,14 @@ from gateway.daemon.plan import Plan, plan_of
 from gateway.daemon.postman import Delivering
 from gateway.daemon.reload import ConfigFile, Reloads
 from gateway.daemon.statistics import product_version
+from gateway.daemon.watchdog import Watchdog, pulses_of
 from gateway.daemon.web import Web
 from gateway.delivery.outbox import Outbox
 from gateway.delivery.service import Delivery, Ears
 from gateway.errors import ConfigError, innermost
 from gateway.screening.hangs import HangFile
 from gateway.screening.runtime import LIVE, InferenceThread
+from gateway.service.notify import Notifier
 from gateway.settings import BrokerSettings
 from gateway.storage.state import Storage
 from gateway.storage.tables import CalibrationTable, MarkerTable, RetainedTable, SwitchTable
@@ -98,7 +100,7 @@ async def run_daemon(path: Path, ending: Ending) -> int:
                     if config.http is None
                     else Web(daemon, config.http, fittings.outbox, signalling=daemon.signalling)
                 )
-                await _serve(daemon, plan_of(config), group, Outside(signals, file, web))
+                await _serve(daemon, plan_of(config), group, Outside(signals, file, web, Notifier()))
     except BaseExceptionGroup as failures:
         raise innermost(failures) from failures
     ending.exit_code = 0
@@ -153,11 +155,15 @@ async def _silent_when_failed(ending: Ending) -> AsyncIterator[list[Daemon]]:
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """By what the daemon is told something: signals, its file, and where `http` is configured, requests."""
+    """By what the daemon is told something: signals, its file, and where `http` is configured, requests.
+
+    And whom it tells how it is: the service manager.
+    """
 
     signals: "Signals"
     file: ConfigFile
     web: Web | None
+    manager: Notifier
 
 
 async def _serve(daemon: Daemon, plan: Plan, group: asyncio.TaskGroup, outside: Outside) -> None:
@@ -170,10 +176,12 @@ async def _serve(daemon: Daemon, plan: Plan, group: asyncio.TaskGroup, outside: 
     if not signals.stop.is_set():
         starting.result()  # what cannot be started is raised here, before anything is said to run
         parts |= _begin_parts(daemon, group, outside)
+        outside.manager.ready(_status(daemon))
         _log.info(
             "started", version=product_version(), cameras=len(plan.cameras), screening_on=daemon.device.in_words()
         )
     await stopping
+    outside.manager.stopping()
     _log.info("stopping")
     for task in parts:
         task.cancel()
@@ -187,7 +195,8 @@ async def _serve(daemon: Daemon, plan: Plan, group: asyncio.TaskGroup, outside: 
 
 
 def _begin_parts(daemon: Daemon, group: asyncio.TaskGroup, outside: Outside) -> set[asyncio.Task[Any]]:
-    reloads = Reloads(daemon.reload, outside.signals.reload)
+    reloads = Reloads(partial(_reload, daemon, outside.manager), outside.signals.reload)
+    watchdog = Watchdog(partial(pulses_of, daemon), outside.manager)
     parts: dict[str, Callable[[], Awaitable[None]]] = {
         "gpu": daemon.keep_on_gpu,
         "calibration": daemon.memory.run,
@@ -195,10 +204,22 @@ def _begin_parts(daemon: Daemon, group: asyncio.TaskGroup, outside: Outside) -> 
         "reload": reloads.run,
         "config-file": partial(outside.file.watch, reloads.ask),
         "stats": daemon.tell_statistics,
+        "watchdog": watchdog.run,
     }
     if outside.web is not None:
         parts["http"] = outside.web.run
     return {group.create_task(supervise(name, part), name=name) for name, part in parts.items()}
+
+
+async def _reload(daemon: Daemon, manager: Notifier) -> None:
+    manager.reloading()
+    await daemon.reload()
+    manager.ready(_status(daemon))
+
+
+def _status(daemon: Daemon) -> str:
+    refused = "; the configuration was refused, see the log" if "config" in daemon.postman.troubles else ""
+    return f"{len(daemon.cameras.all)} cameras, {daemon.device.in_words()}{refused}"
 
 
 class Signals:

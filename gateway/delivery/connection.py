@@ -46,6 +46,11 @@ class Connection:
         """How many messages to us were too many or too large."""
         return self._driver.incoming_dropped
 
+    @property
+    def turns(self) -> int:
+        """How often the thread has looked for something to do; it does at least once a second."""
+        return self._driver.turns
+
     async def open(self, *, within_s: float, connack_within_s: float) -> Ended | None:
         """Connect; return None when the broker accepted, else why not. The first call on a connection."""
         threading.Thread(target=self._driver.run, name="mqtt", daemon=True).start()

@@ -88,6 +88,7 @@ class Driver:
         self.orders: deque[Outgoing] = deque()  # at most `_MOST_UNCONFIRMED`, then the connection ends
         self.incoming: deque[Incoming] = deque()  # at most `_MOST_INCOMING`; what is beyond is dropped
         self.incoming_dropped = 0
+        self.turns = 0  # grows at least every `_TICK_S` while the connection stands: proof that this thread lives
         self.leaving = threading.Event()
         self.abandoned = threading.Event()
         self._settings = settings
@@ -145,6 +146,7 @@ class Driver:
             selector.register(self._wake_out, selectors.EVENT_READ)
             selector.register(connected, selectors.EVENT_READ)
             while client.socket() is not None and not self.abandoned.is_set():
+                self.turns += 1
                 self._is_woken = False  # before the orders: whatever comes from now on wakes again
                 self._carry_out_orders(client)
                 if client.socket() is not None:

@@ -186,6 +186,11 @@ class Link:
             self._incoming_dropped + (0 if connection is None else connection.incoming_dropped),
         )
 
+    @property
+    def turns(self) -> int | None:
+        """How often the thread of the connection has come round; None while there is no connection."""
+        return None if self._connection is None else self._connection.turns
+
     async def run(self, serve: Serve) -> NoReturn:
         """Connect for ever and let `serve` use each session; it is cancelled when its session ends.
 

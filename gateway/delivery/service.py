@@ -174,6 +174,11 @@ class Delivery:
             commands_ignored=self._commands.ignored,
         )
 
+    @property
+    def turns(self) -> int | None:
+        """How often the link's thread has come round, at least once a second; None while the broker is away."""
+        return self._link.turns
+
     def fall_silent(self) -> None:
         """Say nothing more when `run` is cancelled: the process failed, and the broker is to publish the will."""
         self._link.fall_silent()

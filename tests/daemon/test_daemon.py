@@ -285,20 +285,6 @@ async def test_box_keeps_its_name_until_it_is_restarted(tmp_path: Path) -> None:
         assert box.made == ["box"]
 
 
-async def test_progress_moves_with_the_work(tmp_path: Path) -> None:
-    """Events of each camera, batches of each environment, alerts handed to the disk."""
-    async with running_daemon(tmp_path, TWO) as box:
-        await box.until(lambda: len(box.cameras.opened) == 2)
-        before = box.daemon.progress
-        box.cameras.passage("gate", white=0.9)
-        await box.until(lambda: len(box.alerts.kept) == 2)
-        await asyncio.sleep(0)
-        after = box.daemon.progress
-        moved = {part: after[part] - before[part] for part in after if after[part] != before[part]}
-        assert {"camera:gate", "screen:default", "outbox"} <= set(moved)
-        assert moved["outbox"] == 2
-
-
 LEAP_S, HOUR_S, DAY_S = 1.0, 3600.0, 86_400.0
 
 

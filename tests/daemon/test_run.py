@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from fakes.daemon_process import DaemonProcess
+from fakes.manager import FakeManager
 from fakes.processes import is_running
 
 from gateway.config import Config
@@ -80,6 +81,20 @@ def test_reload_by_signal_and_by_file(tmp_path: Path) -> None:
         write(tmp_path, GATE)
         daemon.until("config_loaded", cameras_begun=[], cameras_ended=["lobby"])
         assert daemon.end()[0] == 0
+
+
+def test_manager_is_told_how_the_service_is(tmp_path: Path) -> None:
+    """Ready when it screens, alive while work moves, reloading and ready again, stopping."""
+    manager = FakeManager(tmp_path, watchdog_s=10.0)
+    with manager, DaemonProcess(write(tmp_path, GATE), environment=manager.environment) as daemon:
+        assert manager.read()[0] == "READY=1"
+        manager.until("WATCHDOG=1")
+        daemon.send(signal.SIGHUP)
+        manager.until("RELOADING=1")
+        assert "1 cameras" in manager.until("READY=1")[1]
+        manager.until("WATCHDOG=1")
+        assert daemon.end()[0] == 0
+        manager.until("STOPPING=1")
 
 
 def test_second_daemon_on_the_same_folder_is_refused(tmp_path: Path) -> None:
