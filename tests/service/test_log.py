@@ -213,6 +213,7 @@ FIELDS = {
     "now",
     "p_value",
     "part",
+    "parts",
     "pid",
     "port",
     "reason",
