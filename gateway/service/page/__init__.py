@@ -1,0 +1,1 @@
+"""The operator's page: rendered here, kept fresh by htmx and server-sent events, without a build step."""
