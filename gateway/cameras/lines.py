@@ -5,7 +5,7 @@ What goes through is opaque here: the worker alone reads an offer, and a picture
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 
 from gateway.cameras import asked, wire
@@ -125,7 +125,7 @@ class Lines:
             seat.jpeg = preview.jpeg
             seat.fresh.set()
 
-    async def watch(self, camera: str) -> AsyncIterator[bytes]:
+    async def watch(self, camera: str) -> AsyncGenerator[bytes, None]:
         """Yield a camera's pictures as JPEGs, the newest only; the worker makes them while somebody watches.
 
         Close the iterator (`contextlib.aclosing`) to leave.

@@ -9,6 +9,7 @@ from gateway.daemon.statistics import product_version
 from gateway.daemon.window import DaemonWindow
 from gateway.delivery.outbox import Outbox
 from gateway.service.doors import Doors
+from gateway.service.page.routes import page_addition
 from gateway.service.server import HttpServer
 from gateway.service.web import Addition, create_app
 from gateway.service.window import Signalling
@@ -40,7 +41,7 @@ class Web:
             doors,
             version=product_version(),
             signalling=signalling,
-            additions=additions,
+            additions=(page_addition(self.window, daemon.previews), *additions),
             secure_cookie=settings.is_encrypted,
         )
         self._server = HttpServer(app, settings, on_end=self.window.hub.close)

@@ -21,7 +21,7 @@ Watch = Callable[[str], AsyncGenerator[bytes, None]]
 
 
 class PictureStream(Response):
-    """Sends pictures while somebody takes them; a camera whose turn has not come yet skips pictures, never queues them."""
+    """Sends pictures while somebody takes them; a camera that waits for its turn skips pictures, it queues none."""
 
     media_type = "application/octet-stream"
 
@@ -33,6 +33,7 @@ class PictureStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send until the browser leaves, every camera has ended, or the time is over."""
+        del scope  # whoever asks, the answer is the same
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         turn = asyncio.Lock()
         async with asyncio.TaskGroup() as group:

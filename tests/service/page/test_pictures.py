@@ -1,0 +1,98 @@
+"""Pictures of several cameras in one answer."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+
+from starlette.types import Message
+
+from gateway.service.page.pictures import MOST_PICTURE_BYTES, PictureStream
+
+
+class Cameras:
+    """Gives three pictures of each camera, then ends, or waits for ever."""
+
+    def __init__(self, *, pictures: tuple[bytes, ...] = (b"\xff1", b"\xff2"), ends: bool = True) -> None:
+        self.watched: list[str] = []
+        self.left: list[str] = []
+        self._pictures = pictures
+        self._ends = ends
+
+    async def watch(self, camera: str) -> AsyncGenerator[bytes, None]:
+        """Yield the pictures."""
+        self.watched.append(camera)
+        try:
+            for picture in self._pictures:
+                yield picture
+            if not self._ends:
+                await asyncio.Event().wait()
+        finally:
+            self.left.append(camera)
+
+
+class Browser:
+    """Takes what is sent; leaves when told to."""
+
+    def __init__(self) -> None:
+        self.leaves = asyncio.Event()
+        self.has_four = asyncio.Event()
+        self.sent: list[Message] = []
+
+    async def receive(self) -> Message:
+        """Wait until the browser leaves."""
+        await self.leaves.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Message) -> None:
+        """Take a part of the answer."""
+        self.sent.append(message)
+        if len(self.pictures()) == 4:
+            self.has_four.set()
+
+    def pictures(self) -> list[tuple[str, bytes]]:
+        """Return what was shown."""
+        body = b"".join(each.get("body", b"") for each in self.sent)
+        found = []
+        while body:
+            line, _, body = body.partition(b"\n")
+            head = json.loads(line)
+            found.append((head["camera"], body[: head["bytes"]]))
+            body = body[head["bytes"] :]
+        return found
+
+
+async def test_pictures_of_all_cameras_come_through_one_answer() -> None:
+    """Each with its camera's name and its length; the answer ends when every camera has."""
+    cameras, browser = Cameras(), Browser()
+    await PictureStream(["gate", "yard"], cameras.watch)({}, browser.receive, browser.send)
+    assert sorted(browser.pictures()) == [
+        ("gate", b"\xff1"), ("gate", b"\xff2"), ("yard", b"\xff1"), ("yard", b"\xff2"),
+    ]  # fmt: skip
+    assert browser.sent[-1]["more_body"] is False
+
+
+async def test_cameras_are_left_when_the_browser_leaves() -> None:
+    """Workers make pictures only while somebody watches."""
+    cameras, browser = Cameras(ends=False), Browser()
+    async with asyncio.TaskGroup() as group:
+        stream = PictureStream(["gate", "yard"], cameras.watch)
+        group.create_task(stream({}, browser.receive, browser.send), name="stream")
+        async with asyncio.timeout(10):
+            await browser.has_four.wait()
+        browser.leaves.set()
+    assert sorted(cameras.left) == ["gate", "yard"]
+
+
+async def test_picture_beyond_any_bound_is_left_out() -> None:
+    """A worker that was broken into cannot fill the browser."""
+    cameras, browser = Cameras(pictures=(b"x" * (MOST_PICTURE_BYTES + 1), b"ok")), Browser()
+    await PictureStream(["gate"], cameras.watch)({}, browser.receive, browser.send)
+    assert browser.pictures() == [("gate", b"ok")]
+
+
+async def test_stream_of_no_camera_ends_at_once() -> None:
+    """Nobody waits for nothing."""
+    browser = Browser()
+    async with asyncio.timeout(10):
+        await PictureStream([], Cameras().watch)({}, browser.receive, browser.send)
+    assert browser.pictures() == []

@@ -1,0 +1,125 @@
+"""The page's routes: behind the guard, without a script or a style of their own in the HTML, and what they change."""
+
+import re
+
+import httpx2
+import pytest
+from fakes.boxes import alert
+from fakes.pages import page_over
+from fakes.web import BEARER, client_of
+from fakes.windows import FakeWindow, camera_view
+
+from gateway.service.window import Readiness
+
+PARTS = ("/", "/page/health", "/page/places", "/page/alerts", "/page/cameras/gate", "/page/pictures?camera=gate")
+
+
+async def log_in(client: httpx2.AsyncClient) -> dict[str, str]:
+    """Log in and return the header that changes need."""
+    await client.post("/login", data={"password": "open sesame"})
+    page = (await client.get("/")).text
+    found = re.search(r'data-csrf="([^"]+)"', page)
+    assert found is not None
+    return {"X-CSRF-Token": found[1]}
+
+
+@pytest.mark.parametrize("path", PARTS)
+async def test_page_is_closed_to_whoever_has_not_logged_in(path: str) -> None:
+    """Browsers are sent to the form, scripts are refused."""
+    async with client_of(page_over(FakeWindow())) as client:
+        assert (await client.get(path)).status_code == 401
+        sent = await client.get(path, headers={"Accept": "text/html"})
+        assert (sent.status_code, sent.headers["location"]) == (303, "/login")
+
+
+async def test_page_says_everything_an_operator_asks_for() -> None:
+    """Cameras, verdicts, alerts with evidence, calibration, drift, model, health."""
+    window = FakeWindow(drift={"state": "drifted", "cameras": [{"camera": "gate", "words": "darker", "state": "x"}]})
+    async with client_of(page_over(window)) as client:
+        await log_in(client)
+        page = (await client.get("/")).text
+    for text in ("gate", "Watching", "987 more clean passages", "Evidence", "darker", "version 3", "Screening", "82"):
+        assert text in page, text
+
+
+async def test_page_holds_no_inline_script_and_no_inline_style() -> None:
+    """The content security policy lets neither run, and every file named is there."""
+    async with client_of(page_over(FakeWindow())) as client:
+        await log_in(client)
+        for path in ("/", "/login"):
+            page = (await client.get(path)).text
+            assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son[a-z]+=|hx-on", page)
+            for url in set(re.findall(r'(?:src|href)="(/static/[^"]+)"', page)):
+                answer = await client.get(url)
+                assert answer.status_code == 200
+                assert "immutable" in answer.headers["cache-control"]
+
+
+async def test_names_and_words_of_others_are_escaped() -> None:
+    """Drift words come from a message: they are text, never markup."""
+    window = FakeWindow(drift={"state": "drifted", "cameras": [{"camera": "<b>", "words": "<script>x</script>"}]})
+    async with client_of(page_over(window), headers=BEARER) as client:
+        page = (await client.get("/page/places")).text
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+
+
+async def test_alert_is_judged_and_the_page_remembers() -> None:
+    """The answer is the list with what was said; an unknown alert and an unknown word are refused."""
+    window = FakeWindow()
+    async with client_of(page_over(window)) as client:
+        header = await log_in(client)
+        word = {"judgement": "false_positive"}
+        assert (await client.post("/page/alerts/a1/feedback", data=word)).status_code == 403
+        judged = await client.post("/page/alerts/a1/feedback", data=word, headers=header)
+        assert "You called it a false alarm" in judged.text
+        assert "You called it a false alarm" in (await client.get("/")).text
+        assert (await client.post("/page/alerts/a9/feedback", data=word, headers=header)).status_code == 404
+        wrong = await client.post("/page/alerts/a1/feedback", data={"judgement": "maybe"}, headers=header)
+        assert wrong.status_code == 422
+    assert window.judged == [("a1", "false_positive"), ("a9", "false_positive")]
+
+
+async def test_camera_is_switched_from_the_page() -> None:
+    """With the session's token only, and only with a word that is known."""
+    window = FakeWindow()
+    async with client_of(page_over(window)) as client:
+        header = await log_in(client)
+        path = "/page/cameras/gate/enabled"
+        assert (await client.post(path, data={"enabled": "false"})).status_code == 403
+        assert (await client.post(path, data={"enabled": "false"}, headers=header)).status_code == 200
+        assert (await client.post(path, data={"enabled": "perhaps"}, headers=header)).status_code == 422
+        moat = await client.post("/page/cameras/moat/enabled", data={"enabled": "true"}, headers=header)
+        assert moat.status_code == 404
+        assert (await client.get("/page/cameras/moat")).status_code == 404
+    assert window.switched == [("gate", False), ("moat", True)]
+
+
+async def test_page_says_what_is_wrong_in_words() -> None:
+    """A box that does not screen, a camera that is away, an alert without a p-value, no camera at all."""
+    window = FakeWindow(ready=Readiness(ready=False, reasons=("no_camera_online",)))
+    window.views["gate"] = camera_view("gate", state="offline", reason="unreachable")
+    window.latest = [alert(1, alert_id="a1", p_value=None)]
+    async with client_of(page_over(window), headers=BEARER) as client:
+        page = (await client.get("/")).text
+        assert "Not screening: no camera is online" in page
+        assert "check network and power" in page
+        assert "too few clean passages" in page
+        window.names, window.latest = (), []
+        assert "No camera is configured" in (await client.get("/")).text
+        assert "No alert yet" in (await client.get("/page/alerts")).text
+
+
+async def test_pictures_of_cameras_that_are_not_there_are_none() -> None:
+    """A name from outside never reaches the daemon."""
+    async with client_of(page_over(FakeWindow()), headers=BEARER) as client:
+        answer = await client.get("/page/pictures?camera=moat")
+        assert (answer.status_code, answer.content) == (200, b"")
+        assert (await client.get("/page/pictures")).status_code == 422
+
+
+async def test_login_form_says_that_the_password_was_wrong() -> None:
+    """In words beside the field."""
+    async with client_of(page_over(FakeWindow())) as client:
+        assert "not the password" not in (await client.get("/login")).text
+        assert "not the password" in (await client.get("/login?failed=1")).text

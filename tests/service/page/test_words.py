@@ -1,0 +1,76 @@
+"""What the page says in words."""
+
+import pytest
+from fakes.boxes import alert
+from fakes.windows import camera_view
+
+from gateway.contract.fields import Promise
+from gateway.contract.states import STATUS_REASONS
+from gateway.service.page import words
+
+
+def test_every_reason_of_the_contract_is_a_sentence() -> None:
+    """No operator has to look up a code; one that is new is shown as it stands."""
+    assert set(STATUS_REASONS) <= set(words.REASONS)
+    assert words.reason("moon_in_the_way") == "moon in the way"
+    assert words.reason(None) == ""
+
+
+@pytest.mark.parametrize(
+    ("rate", "said"),
+    [(0.05, "1 in 20"), (0.001, "1 in 1\u202f000"), (0.000123, "1 in 8\u202f100"), (1.0, "1 in 1"), (0.0, "none")],
+)
+def test_rate_is_said_as_one_in_so_many(rate: float, said: str) -> None:
+    """Two digits are enough."""
+    assert words.one_in(rate) == said
+
+
+@pytest.mark.parametrize(
+    ("span_s", "said"), [(-1.0, "0 s"), (4.2, "4 s"), (125.0, "2 min"), (7300.0, "2 h"), (2e5, "2 d")]
+)
+def test_duration_is_said_in_its_largest_unit(span_s: float, said: str) -> None:
+    """A clock that was set back is no negative time."""
+    assert words.duration(span_s) == said
+
+
+def test_promise_says_what_is_missing_until_the_asked_rate_holds() -> None:
+    """Three cases: nothing known, too few passages, enough."""
+    missing = Promise(asked_rate=0.001, attainable_rate=0.05, tracks_missing=987)
+    assert words.promise(missing) == (
+        "asked for 1 in 1\u202f000, can hold 1 in 20 now; 987 more clean passages are needed"
+    )
+    held = missing.model_copy(update={"tracks_missing": 0})
+    assert "holds the asked rate" in words.promise(held)
+    assert "before its detector runs" in words.promise(None)
+    assert words.calibration(None) == "nothing yet"
+
+
+def test_alert_without_p_value_claims_no_rarity() -> None:
+    """Where the calibration supports none, the page says so."""
+    assert "too few" in words.rarity(alert(1, p_value=None).data)  # type: ignore[arg-type]
+    assert words.p_value(None) == "unknown"
+    assert words.p_value(0.000123) == "0.00012"
+
+
+def test_tone_of_a_camera_is_its_state_unless_a_trigger_is_in_view() -> None:
+    """An alarm shows whatever else is wrong."""
+    assert words.tone(camera_view("gate")) == "good"
+    assert words.tone(camera_view("gate", state="offline", reason="tls")) == "bad"
+    assert words.tone(camera_view("gate", state="degraded", reason="overloaded", alarm=True)) == "alarm"
+    assert words.state(camera_view("gate", state="disabled", reason="by_command", enabled=False)) == "Off"
+    assert words.dropped(camera_view("gate")) == 13
+
+
+def test_facts_of_a_state_that_may_grow_are_short() -> None:
+    """Words of later versions are shown, not refused."""
+    state = {"type": "x", "state": "steady", "files": [{"a": 1}], "kinds": ["white_block"], "ok": True, "p": 0.1234567}
+    assert words.facts(state) == [  # type: ignore[arg-type]
+        ("state", "steady"), ("files", "1"), ("kinds", "white block"), ("ok", "yes"), ("p", "0.1235"),
+    ]  # fmt: skip
+    assert words.facts({"nested": {"since": None}}) == [("nested", "since –")]
+    assert words.facts(None) == []
+
+
+def test_clock_is_utc_for_the_browser_to_turn() -> None:
+    """The box does not guess where its reader sits."""
+    assert words.clock(0.0) == "1970-01-01T00:00:00Z"
