@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from gateway.settings import BrokerSettings, default_client_id
+from gateway.settings import BrokerSettings, HttpSettings, default_client_id
 
 
 def test_broker_settings_when_nothing_is_given() -> None:
@@ -84,3 +84,35 @@ def test_client_id_when_made_from_the_machine(tmp_path: Path) -> None:
 def test_client_id_when_the_machine_has_none(tmp_path: Path) -> None:
     """The machine's name stands in."""
     assert len(default_client_id(tmp_path / "missing")) == 23
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {},
+        {"token": "short"},
+        {"token": "with a blank in the midst of it"},
+        {"token": "0123456789abcdeé"},
+        {"token": "0123456789abcdef", "host": "192.0.2.1"},
+        {"token": "0123456789abcdef", "host": "box.plant"},
+        {"token": "0123456789abcdef", "host": "http://127.0.0.1"},
+        {"token": "0123456789abcdef", "tls_certfile": "box.pem"},
+        {"token": "0123456789abcdef", "password": "short"},
+        {"token": "0123456789abcdef", "port": 65536},
+    ],
+)
+def test_http_settings_when_one_is_wrong(wrong: dict[str, Any]) -> None:
+    """No token, a weak one, or one that would travel in the clear: refused, and never repeated."""
+    with pytest.raises(ValidationError) as refused:
+        HttpSettings.model_validate(wrong)
+    assert "0123456789abcdef" not in str(refused.value)
+
+
+def test_http_settings_when_other_machines_are_served() -> None:
+    """By TLS, or where a proxy encrypts and the operator says so; this machine alone needs neither."""
+    token = {"token": "0123456789abcdef"}
+    assert not HttpSettings.model_validate(token).is_encrypted
+    assert HttpSettings.model_validate({**token, "host": "::1"}).port == 8080
+    assert HttpSettings.model_validate({**token, "host": "192.0.2.1", "insecure": True}).insecure
+    encrypted = {**token, "host": "192.0.2.1", "tls_certfile": "box.pem", "tls_keyfile": "box.key"}
+    assert HttpSettings.model_validate(encrypted).is_encrypted

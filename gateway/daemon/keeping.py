@@ -8,6 +8,7 @@ from typing import NoReturn
 from gateway.contract import messages
 from gateway.contract.states import BrokerStats
 from gateway.contract.topics import Topics
+from gateway.delivery.commands import Obeyed
 from gateway.delivery.outbox import Outbox, OutboxEntry
 from gateway.delivery.service import RANKS
 
@@ -54,6 +55,9 @@ class Unheard:
         """Do nothing."""
 
     def tell(self, *, part: str, reason: str | None) -> None:
+        """Do nothing."""
+
+    def tell_command(self, done: Obeyed) -> None:
         """Do nothing."""
 
     def held_of(self, camera: str) -> int:  # noqa: ARG002  (a Protocol's)

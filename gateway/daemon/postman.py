@@ -14,6 +14,7 @@ import structlog
 from gateway import backoff
 from gateway.contract import messages
 from gateway.contract.states import BrokerStats
+from gateway.delivery.commands import Obeyed
 from gateway.errors import DeliveryError, StorageError
 from gateway.settings import BrokerSettings
 from gateway.tasks import Retry, supervise
@@ -50,6 +51,9 @@ class Delivering(Protocol):
 
     def tell(self, *, part: str, reason: str | None) -> None:
         """Tell among the alerts that a part works worse, or, without a reason, that it works again."""
+
+    def tell_command(self, done: Obeyed) -> None:
+        """Tell among the alerts that a command was obeyed that did not come by way of the link."""
 
     def held_of(self, camera: str) -> int:
         """Return how many alert messages of a camera were held back."""
@@ -191,6 +195,10 @@ class Postman:
     def _tell_overhearing(self, topic: str, payload: bytes | None) -> None:
         for ear in self._overhearing:
             ear.on_word(topic, payload)
+
+    def tell_command(self, done: Obeyed) -> None:
+        """Tell among the alerts that a command was obeyed that came over HTTP."""
+        self._link.tell_command(done)
 
     def know(self, cameras: Collection[str]) -> None:
         """Learn which cameras there are."""

@@ -11,8 +11,10 @@ import structlog
 from pydantic import JsonValue, TypeAdapter
 
 from gateway.contract import messages
+from gateway.contract.topics import OFF, ON, Asked
 from gateway.daemon.cameras import Camera
 from gateway.daemon.daemon import Daemon
+from gateway.delivery.commands import Obeyed
 from gateway.delivery.outbox import Outbox
 from gateway.errors import StorageError
 from gateway.screening.measured import Histogram
@@ -184,7 +186,7 @@ class DaemonWindow:
         is_known = alert_id in self._alerts
         is_taken = self._daemon.judge(alert_id, judgement == "confirmed")
         if is_known or (is_taken and judgement == "confirmed"):
-            _log.warning("command_obeyed", command="feedback", name=alert_id, value=judgement)
+            self._tell_obeyed(Obeyed(Asked("feedback", alert_id), judgement))
             return True
         return False
 
@@ -192,8 +194,13 @@ class DaemonWindow:
         """Switch a camera, for good; return whether there is one of this name."""
         is_known = self._daemon.switch(camera, is_on)
         if is_known:
-            _log.warning("command_obeyed", command="enabled", name=camera, value="ON" if is_on else "OFF")
+            self._tell_obeyed(Obeyed(Asked("enabled", camera), ON if is_on else OFF))
         return is_known
+
+    def _tell_obeyed(self, done: Obeyed) -> None:
+        """Tell it among the alerts, as of commands over MQTT: no stolen session disables a camera in silence."""
+        _log.warning("command_obeyed", command=done.asked.what, name=done.asked.name, value=done.value)
+        self._daemon.postman.tell_command(done)
 
     def subscribe(self) -> AbstractAsyncContextManager[Subscription]:
         """Return a line of events from now on."""

@@ -17,7 +17,7 @@ from gateway.contract import messages
 from gateway.contract.fields import Severity
 from gateway.contract.states import BrokerStats
 from gateway.contract.topics import Asked, Topics
-from gateway.delivery.commands import Commands, OnFeedback, OnSwitch
+from gateway.delivery.commands import Commands, Obeyed, OnFeedback, OnSwitch
 from gateway.delivery.discovery import announcements, birth_topic
 from gateway.delivery.flood import Flood
 from gateway.delivery.link import Link, Session
@@ -153,6 +153,10 @@ class Delivery:
         """Tell among the alerts that a part works worse, or, without a reason, that it works again."""
         self._notices.tell(part=part, reason=reason)
 
+    def tell_command(self, done: Obeyed) -> None:
+        """Tell among the alerts that a command was obeyed, however it came."""
+        self._notices.tell_command(done)
+
     def held_of(self, camera: str) -> int:
         """Return how many alert messages of a camera were held since the start."""
         return self._flood.counts.get(camera, 0)
@@ -263,7 +267,7 @@ class Delivery:
     def _obey(self, asked: Asked, message: Incoming) -> None:
         done = self._commands.obey(asked, message)
         if done is not None:
-            self._notices.tell_command(done)
+            self.tell_command(done)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

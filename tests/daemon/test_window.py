@@ -76,6 +76,7 @@ async def test_camera_is_switched_for_good(tmp_path: Path) -> None:
             await box.until(lambda: box.shown.status("gate") == ("disabled", "by_command"))
             assert ("camera", '{"camera":"gate"}') in {(each.name, each.data) for each in _waiting(line)}
         assert window.cameras()[0].enabled is False
+        assert [(done.asked.name, done.value) for done in box.shown.obeyed] == [("gate", "OFF")]
         assert window.readiness().ready
 
 

@@ -11,6 +11,7 @@ from gateway.cameras.jobs import CameraJob
 from gateway.contract import messages
 from gateway.contract.topics import Topics
 from gateway.daemon.keeping import Unheard
+from gateway.delivery.commands import Obeyed
 from gateway.delivery.outbox import Outbox
 from gateway.errors import SourceError, SourceReason
 from gateway.values import SourceEvent, SourceOpened, SourceProgress
@@ -109,6 +110,7 @@ class FakeShown:
     history: list[tuple[str, bytes | None]] = field(default_factory=list)
     said: list[tuple[str, bytes]] = field(default_factory=list)
     told: list[tuple[str, str | None]] = field(default_factory=list)
+    obeyed: list[Obeyed] = field(default_factory=list)
     changes: Changes = field(default_factory=Changes)
 
     def show(self, topic: str, payload: bytes) -> None:
@@ -192,3 +194,4 @@ class FakeLink(Unheard):
         super().__init__(outbox, Topics("spectragate"))
         self.show, self.clear, self.say = shown.show, shown.clear, shown.say  # type: ignore[method-assign]
         self.tell, self.submit = shown.tell, alerts.submit  # type: ignore[method-assign]
+        self.tell_command = shown.obeyed.append  # type: ignore[method-assign]

@@ -2,9 +2,12 @@
 
 import asyncio
 import socket
+import ssl
+from pathlib import Path
 
 import httpx2
 import pytest
+from fakes.brokers import make_authority
 from fakes.web import BEARER, app_over
 from fakes.windows import TOKEN, FakeWindow
 from pydantic import SecretStr
@@ -50,3 +53,37 @@ async def test_port_that_is_taken_is_known_at_once() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=f"port {port}: cannot be listened on"):
             HttpServer(app_over(), settings(port))
+
+
+async def test_server_speaks_tls_and_nothing_older_than_1_2(tmp_path: Path) -> None:
+    """Verified against the authority that signed its certificate; an old client and plain HTTP get no answer."""
+    await asyncio.to_thread(make_authority, tmp_path)
+    secured = HttpSettings(
+        port=0, token=SecretStr(TOKEN), tls_certfile=tmp_path / "srv.pem", tls_keyfile=tmp_path / "srv.key"
+    )
+    server = HttpServer(app_over(), secured)
+    assert server.url.startswith("https://")
+    trusting = ssl.create_default_context(cafile=str(tmp_path / "ca.pem"))
+    async with asyncio.TaskGroup() as group:
+        serving = group.create_task(server.run(), name="server")
+        try:
+            async with httpx2.AsyncClient(verify=trusting, timeout=10) as client:
+                assert (await client.get(f"{server.url}/healthz")).status_code == 200
+            async with httpx2.AsyncClient(timeout=10) as client:
+                with pytest.raises(httpx2.ConnectError):
+                    await client.get(f"{server.url}/healthz")
+                with pytest.raises(httpx2.TransportError):
+                    await client.get(f"http://127.0.0.1:{server.port}/healthz")
+            assert server._server.config.ssl.minimum_version is ssl.TLSVersion.TLSv1_2
+        finally:
+            serving.cancel()
+
+
+async def test_certificate_that_cannot_be_used_is_known_at_once(tmp_path: Path) -> None:
+    """A key that belongs to another certificate is a mistake of the configuration."""
+    await asyncio.to_thread(make_authority, tmp_path)
+    mixed = HttpSettings(
+        port=0, token=SecretStr(TOKEN), tls_certfile=tmp_path / "srv.pem", tls_keyfile=tmp_path / "client.key"
+    )
+    with pytest.raises(ConfigError, match=r"http\.tls_certfile"):
+        HttpServer(app_over(), mixed)
