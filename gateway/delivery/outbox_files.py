@@ -134,6 +134,7 @@ def forget(folder: Path, *, camera: str | None, since_s: float | None, until_s: 
             tracks = _delete(connection, "calibration", where, parameters)
             others = _delete(connection, "switches", where, parameters)
             others += _delete(connection, "retained", where, parameters)
+            others += _forget_drift(connection, camera)
             connection.execute("COMMIT")
             give_back(connection, unused_pages(connection))  # they hold what was pruned before
             busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
@@ -161,6 +162,13 @@ def _condition(camera: str | None, since_s: float | None, until_s: float | None)
     terms = {"camera = ?": camera, "time_s >= ?": since_s, "time_s < ?": until_s}
     given = {term: value for term, value in terms.items() if value is not None}
     return " AND ".join(given) or "0", tuple(given.values())
+
+
+def _forget_drift(connection: Connection, camera: str | None) -> int:
+    """Erase what drift is told by: samples of many hours in one piece, so whatever the time they go as a whole."""
+    if camera is None:
+        return _delete(connection, "markers", "name LIKE ?", ("drift:%",))
+    return _delete(connection, "markers", "name = ?", (f"drift:{camera}",))
 
 
 def _delete(connection: Connection, table: str, where: str, parameters: tuple[Any, ...]) -> int:

@@ -10,6 +10,8 @@ from fakes.outboxes import Clock, accept, alert, open_outbox
 
 from gateway.delivery.outbox_files import exported, figures, forget
 from gateway.errors import StorageError
+from gateway.storage.state import Storage
+from gateway.storage.tables import MarkerTable
 
 
 async def test_an_altered_row_is_not_exported(tmp_path: Path) -> None:
@@ -86,3 +88,15 @@ async def test_a_damaged_log_is_left_to_the_gateway_when_somebody_forgets(tmp_pa
     with pytest.raises(StorageError, match="Start the gateway"):
         forget(tmp_path / "killed", camera="lobby", since_s=None, until_s=None)
     assert log.read_bytes() == data
+
+
+async def test_what_drift_is_told_by_is_forgotten_with_its_camera_and_with_any_time(tmp_path: Path) -> None:
+    """Samples of many hours lie in one piece: those of a camera go with it, all of them where a time is named."""
+    async with Storage.open(tmp_path) as storage:
+        markers = MarkerTable(storage)
+        for name in ("drift:gate", "drift:lobby", "other"):
+            await markers.set(name, "x")
+        assert forget(tmp_path, camera="gate", since_s=None, until_s=None).others == 1
+        assert set(await markers.all()) == {"drift:lobby", "other"}
+        assert forget(tmp_path, camera=None, since_s=1e11, until_s=None).others == 1
+        assert set(await markers.all()) == {"other"}
