@@ -1,12 +1,15 @@
 """The README's commands exist: each is looked up in the program it calls."""
 
+import json
 import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
+from fakes.daemon_process import DaemonProcess
 
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAMS = {"spectragate": "gateway", "spectragate-trainer": "trainer"}
@@ -86,3 +89,23 @@ def test_every_command_has_help(program: str) -> None:
     assert commands
     for command in commands:
         assert len(help_of(program, command).splitlines()) > 3, command
+
+
+def test_second_command_shows_the_page(tmp_path: Path) -> None:
+    """Whoever follows the quick start finds a door to log in at, with the password that the README names."""
+    assert ".venv/bin/spectragate run -c configs/gateway.recording.yaml" in shell_lines()
+    text = (ROOT / "configs" / "gateway.recording.yaml").read_text(encoding="utf-8")
+    assert 'token: "${HTTP_TOKEN:only-for-a-first-try}"' in text
+    assert "`only-for-a-first-try`" in readme()
+    config = tmp_path / "gateway.yaml"
+    config.write_text(text.replace("../runs", str(tmp_path)).replace("http:\n", "http:\n  port: 0\n"))
+    with DaemonProcess(config) as daemon:
+        port = daemon.until("http_listening")["port"]
+        with urlopen(f"http://127.0.0.1:{port}/login", timeout=30) as page:
+            assert b'name="password"' in page.read()
+        asked = Request(
+            f"http://127.0.0.1:{port}/api/v1/cameras", headers={"Authorization": "Bearer only-for-a-first-try"}
+        )
+        with urlopen(asked, timeout=30) as answer:  # noqa: S310 (our own daemon)
+            assert [camera["camera"] for camera in json.load(answer)] == ["gate"]
+        assert daemon.end()[0] == 0
