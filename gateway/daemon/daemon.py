@@ -239,6 +239,11 @@ class Daemon:
         return self._plan
 
     @property
+    def outbox(self) -> Outbox:
+        """Where alerts are kept."""
+        return self._fittings.outbox
+
+    @property
     def topics(self) -> Topics:
         """Where what the box says goes."""
         return self._fittings.topics

@@ -95,17 +95,21 @@ async def run_daemon(path: Path, ending: Ending) -> int:
             async with _silent_when_failed(ending) as daemons, asyncio.TaskGroup() as group:
                 daemons.append(daemon := Daemon(path, fittings, group, links=links))
                 storage.on_health = daemon.on_disk
-                web = (
-                    None
-                    if config.http is None
-                    else Web(daemon, config.http, fittings.outbox, signalling=daemon.signalling)
-                )
+                web = _open_web(stack, config, daemon)
                 await _serve(daemon, plan_of(config), group, Outside(signals, file, web, Notifier()))
     except BaseExceptionGroup as failures:
         raise innermost(failures) from failures
     ending.exit_code = 0
     _log.info("stopped")
     return 0
+
+
+def _open_web(stack: AsyncExitStack, config: Config, daemon: Daemon) -> Web | None:
+    if config.http is None:
+        return None
+    web = Web(daemon, config.http, daemon.outbox, signalling=daemon.signalling)
+    stack.callback(web.close)
+    return web
 
 
 async def _fit(stack: AsyncExitStack, config: Config, storage: Storage, start_worker: StartWorker) -> Fittings:

@@ -36,7 +36,7 @@ class Web:
         self._outbox = outbox
         password = settings.password
         doors = Doors(settings.token.get_secret_value(), None if password is None else password.get_secret_value())
-        app = create_app(
+        self.app = create_app(
             self.window,
             doors,
             version=product_version(),
@@ -44,12 +44,16 @@ class Web:
             additions=(page_addition(self.window, daemon.previews), *additions),
             secure_cookie=settings.is_encrypted,
         )
-        self._server = HttpServer(app, settings, on_end=self.window.hub.close)
+        self._server = HttpServer(self.app, settings, on_end=self.window.hub.close)
 
     @property
     def url(self) -> str:
         """Where it is served."""
         return self._server.url
+
+    def close(self) -> None:
+        """Listen no more, also where it was never run."""
+        self._server.close()
 
     async def run(self) -> NoReturn:
         """Serve until cancelled."""

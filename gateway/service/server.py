@@ -66,6 +66,10 @@ class HttpServer:
         host = f"[{self.host}]" if ":" in self.host else self.host
         self.url = f"{scheme}://{host}:{self.port}"
 
+    def close(self) -> None:
+        """Listen no more; for a server that was never run."""
+        self._socket.close()
+
     async def run(self) -> NoReturn:
         """Serve until cancelled."""
         _log.info("http_listening", host=self.host, port=self.port)

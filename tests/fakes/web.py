@@ -1,10 +1,11 @@
 """A client of the HTTP application inside the test, without a socket."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import httpx2
 from fakes.windows import PASSWORD, TOKEN, FakeWindow
+from starlette.routing import BaseRoute, Route
 
 from gateway.service.doors import Doors
 from gateway.service.guard import Guard
@@ -35,3 +36,26 @@ def client_of(app: Guard, *, address: str = "192.0.2.1", **options: Any) -> http
     """Return a client that comes from an address."""
     transport = httpx2.ASGITransport(app=app, client=(address, 4711))
     return httpx2.AsyncClient(transport=transport, base_url="http://box:8080", **options)
+
+
+FILLED = {"{camera}": "gate", "{alert_id}": "a1", "{session}": "s1"}
+
+
+def routes_in(routes: Iterable[BaseRoute]) -> Iterator[tuple[str, str]]:
+    """Return the method and the path of every route, names filled in; a kind that is not known here is an error."""
+    for route in routes:
+        included = getattr(route, "original_router", None)
+        if included is not None:
+            yield from routes_in(included.routes)
+            continue
+        assert isinstance(route, Route), f"a new kind of route, which this test would forget: {route}"
+        path = route.path
+        for name, value in FILLED.items():
+            path = path.replace(name, value)
+        assert "{" not in path, f"a new kind of name, fill it in above: {path}"
+        yield from ((method, path) for method in sorted(route.methods or ()))
+
+
+def routes_of(app: Guard) -> list[tuple[str, str]]:
+    """Return the whole table."""
+    return list(routes_in(app._app.routes))  # type: ignore[attr-defined]
