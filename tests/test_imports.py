@@ -18,6 +18,8 @@ DISTRIBUTIONS = {
     "OpenSSL": "pyopenssl",
     "PIL": "pillow",
     "cv2": "opencv-python",
+    "imageio_ffmpeg": "imageio-ffmpeg",
+    "playwright": "pytest-playwright",
     "paho": "paho-mqtt",
     "prometheus_client": "prometheus-client",
     "skimage": "scikit-image",
