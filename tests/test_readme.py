@@ -1,12 +1,15 @@
 """The README's commands exist: each is looked up in the program it calls."""
 
 import json
+import os
 import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from urllib.request import Request, urlopen
+from urllib.request import urlopen
 
 import pytest
 from fakes.daemon_process import DaemonProcess
@@ -91,21 +94,63 @@ def test_every_command_has_help(program: str) -> None:
         assert len(help_of(program, command).splitlines()) > 3, command
 
 
+@contextmanager
+def running_page(folder: Path) -> Iterator[int]:
+    """Run the gateway of the quick start, its recording missing; return the port of its page."""
+    text = (ROOT / "configs" / "gateway.recording.yaml").read_text(encoding="utf-8")
+    config = folder / "gateway.yaml"
+    config.write_text(text.replace("../runs", str(folder)).replace("http:\n", "http:\n  port: 0\n"))
+    with DaemonProcess(config) as daemon:
+        yield daemon.until("http_listening")["port"]
+        assert daemon.end()[0] == 0
+
+
 def test_second_command_shows_the_page(tmp_path: Path) -> None:
     """Whoever follows the quick start finds a door to log in at, with the password that the README names."""
     assert ".venv/bin/spectragate run -c configs/gateway.recording.yaml" in shell_lines()
     text = (ROOT / "configs" / "gateway.recording.yaml").read_text(encoding="utf-8")
     assert 'token: "${HTTP_TOKEN:only-for-a-first-try}"' in text
     assert "`only-for-a-first-try`" in readme()
-    config = tmp_path / "gateway.yaml"
-    config.write_text(text.replace("../runs", str(tmp_path)).replace("http:\n", "http:\n  port: 0\n"))
-    with DaemonProcess(config) as daemon:
-        port = daemon.until("http_listening")["port"]
-        with urlopen(f"http://127.0.0.1:{port}/login", timeout=30) as page:
-            assert b'name="password"' in page.read()
-        asked = Request(
-            f"http://127.0.0.1:{port}/api/v1/cameras", headers={"Authorization": "Bearer only-for-a-first-try"}
+    with running_page(tmp_path) as port, urlopen(f"http://127.0.0.1:{port}/login", timeout=30) as page:
+        assert b'name="password"' in page.read()
+
+
+def test_questions_over_http_are_answered(tmp_path: Path) -> None:
+    """Each line with curl gives the answer that the README shows or describes."""
+    lines = [line for line in shell_lines() if line.startswith("curl ")]
+    assert len(lines) == 4
+    with running_page(tmp_path) as port:
+        answers = [
+            subprocess.run(
+                ["bash", "-c", line.replace(":8080/", f":{port}/")],
+                env=os.environ | {"HTTP_TOKEN": "only-for-a-first-try"},
+                capture_output=True,
+                text=True,
+                timeout=30,
+            ).stdout
+            for line in lines
+        ]
+    health, ready, cameras, metrics = answers
+    assert health.strip() == "alive"
+    assert json.loads(ready) == {"ready": False, "reasons": ["no_camera_online"]}
+    assert [camera["camera"] for camera in json.loads(cameras)] == ["gate"]
+    assert "\nspectragate_camera_up{" in metrics
+
+
+def test_configurations_of_the_readme_are_fine(tmp_path: Path) -> None:
+    """Every block of configuration is taken, with the secrets that it asks for."""
+    blocks = re.findall(r"^```yaml\n(.*?)^```", readme(), flags=re.MULTILINE | re.DOTALL)
+    assert len(blocks) >= 3
+    (tmp_path / "plant-ca.pem").write_text("a certificate")
+    for number, block in enumerate(blocks):
+        config = tmp_path / f"{number}.yaml"
+        config.write_text(block if "state_folder" in block else f"{block}state_folder: state\n")
+        secrets = dict.fromkeys(re.findall(r"\$\{(\w+)\}", block), "0123456789abcdef" * 2)
+        done = subprocess.run(
+            [sys.executable, "-m", "gateway", "check-config", str(config)],
+            env=os.environ | secrets,
+            capture_output=True,
+            text=True,
+            timeout=30,
         )
-        with urlopen(asked, timeout=30) as answer:  # noqa: S310 (our own daemon)
-            assert [camera["camera"] for camera in json.load(answer)] == ["gate"]
-        assert daemon.end()[0] == 0
+        assert (done.returncode, done.stderr) == (0, ""), block
