@@ -203,3 +203,20 @@ def test_a_worker_of_root_keeps_only_the_right_to_read(files: tuple[Path, Path])
     done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, timeout=50)
     assert "NoNewPrivs:\\t1" in done.stdout
     assert "CapEff:\\t0000000000000004" in done.stdout or "CapEff:\\t0000000000000000" in done.stdout
+
+
+PEER = PRELUDE.replace("tcp_port=port or None", "is_peer=True")
+
+
+def test_a_peer_has_datagrams_and_a_loop_but_no_connections(files: tuple[Path, Path]) -> None:
+    """WebRTC comes in datagrams: a worker that was taken over can call nobody over TCP."""
+    code = (
+        "import asyncio; asyncio.new_event_loop().close()\n"
+        "with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp: udp.bind(('127.0.0.1', 0))\n"
+        "try: socket.socket()\n"
+        "except OSError as error: print(type(error).__name__, error.errno)\n"
+    )
+    command = [sys.executable, "-c", PEER + code, *map(str, files), "0"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, timeout=50)
+    assert (done.stderr, done.returncode) == ("", 0)
+    assert done.stdout in {"PermissionError 13\n", "OSError 38\n"}

@@ -17,7 +17,7 @@ import aiortc
 import av
 import pytest
 from aiortc.mediastreams import MediaStreamTrack
-from fakes.camera_clips import walker
+from fakes.camera_clips import access_units, walker
 from fakes.live import Changes
 from fakes.webrtc import LOOPBACK, ClipTrack, accept, offer_of, on_loopback, prefer_h264, publisher
 
@@ -25,6 +25,7 @@ from gateway.cameras import wire
 from gateway.cameras.jobs import CameraJob, PeerSource
 from gateway.cameras.lines import Lines
 from gateway.cameras.link import open_source
+from gateway.cameras.webrtc import is_keyframe
 from gateway.errors import SourceError, SourceReason
 from gateway.values import FrameFaces, SourceEvent
 
@@ -290,3 +291,13 @@ def resident_bytes() -> int:
     children = Path(f"/proc/self/task/{os.getpid()}/children").read_text(encoding="ascii").split()
     (worker,) = [pid for pid in children if b"cameras.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
     return int(Path(f"/proc/{worker}/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_a_keyframe_is_told_before_it_is_decoded() -> None:
+    """H.264 by a slice of type 5, VP8 by the first bit."""
+    first, second, *_ = access_units("h264")
+    assert is_keyframe("H264", first)
+    assert not is_keyframe("H264", second)
+    assert is_keyframe("VP8", b"\x10")
+    assert not is_keyframe("VP8", b"\x11")
+    assert not is_keyframe("VP8", b"")

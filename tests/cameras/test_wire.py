@@ -278,3 +278,39 @@ def test_any_honest_frame_comes_back(sides: list[int], time_s: float, seq: int) 
     received = read(wire.pack(sent))
     assert isinstance(received, FrameFaces)
     assert (received.captured_at_s, received.seq, len(received.crops)) == (time_s, seq, len(sides))
+
+
+ASIDES = [
+    wire.Answered(3, b"v=0\r\n"),
+    wire.Declined(4, 422, "no video is offered"),
+    wire.Calling(b"v=0\r\n"),
+    wire.Preview(7, b"\xff\xd8\xff picture"),
+]
+
+
+@pytest.mark.parametrize("message", ASIDES)
+def test_what_is_said_aside_comes_back_as_it_was_sent(message: wire.Aside) -> None:
+    """Answers and pictures are opaque bytes behind a checked header."""
+    data = wire.pack(message)
+    header_bytes, _ = wire.sizes(data[: wire.PREFIX.size], max_faces=4)
+    end = wire.PREFIX.size + header_bytes
+    assert wire.unpack(data[wire.PREFIX.size : end], data[end:], camera="door", max_faces=4) == message
+
+
+@pytest.mark.parametrize(
+    ("header", "payload"),
+    [
+        (b'{"kind":"answered","number":1}', b""),
+        (b'{"kind":"answered","number":1}', b"x" * (wire.MAX_SDP_BYTES + 1)),
+        (b'{"kind":"answered","number":-1}', b"v=0"),
+        (b'{"kind":"calling"}', b""),
+        (b'{"kind":"declined","number":1,"status":200,"reason":""}', b""),
+        (b'{"kind":"declined","number":1,"status":422,"reason":""}', b"x"),
+        (b'{"kind":"preview","seq":1}', b"GIF89a"),
+        (b'{"kind":"preview","seq":1}', b"\xff\xd8\xff" + b"x" * wire.MAX_PREVIEW_BYTES),
+    ],
+)
+def test_what_is_said_aside_is_refused_when_it_breaks_a_bound(header: bytes, payload: bytes) -> None:
+    """A worker that was taken over can neither flood the browser nor answer with success what it declined."""
+    with pytest.raises(wire.WireError):
+        wire.unpack(header, payload, camera="door", max_faces=4)
