@@ -8,6 +8,8 @@ from fakes.web import BEARER, app_over, client_of
 from fakes.windows import GATE_TOKEN, PASSWORD, TOKEN, FakeWindow, camera_view
 from prometheus_client.parser import text_string_to_metric_families
 
+from gateway.contract import messages
+from gateway.contract.examples import EXAMPLES
 from gateway.service.window import Readiness
 
 DASHBOARD = Path(__file__).parents[2] / "configs" / "grafana.json"
@@ -71,6 +73,16 @@ async def test_drift_is_told_camera_by_camera() -> None:
     _, samples = await scraped(window)
     key = labelled("spectragate_drift", environment="default", camera="gate", figure="statistic")
     assert samples[key] == 0.31
+    assert samples[labelled("spectragate_drifted", environment="default")] == 1.0
+
+
+async def test_drift_of_the_contract_is_told() -> None:
+    """The message that goes out over MQTT holds what the dashboard asks for."""
+    state = EXAMPLES["a hall grew dark"]
+    assert isinstance(state, messages.DriftState)
+    _, samples = await scraped(FakeWindow(drift=state.model_dump(mode="json")))
+    figures = {json.loads(labels)["figure"] for name, labels in samples if name == "spectragate_drift"}
+    assert {"statistic", "threshold", "tracks"} <= figures
     assert samples[labelled("spectragate_drifted", environment="default")] == 1.0
 
 
