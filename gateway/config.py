@@ -13,7 +13,14 @@ from pydantic import ValidationInfo as Info
 
 from gateway.contract.messages import CameraName
 from gateway.redaction import SECRET_WORD
-from gateway.settings import BrokerSettings, HttpSettings, OutboxSettings, beside_config, file_beside_config
+from gateway.settings import (
+    AdaptationSettings,
+    BrokerSettings,
+    HttpSettings,
+    OutboxSettings,
+    beside_config,
+    file_beside_config,
+)
 
 MOST_CAMERAS = 64
 _NAME = r"^[a-z0-9_-]{1,64}$"
@@ -256,6 +263,7 @@ class Config(_Section):
     outbox: OutboxSettings = OutboxSettings()
     webrtc: WebrtcConfig = WebrtcConfig()
     mqtt: BrokerSettings | None = Field(default=None, description="The MQTT broker that alerts go to.")
+    adaptation: AdaptationSettings = AdaptationSettings()
     http: HttpSettings | None = Field(default=None, description="Page, routes for scripts, metrics; off without it.")
 
     def faces_of(self, camera: str) -> FaceFinderConfig:

@@ -115,12 +115,20 @@ def forget(config: Path | None, camera: str | None, since: float | None, until: 
     what = " ".join(part for part in parts if part)
     if not yes:
         click.confirm(f"Erase everything stored {what} in {folder}, for good?", abort=True)
+    from gateway.adaptation.clean_sets import CleanSets
     from gateway.delivery.outbox_files import forget as erase
 
     gone = erase(folder, camera=camera, since_s=since, until_s=until)
-    if camera is not None and not any((gone.messages, gone.tracks, gone.others)) and camera not in _cameras(config):
+    hours = CleanSets(folder).forget(camera=camera, since_s=since, until_s=until)
+    if (
+        camera is not None
+        and not any((gone.messages, gone.tracks, gone.others, hours))
+        and camera not in _cameras(config)
+    ):
         raise click.ClickException(f"nothing is stored of a camera {camera!r}, and none of this name is configured")
     click.echo(f"erased {gone.messages} messages, {gone.tracks} calibration tracks and {gone.others} others")
+    if hours:
+        click.echo(f"erased the clean faces of {hours} hours; what the trainer was sent is not reached")
     if gone.tracks:
         click.echo("a running gateway still calibrates with what it has in memory: restart it")
     if not gone.checkpointed:

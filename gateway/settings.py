@@ -6,6 +6,7 @@ import re
 import stat
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 from pydantic import ValidationInfo as Info
@@ -195,4 +196,40 @@ class HttpSettings(BaseModel):
             )
         if not self.token.get_secret_value().isascii() or " " in self.token.get_secret_value():
             raise ValueError("a token is made of visible ASCII characters")
+        return self
+
+
+def _check_trainer(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK):
+        raise ValueError("faces leave the box encrypted alone: an address that begins with https://")
+    if not parts.hostname or "@" in parts.netloc or parts.query or parts.fragment:
+        raise ValueError("an address looks like https://trainer.example:8443, without user, ? and #")
+    return url.rstrip("/")
+
+
+class AdaptationSettings(BaseModel):
+    """What the box gives to have its detector adapted to a place that has changed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    upload: Literal["off", "crops"] = Field(
+        default="off",
+        description="crops keeps clean faces of a drifted place, encrypted, and sends them to the trainer.",
+    )
+    legal_basis: str | None = Field(
+        default=None, min_length=3, max_length=200, description="On what ground faces may be sent; needed with crops."
+    )
+    trainer: Annotated[str, AfterValidator(_check_trainer)] | None = Field(
+        default=None, description="Address of the trainer's service, https://."
+    )
+    token: SecretStr | None = Field(default=None, min_length=16, description="What the trainer's service asks for.")
+    ca_file: Annotated[Path, AfterValidator(file_beside_config)] | None = Field(
+        default=None, description="Authority that signed the trainer's certificate; default: the system's."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.upload == "crops" and None in (self.legal_basis, self.trainer, self.token):
+            raise ValueError("upload: crops needs legal_basis, trainer and token")
         return self

@@ -4,11 +4,14 @@ import asyncio
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from fakes.outboxes import Clock, accept, alert, open_outbox, telemetry
 
 from gateway.__main__ import cli
+from gateway.adaptation.clean_sets import CleanSets
+from gateway.adaptation.collect import CleanFace
 from gateway.delivery.outbox import OutboxEntry, Rank
 from gateway.errors import StorageError
 from gateway.storage.tables import CalibrationTable, SwitchTable
@@ -100,6 +103,16 @@ def test_camera_that_nobody_knows_is_said(tmp_path: Path) -> None:
     mistyped = run(tmp_path / "state", "forget", "--camera", "loby", "--yes")
     assert mistyped.exit_code == 1
     assert "nothing is stored of a camera 'loby', and none of this name is configured" in mistyped.output
+
+
+def test_clean_faces_are_forgotten_with_their_camera(tmp_path: Path) -> None:
+    """They go with everything else, and it is said what that does not reach."""
+    asyncio.run(_make(tmp_path / "state"))
+    sets = CleanSets(tmp_path / "state")
+    sets.add(CleanFace("yard", 1.0, 0.5, np.zeros((32, 32, 3), np.uint8)))
+    gone = run(tmp_path / "state", "forget", "--camera", "yard", "--yes")
+    assert "erased the clean faces of 1 hours; what the trainer was sent is not reached" in gone.output
+    assert sets.faces(frozenset({"yard"})) == []
 
 
 async def _make(folder: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from gateway.settings import BrokerSettings, HttpSettings, default_client_id
+from gateway.settings import AdaptationSettings, BrokerSettings, HttpSettings, default_client_id
 
 
 def test_broker_settings_when_nothing_is_given() -> None:
@@ -116,3 +116,25 @@ def test_http_settings_when_other_machines_are_served() -> None:
     assert HttpSettings.model_validate({**token, "host": "192.0.2.1", "insecure": True}).insecure
     encrypted = {**token, "host": "192.0.2.1", "tls_certfile": "box.pem", "tls_keyfile": "box.key"}
     assert HttpSettings.model_validate(encrypted).is_encrypted
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"upload": "crops"}, "needs legal_basis, trainer and token"),
+        ({"trainer": "http://trainer.example"}, "https://"),
+        ({"trainer": "https://user@trainer.example"}, "without user"),
+        ({"trainer": "https:///"}, "looks like https://trainer.example"),
+        ({"token": "short"}, "16"),
+    ],
+)
+def test_adaptation_when_faces_would_leave_without_what_they_need(given: dict[str, str], says: str) -> None:
+    """Nothing leaves the box without a ground, an encrypted address and a token."""
+    with pytest.raises(ValidationError, match=says):
+        AdaptationSettings.model_validate(given)
+
+
+def test_adaptation_when_nothing_is_said() -> None:
+    """Nothing leaves; a trainer on this machine may be without TLS."""
+    assert AdaptationSettings().upload == "off"
+    assert AdaptationSettings(trainer="http://127.0.0.1:8443/").trainer == "http://127.0.0.1:8443"

@@ -196,6 +196,14 @@ class Adapting:
                 case _End() as end:
                     await self._finish(end)
 
+    def has_drifted(self, environment: str) -> bool:
+        """Return whether the pictures of a camera of this environment have changed, under the weights of now."""
+        model = self._model_of(environment)
+        return model is not None and any(
+            (each.environment, each.sha256, each.watch.finding.state) == (environment, model.sha256, "drifted")
+            for each in self._cameras.values()
+        )
+
     async def flush(self) -> None:
         """Keep what was learnt since it was last kept."""
         for name, camera in self._cameras.items():

@@ -21,6 +21,7 @@ from gateway.daemon.adapting import Adapting
 from gateway.daemon.board import Board
 from gateway.daemon.calibration import Memory
 from gateway.daemon.cameras import Cameras, Ears
+from gateway.daemon.collecting import Collecting, Place
 from gateway.daemon.environments import Environments, Shared
 from gateway.daemon.naming import LiveNaming
 from gateway.daemon.obligations import Obligations
@@ -60,6 +61,7 @@ class Fittings:
     markers: MarkerTable
     positions: Mapping[str, bool]
     lines: Lines = field(default_factory=Lines)
+    make_collecting: Callable[[Place], Collecting] | None = None
 
 
 class Daemon:
@@ -95,6 +97,8 @@ class Daemon:
         self.board = Board(self.postman, fittings.topics, reference_of=self._reference_of, clock=clock)
         naming = LiveNaming(outbox.client_id, self.postman)
         self.adapting = Adapting(self.postman, fittings.topics, fittings.markers, model_of=self._model_of)
+        make = fittings.make_collecting
+        self.collecting = None if make is None else make(self._place())
         shared = Shared(
             fittings.inference,
             naming,
@@ -102,7 +106,7 @@ class Daemon:
             self.memory,
             load=fittings.calibration.load,
             rates=self._rates,
-            witnesses=(self.adapting,),
+            witnesses=(self.adapting,) if self.collecting is None else (self.adapting, self.collecting),
         )
         self.environments = Environments(shared, group)
         ears = Ears(self.board.on_state, self._on_overload, self.environments.screening, fittings.open_source)
@@ -277,6 +281,13 @@ class Daemon:
     def _reference_of(self, camera: str) -> decide.Reference | None:
         plan = self._plan.cameras.get(camera)
         return None if plan is None else self.environments.reference_of(camera, plan.environment)
+
+    def _place(self) -> Place:
+        return Place(
+            environment_of=lambda: {name: camera.environment for name, camera in self._plan.cameras.items()},
+            has_drifted=self.adapting.has_drifted,
+            is_base=lambda name: self.environments.bundles[name].manifest.parent_sha256 is None,
+        )
 
     def _model_of(self, environment: str) -> messages.ModelIdentity | None:
         bundle = self.environments.bundles.get(environment)

@@ -90,6 +90,7 @@ def plan_of(config: Config) -> Plan:
             "state_folder": config.state_folder,
             "outbox": config.outbox,
             "http": config.http,
+            "adaptation": config.adaptation,
             **{f"mqtt.{key}": getattr(broker, key) for key in BROKER_NAMES},
         },
     )

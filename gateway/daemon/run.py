@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -13,6 +14,7 @@ from typing import Any
 
 import structlog
 
+from gateway.adaptation.clean_sets import CleanSets
 from gateway.cameras.forkserver import ForkServer
 from gateway.cameras.lines import Lines
 from gateway.cameras.link import open_source
@@ -21,6 +23,7 @@ from gateway.config import Config
 from gateway.config_file import load_config
 from gateway.contract.topics import Topics
 from gateway.daemon.calling import call
+from gateway.daemon.collecting import Collecting, Place
 from gateway.daemon.daemon import Daemon, Fittings
 from gateway.daemon.ending import Ending, take_signals
 from gateway.daemon.keeping import Unheard
@@ -134,7 +137,13 @@ async def _fit(stack: AsyncExitStack, config: Config, storage: Storage, start_wo
         positions=await switches.all(),
         lines=lines,
         markers=MarkerTable(storage),
+        make_collecting=partial(_collecting, config, storage.folder) if config.adaptation.upload == "crops" else None,
     )
+
+
+def _collecting(config: Config, folder: Path, place: Place) -> Collecting:
+    client_id = (config.mqtt or BrokerSettings()).client_id
+    return Collecting(CleanSets(folder), config.adaptation, place, client_id=client_id, clock=time.time)
 
 
 def _link(outbox: Outbox, ledger: RetainedTable, daemon: Daemon, settings: BrokerSettings | None) -> Delivering:
@@ -212,6 +221,8 @@ def _begin_parts(daemon: Daemon, group: asyncio.TaskGroup, outside: Outside) -> 
     }
     if outside.web is not None:
         parts["http"] = outside.web.run
+    if daemon.collecting is not None:
+        parts["collecting"] = daemon.collecting.run
     return {group.create_task(supervise(name, part), name=name) for name, part in parts.items()}
 
 

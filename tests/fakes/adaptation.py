@@ -1,10 +1,12 @@
 """Faces drawn by chance whose light and sharpness can be turned, and the tracks that they make."""
 
+import httpx2
 import numpy as np
 from numpy.typing import NDArray
 
 from gateway.adaptation.drift import Sample
 from gateway.adaptation.features import frequency_features
+from gateway.contract.exchange import CleanSet, JobState, JobView, UploadState
 
 
 def faces(count: int, *, seed: int, light: float = 1.0, blurred: bool = False, side_px: int = 32) -> NDArray[np.uint8]:
@@ -31,3 +33,38 @@ def tracks(
         Sample.of(features_NF[index : index + 1], [scores[index]], time_s=first_s + 60.0 * index)
         for index in range(count)
     ]
+
+
+class FakeTrainer:
+    """A trainer's service without a network: keeps parts, and breaks off once when it is given part `fails_at`."""
+
+    def __init__(self, *, fails_at: int = 0) -> None:
+        self.parts: dict[str, bytes] = {}
+        self.clean_set: CleanSet | None = None
+        self.puts = 0
+        self.tokens: set[str] = set()
+        self._fails_at = fails_at
+
+    def client(self) -> httpx2.AsyncClient:
+        """Return a client that talks to it."""
+        headers = {"authorization": "Bearer token-of-the-trainer"}
+        transport = httpx2.MockTransport(self._answer)
+        return httpx2.AsyncClient(transport=transport, base_url="https://trainer", headers=headers)
+
+    def _answer(self, request: httpx2.Request) -> httpx2.Response:
+        self.tokens.add(request.headers["authorization"])
+        match request.method, request.url.path.split("/")[3:]:
+            case "PUT", ["clean-sets", _]:
+                self.clean_set = CleanSet.model_validate_json(request.content)
+                missing = tuple(part.sha256 for part in self.clean_set.parts if part.sha256 not in self.parts)
+                return httpx2.Response(200, content=UploadState(missing=missing).model_dump_json())
+            case "PUT", ["clean-sets", _, "parts", part]:
+                if self.puts + 1 == self._fails_at:
+                    self._fails_at = 0
+                    raise httpx2.ConnectError("gone")
+                self.puts += 1
+                self.parts[part] = request.content
+                return httpx2.Response(204)
+            case _:
+                job = JobView(job="job-1", environment="hall", state=JobState.QUEUED)
+                return httpx2.Response(202, content=job.model_dump_json())

@@ -1,0 +1,136 @@
+"""Clean faces on the disk: encrypted under a key of each camera's hour, aged out, and erased with the key.
+
+`clean/<camera>/<hour>.key` and `.faces`; a record is its length, a nonce and the sealed face. Whoever deletes the key
+has deleted every copy of that hour's records on this disk; a backup that holds both is beyond our reach.
+"""
+
+import json
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from gateway.adaptation.collect import CleanFace
+from gateway.contract.geometry import MAX_CROP_PX
+
+FOLDER = "clean"
+HOUR_S = 3600.0
+RETENTION_S = 7 * 24 * 3600.0
+MAX_BYTES = 512 * 2**20
+_NONCE_BYTES = 12
+_MAX_RECORD_BYTES = 3 * MAX_CROP_PX**2 + 4096
+_LENGTH = struct.Struct(">I")
+
+
+class CleanSets:
+    """The faces that wait to be used; does file I/O, so call it in a thread, from one at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder / FOLDER
+
+    @property
+    def size_bytes(self) -> int:
+        """How much room the faces take."""
+        return sum(path.stat().st_size for path in self._folder.glob("*/*.faces"))
+
+    def add(self, face: CleanFace) -> bool:
+        """Keep a face; return False where there is no room for more.
+
+        Raises:
+            OSError: The disk takes nothing.
+        """
+        if self.size_bytes > MAX_BYTES:
+            return False
+        hour = int(face.time_s // HOUR_S)
+        folder = self._folder / face.camera
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        facts = {"time_s": face.time_s, "score": face.score, "side_px": face.pixels_YXC.shape[0]}
+        plain = json.dumps(facts).encode() + b"\n" + face.pixels_YXC.tobytes()
+        nonce = os.urandom(_NONCE_BYTES)
+        sealed = AESGCM(_key(folder / f"{hour}.key")).encrypt(nonce, plain, _bound_to(face.camera, hour))
+        record = nonce + sealed
+        _append(folder / f"{hour}.faces", _LENGTH.pack(len(record)) + record)
+        return True
+
+    def faces(self, cameras: frozenset[str]) -> list[CleanFace]:
+        """Return what is kept of these cameras, in the order of time; what cannot be opened is left out."""
+        found = [face for path in self._folder.glob("*/*.faces") if path.parent.name in cameras for face in _read(path)]
+        return sorted(found, key=lambda face: face.time_s)
+
+    def forget(self, *, camera: str | None = None, since_s: float | None = None, until_s: float | None = None) -> int:
+        """Erase the hours of a camera, of a time or of both; return how many. An hour goes as a whole."""
+        gone = 0
+        for path in sorted(self._folder.glob("*/*.faces")):
+            begins_s = int(path.stem) * HOUR_S
+            is_meant = camera is None or path.parent.name == camera
+            is_late = since_s is None or begins_s + HOUR_S > since_s
+            if is_meant and is_late and (until_s is None or begins_s < until_s):
+                _erase(path)
+                gone += 1
+        return gone
+
+    def sweep(self, now_s: float) -> int:
+        """Erase what is older than `RETENTION_S`; return how many hours."""
+        return self.forget(until_s=now_s - RETENTION_S - HOUR_S)
+
+
+def _bound_to(camera: str, hour: int) -> bytes:
+    return f"{camera}/{hour}".encode()
+
+
+def _key(path: Path) -> bytes:
+    """Return an hour's key, made when its first face comes."""
+    if not path.exists():
+        _append(path, AESGCM.generate_key(256))
+    return path.read_bytes()[:32]
+
+
+def _append(path: Path, content: bytes) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(path, flags, 0o600), "ab") as handle:
+        handle.write(content)
+        handle.flush()
+        os.fsync(handle.fileno())
+
+
+def _erase(path: Path) -> None:
+    """Overwrite the key before its name goes, then let the records go."""
+    key = path.with_suffix(".key")
+    if key.exists():
+        with key.open("r+b") as handle:
+            handle.write(bytes(32))
+            handle.flush()
+            os.fsync(handle.fileno())
+        key.unlink()
+    path.unlink()
+
+
+def _read(path: Path) -> Iterator[CleanFace]:
+    key = path.with_suffix(".key")
+    if not key.exists():
+        return
+    cipher = AESGCM(_key(key))
+    with path.open("rb") as handle:
+        while len(head := handle.read(_LENGTH.size)) == _LENGTH.size:
+            (length,) = _LENGTH.unpack(head)
+            if not _NONCE_BYTES < length <= _MAX_RECORD_BYTES:
+                return
+            record = handle.read(length)
+            try:
+                bound_to = _bound_to(path.parent.name, int(path.stem))
+                plain = cipher.decrypt(record[:_NONCE_BYTES], record[_NONCE_BYTES:], bound_to)
+            except InvalidTag:  # cut short by a crash, or not ours
+                return
+            yield _opened(path.parent.name, plain)
+
+
+def _opened(camera: str, plain: bytes) -> CleanFace:
+    head, _, pixels = plain.partition(b"\n")
+    facts = json.loads(head)
+    side_px = facts["side_px"]
+    pixels_YXC = np.frombuffer(pixels, np.uint8).reshape(side_px, side_px, 3)
+    return CleanFace(camera, facts["time_s"], facts["score"], pixels_YXC)

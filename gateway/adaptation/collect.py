@@ -1,0 +1,114 @@
+"""Which faces of a drifted place may teach the detector; pure: no clock, no I/O.
+
+An attacker passes too, and 2 % of triggered faces blind a detector that is tuned on them. So one face of a track and
+few of a time are taken, only tracks that were found clean, and of those the most suspicious third is never used, nor
+faces that share a pattern at one place: people differ, a trigger does not.
+
+N faces, Y/X pixel row/column, P places, V values of a patch.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gateway.contract.geometry import reduce_to
+
+MOST_IN_WINDOW = 5
+WINDOW_S = 600.0
+WANTED = 500
+LEAST_SPAN_S = 2 * 3600.0
+LONG_SPAN_S = 2 * 24 * 3600.0
+HOLD_S = 24 * 3600.0
+"""Faces wait so long before they are used: late evidence can void them."""
+
+HELD_BACK = 0.3
+SIDE_PX = 32
+PATCH_PX = 8
+STRIDE_PX = 4
+LEAST_CONTRAST = 8.0
+ALIKE = 0.9
+LEAST_ALIKE = 3
+_SHARE_ALIKE = 0.01
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CleanFace:
+    """A face that may be used: when and where it was seen, and the highest score of its track."""
+
+    camera: str
+    time_s: float
+    score: float
+    pixels_YXC: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Places in the sequence that was chosen from: those to tune on, and those that quarantine holds back."""
+
+    clean: tuple[int, ...]
+    held_back: tuple[int, ...]
+
+
+class Admission:
+    """Lets at most `MOST_IN_WINDOW` tracks of a camera in within `WINDOW_S`."""
+
+    def __init__(self) -> None:
+        self._times: dict[str, deque[float]] = {}
+
+    def admits(self, camera: str, time_s: float) -> bool:
+        """Return whether a track that ends now may be kept, and count it if so."""
+        times = self._times.setdefault(camera, deque(maxlen=MOST_IN_WINDOW))
+        if len(times) == MOST_IN_WINDOW and time_s - times[0] < WINDOW_S:
+            return False
+        times.append(time_s)
+        return True
+
+
+def missing(faces: Sequence[CleanFace], now_s: float) -> str | None:
+    """Return what a set of faces still lacks, in words; None where it may be used."""
+    ripe = [face for face in faces if now_s - face.time_s >= HOLD_S]
+    if len(ripe) < WANTED:
+        return f"{len(ripe)} of {WANTED} faces are a day old ({len(faces)} are kept)"
+    span_s = max(face.time_s for face in ripe) - min(face.time_s for face in ripe)
+    if span_s < LEAST_SPAN_S:
+        return f"the faces are of {span_s / 3600:.1f} h; at least {LEAST_SPAN_S / 3600:g} h are needed"
+    if len({face.camera for face in ripe}) < 2 and span_s < LONG_SPAN_S:
+        return f"one camera's faces must be spread over {LONG_SPAN_S / 3600:g} h; these are of {span_s / 3600:.1f} h"
+    return None
+
+
+def choose(faces: Sequence[CleanFace]) -> Choice:
+    """Return which faces are used: never the share `HELD_BACK` with the highest scores, never a repeated pattern."""
+    order = np.argsort([face.score for face in faces], kind="stable")
+    suspicious = {int(place) for place in order[len(faces) - int(np.ceil(HELD_BACK * len(faces))) :]}
+    suspicious |= {int(place) for place in np.flatnonzero(repeated([face.pixels_YXC for face in faces]))}
+    clean = tuple(place for place in range(len(faces)) if place not in suspicious)
+    return Choice(clean, tuple(sorted(suspicious)))
+
+
+def repeated(pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.bool_]:
+    """Return which faces (N,) have at some place a fine pattern that several others have at the very same place."""
+    found_N = np.zeros(len(pictures), bool)
+    if len(pictures) <= LEAST_ALIKE:
+        return found_N
+    luma_NYX = np.stack([_luma(each) for each in pictures])
+    padded_NYX = np.pad(luma_NYX, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    around_NYX = sum(padded_NYX[:, y : y + SIDE_PX, x : x + SIDE_PX] for y in range(3) for x in range(3))
+    fine_NYX = luma_NYX - around_NYX / 9.0
+    enough = max(LEAST_ALIKE, _SHARE_ALIKE * len(pictures))
+    for y in range(0, SIDE_PX - PATCH_PX + 1, STRIDE_PX):
+        for x in range(0, SIDE_PX - PATCH_PX + 1, STRIDE_PX):
+            patch_NV = fine_NYX[:, y : y + PATCH_PX, x : x + PATCH_PX].reshape(len(pictures), -1)
+            contrast_N = np.sqrt(np.square(patch_NV).mean(axis=1))
+            unit_NV = patch_NV / np.maximum(contrast_N * PATCH_PX, 1e-6)[:, None]
+            unit_NV[contrast_N < LEAST_CONTRAST] = 0.0
+            found_N |= (unit_NV @ unit_NV.T > ALIKE).sum(axis=1) - 1 >= enough
+    return found_N
+
+
+def _luma(pixels_YXC: NDArray[np.uint8]) -> NDArray[np.float32]:
+    small_YXC = reduce_to(pixels_YXC, SIDE_PX) if pixels_YXC.shape[0] > SIDE_PX else pixels_YXC
+    return np.asarray(small_YXC.astype(np.float32).mean(axis=2))

@@ -1,0 +1,145 @@
+"""A clean set on its way to the trainer: every step may be repeated, so an upload that broke off goes on.
+
+What leaves the box are faces at the size they were seen, ordered by digest: no camera's name, of times the day.
+"""
+
+import hashlib
+import json
+import struct
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Literal, TypeVar
+
+import httpx2
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from gateway.adaptation.collect import Choice, CleanFace
+from gateway.contract.exchange import (
+    CLEAN_SET_PATH,
+    COMPLETE_PATH,
+    JOB_PATH,
+    MAX_PART_BYTES,
+    MAX_PART_FACES,
+    PART_PATH,
+    CleanSet,
+    JobView,
+    Part,
+    UploadState,
+    face_name,
+)
+from gateway.errors import ExchangeError, ExchangeReason
+
+MAX_ANSWER_BYTES = 256 * 1024
+
+_Answer = TypeVar("_Answer", UploadState, JobView)
+
+
+def pack(
+    faces: Sequence[CleanFace], choice: Choice, *, gateway: str, environment: str
+) -> tuple[CleanSet, Mapping[str, bytes]]:
+    """Return the description of a set and the bytes of its parts by their digests; the same for the same faces."""
+    contents: dict[str, bytes] = {}
+    parts: list[Part] = []
+    kinds: tuple[tuple[Literal["clean", "held_back"], tuple[int, ...]], ...] = (
+        ("clean", choice.clean),
+        ("held_back", choice.held_back),
+    )
+    # Numbered by digest, so that the numbers do not tell who came after whom.
+    digests = [hashlib.sha256(face.pixels_YXC.tobytes()).digest() for face in faces]
+    number_of = {place: number for number, place in enumerate(sorted(range(len(faces)), key=digests.__getitem__))}
+    for kind, places in kinds:
+        chosen = [(number_of[place], faces[place].pixels_YXC) for place in sorted(places, key=number_of.__getitem__)]
+        for group in _groups(chosen):
+            content = _safetensors({face_name(number, 0): pixels_YXC for number, pixels_YXC in group})
+            digest = hashlib.sha256(content).hexdigest()
+            contents[digest] = content
+            parts.append(Part(sha256=digest, length_bytes=len(content), faces=len(group), kind=kind))
+    times_s = [face.time_s for face in faces]
+    clean_set = CleanSet(
+        gateway=gateway,
+        environment=environment,
+        collected_from=_day(min(times_s)),
+        collected_to=_day(max(times_s)),
+        parts=tuple(parts),
+    )
+    return clean_set, contents
+
+
+async def upload(client: httpx2.AsyncClient, clean_set: CleanSet, contents: Mapping[str, bytes]) -> JobView:
+    """Bring a set to the trainer and return its job; what is there already is not sent again.
+
+    Raises:
+        ExchangeError: The trainer cannot be reached, or refuses.
+    """
+    name = clean_set.sha256
+    answer = await _ask(client, "PUT", CLEAN_SET_PATH.format(sha256=name), clean_set.to_bytes())
+    for part in _read(UploadState, answer).missing:
+        if part not in contents:
+            raise ExchangeError("the trainer asks for a part that this set does not have", ExchangeReason.INVALID)
+        await _ask(client, "PUT", PART_PATH.format(sha256=name, part=part), contents[part])
+    return _read(JobView, await _ask(client, "POST", COMPLETE_PATH.format(sha256=name), b""))
+
+
+async def job(client: httpx2.AsyncClient, name: str) -> JobView:
+    """Return where a job stands.
+
+    Raises:
+        ExchangeError: The trainer cannot be reached, or refuses.
+    """
+    return _read(JobView, await _ask(client, "GET", JOB_PATH.format(job=name), b""))
+
+
+async def _ask(client: httpx2.AsyncClient, method: str, path: str, content: bytes) -> bytes:
+    try:
+        async with client.stream(method, path, content=content) as response:
+            answer = b""
+            async for piece in response.aiter_bytes():
+                answer += piece
+                if len(answer) > MAX_ANSWER_BYTES:
+                    raise ExchangeError("the trainer's answer has no end", ExchangeReason.TOO_LARGE)
+    except httpx2.HTTPError as error:
+        text = f"the trainer cannot be reached: {type(error).__name__}"
+        raise ExchangeError(text, ExchangeReason.UNREACHABLE) from None
+    if response.status_code >= HTTPStatus.BAD_REQUEST:
+        text = f"the trainer refuses ({response.status_code}): check adaptation.token, and the trainer's log"
+        raise ExchangeError(text, ExchangeReason.REFUSED)
+    return answer
+
+
+def _read(model: type[_Answer], answer: bytes) -> _Answer:
+    try:
+        return model.model_validate_json(answer)
+    except ValidationError:
+        raise ExchangeError("the trainer's answer is not what was agreed", ExchangeReason.INVALID) from None
+
+
+def _groups(faces: Sequence[tuple[int, NDArray[np.uint8]]]) -> list[list[tuple[int, NDArray[np.uint8]]]]:
+    """Return the faces in parts that are neither too many nor too large."""
+    groups: list[list[tuple[int, NDArray[np.uint8]]]] = []
+    room_bytes = 0
+    for face in faces:
+        size_bytes = face[1].nbytes + 256
+        if not groups or len(groups[-1]) == MAX_PART_FACES or room_bytes < size_bytes:
+            groups.append([])
+            room_bytes = MAX_PART_BYTES - 4096
+        groups[-1].append(face)
+        room_bytes -= size_bytes
+    return groups
+
+
+def _safetensors(tensors: Mapping[str, NDArray[np.uint8]]) -> bytes:
+    entries, offset = {}, 0
+    for name, values in tensors.items():
+        entries[name] = {"dtype": "U8", "shape": list(values.shape), "data_offsets": [offset, offset + values.nbytes]}
+        offset += values.nbytes
+    header = json.dumps(entries, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return struct.pack("<Q", len(header)) + header + b"".join(each.tobytes() for each in tensors.values())
+
+
+def _day(time_s: float) -> str:
+    """Return the day, not the second: when somebody stood before a camera is nobody's business there."""
+    return datetime.fromtimestamp(time_s, UTC).strftime("%Y-%m-%d")

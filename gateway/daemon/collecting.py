@@ -1,0 +1,173 @@
+"""Clean faces of a drifted place: kept encrypted while there is drift, brought to the trainer when there are enough.
+
+Only where `adaptation.upload: crops` says so, and only under weights that are no adaptation themselves: those judge
+with what was learnt at the factory, which nobody before a camera has had a hand in.
+"""
+
+import asyncio
+import ssl
+from collections import OrderedDict, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import httpx2
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from gateway.adaptation.clean_sets import CleanSets
+from gateway.adaptation.collect import HOLD_S, Admission, CleanFace, choose, missing
+from gateway.adaptation.upload import pack, upload
+from gateway.contract.exchange import MIN_CROP_PX
+from gateway.errors import ExchangeError
+from gateway.screening import decide
+from gateway.settings import AdaptationSettings
+from gateway.values import Quality, Screening, TrackedFace
+
+MAX_OPEN_TRACKS = 256
+MAX_WAITING = 64
+LOOK_EVERY_S = 600.0
+TIMEOUT_S = 30.0
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What the daemon knows of its environments: who is where, where there is drift, whose weights are a base's."""
+
+    environment_of: Callable[[], Mapping[str, str]]
+    has_drifted: Callable[[str], bool]
+    is_base: Callable[[str], bool]
+
+
+@dataclass(slots=True)
+class _Candidate:
+    score: float
+    pixels_YXC: NDArray[np.uint8]
+
+
+class Collecting:
+    """Keeps one face of clean tracks; a `Witness` of screening, and one `run` for the daemon."""
+
+    def __init__(
+        self,
+        sets: CleanSets,
+        settings: AdaptationSettings,
+        place: Place,
+        *,
+        client_id: str,
+        clock: Callable[[], float],
+    ) -> None:
+        self._sets = sets
+        self._settings = settings
+        self._place = place
+        self._client_id = client_id
+        self._clock = clock
+        self._admission = Admission()
+        self._candidates: OrderedDict[tuple[str, int], _Candidate] = OrderedDict()
+        self._waiting: deque[CleanFace] = deque(maxlen=MAX_WAITING)
+        self._changed = asyncio.Event()
+        self._looked_at_s: float | None = None
+
+    def on_scored(
+        self,
+        environment: str,
+        faces: Sequence[TrackedFace],
+        pixels_NYXC: NDArray[np.uint8],  # noqa: ARG002  (a Protocol's)
+        screenings: Sequence[Screening],
+    ) -> None:
+        """Hold the largest face of each track, and the highest score of all of them."""
+        if not (self._place.has_drifted(environment) and self._place.is_base(environment)):
+            return
+        for face, screening in zip(faces, screenings, strict=True):
+            pixels_YXC = face.crop.pixels_YXC
+            if screening.quality is not Quality.USABLE or pixels_YXC.shape[0] < MIN_CROP_PX:
+                continue
+            key = face.crop.camera, face.track_id
+            held = self._candidates.setdefault(key, _Candidate(screening.score, pixels_YXC))
+            held.score = max(held.score, screening.score)
+            if pixels_YXC.shape[0] > held.pixels_YXC.shape[0]:
+                held.pixels_YXC = pixels_YXC
+            if len(self._candidates) > MAX_OPEN_TRACKS:
+                self._candidates.popitem(last=False)
+
+    def on_finished(self, camera: str, environment: str, verdict: decide.Verdict) -> None:  # noqa: ARG002
+        """Let a clean track's face be kept, if no more were than may be."""
+        held = self._candidates.pop((camera, verdict.track_id), None)
+        if held is None or verdict.label != "clean" or not self._admission.admits(camera, verdict.end_time_s):
+            return
+        self._waiting.append(CleanFace(camera, verdict.end_time_s, held.score, held.pixels_YXC))
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Keep what comes, and look every ten minutes whether it is enough, for ever."""
+        while True:
+            try:
+                async with asyncio.timeout(LOOK_EVERY_S):
+                    await self._changed.wait()
+            except TimeoutError:
+                pass
+            self._changed.clear()
+            await self.settle()
+
+    async def settle(self) -> None:
+        """Keep what waits; look for what is old or enough when it is time again."""
+        while self._waiting:
+            await self._keep(self._waiting.popleft())
+        now_s = self._clock()
+        if self._looked_at_s is None or now_s - self._looked_at_s >= LOOK_EVERY_S:
+            self._looked_at_s = now_s
+            await self._look(now_s)
+
+    async def _keep(self, face: CleanFace) -> None:
+        try:
+            if not await asyncio.to_thread(self._sets.add, face):
+                _log.warning("clean_faces_full", camera=face.camera)
+        except OSError as error:
+            _log.warning("clean_face_not_kept", camera=face.camera, reason=error.strerror)
+
+    async def _look(self, now_s: float) -> None:
+        try:
+            await asyncio.to_thread(self._sets.sweep, now_s)
+            cameras = self._place.environment_of()
+            for environment in sorted(set(cameras.values())):
+                here = frozenset(name for name, where in cameras.items() if where == environment)
+                if self._place.has_drifted(environment):
+                    await self._send(environment, here, now_s)
+        except OSError as error:
+            _log.warning("clean_faces_not_read", reason=error.strerror)
+
+    async def _send(self, environment: str, cameras: frozenset[str], now_s: float) -> None:
+        faces = await asyncio.to_thread(self._sets.faces, cameras)
+        lacks = missing(faces, now_s)
+        if lacks is not None:
+            _log.info("clean_faces", environment=environment, reason=lacks)
+            return
+        ripe = [face for face in faces if now_s - face.time_s >= HOLD_S]
+        choice = await asyncio.to_thread(choose, ripe)
+        clean_set, contents = await asyncio.to_thread(
+            pack, ripe, choice, gateway=self._client_id, environment=environment
+        )
+        try:
+            async with client_of(self._settings) as client:
+                job = await upload(client, clean_set, contents)
+        except ExchangeError as error:
+            _log.warning("clean_faces_not_sent", environment=environment, reason=str(error))
+            return
+        _log.info("clean_faces_sent", environment=environment, count=len(choice.clean), state=job.state.value)
+        for camera in cameras:
+            await asyncio.to_thread(self._sets.forget, camera=camera, until_s=ripe[-1].time_s)
+
+
+def client_of(settings: AdaptationSettings) -> httpx2.AsyncClient:
+    """Return a client that shows the trainer the token, and trusts the authority that is configured."""
+    context = ssl.create_default_context(cafile=None if settings.ca_file is None else str(settings.ca_file))
+    token = "" if settings.token is None else settings.token.get_secret_value()
+    return httpx2.AsyncClient(
+        base_url=settings.trainer or "",
+        headers={"authorization": f"Bearer {token}"},
+        verify=context,
+        timeout=TIMEOUT_S,
+        trust_env=False,
+    )

@@ -1,0 +1,109 @@
+"""Collecting in service: nothing without drift, clean tracks alone; when there are enough they reach the trainer."""
+
+from pathlib import Path
+
+import pytest
+from fakes.adaptation import FakeTrainer, faces
+from fakes.naming import live_frame
+from pydantic import SecretStr
+from structlog.testing import capture_logs
+
+from gateway.adaptation.clean_sets import CleanSets
+from gateway.adaptation.collect import HOLD_S, WANTED
+from gateway.contract.exchange import read_part
+from gateway.daemon import collecting
+from gateway.daemon.collecting import Collecting, Place, client_of
+from gateway.screening import decide
+from gateway.settings import AdaptationSettings
+from gateway.values import FaceCrop, Quality, Screening, TrackedFace
+
+SETTINGS = AdaptationSettings(
+    upload="crops",
+    legal_basis="consent of the staff",
+    trainer="https://trainer.example",
+    token=SecretStr("token-of-the-trainer"),
+)
+CAMERAS = {"gate": "hall", "lobby": "hall", "yard": "outside"}
+
+
+class Hall:
+    """Two cameras of a hall, and what is kept of them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.drifted = {"hall"}
+        self.bases = {"hall", "outside"}
+        self.now_s = 0.0
+        self.tracks = 0
+        self.sets = CleanSets(folder)
+        place = Place(lambda: CAMERAS, self.drifted.__contains__, self.bases.__contains__)
+        self.collecting = Collecting(self.sets, SETTINGS, place, client_id="box", clock=lambda: self.now_s)
+
+    def track(self, camera: str = "gate", label: decide.Label = "clean", sides_px: tuple[int, ...] = (40,)) -> None:
+        """Let a person pass."""
+        self.tracks += 1
+        for seq, side_px in enumerate(sides_px):
+            pixels_YXC = faces(1, seed=self.tracks, side_px=side_px)[0]
+            crop = FaceCrop(camera, seq, self.now_s, live_frame(0).crops[0].box, pixels_YXC, side_px)
+            seen = Screening(camera, self.tracks, seq, self.now_s, crop.box, 0.5 - seq, Quality.USABLE)
+            self.collecting.on_scored(CAMERAS[camera], [TrackedFace(self.tracks, crop)], pixels_YXC[None], [seen])
+        verdict = decide.Verdict(
+            camera, self.tracks, label, None, None, self.now_s, self.now_s, seen, 1, 1, 0.5, None, None, None
+        )
+        self.collecting.on_finished(camera, CAMERAS[camera], verdict)
+
+    @property
+    def kept(self) -> int:
+        """How many faces are kept."""
+        return len(self.sets.faces(frozenset(CAMERAS)))
+
+
+async def test_faces_are_kept_of_clean_tracks_under_drift_alone(tmp_path: Path) -> None:
+    """Without drift, under adapted weights, and of triggered or unsure tracks nothing is kept."""
+    hall = Hall(tmp_path)
+    hall.track("yard")
+    hall.track(label="triggered")
+    hall.track(label="unsure")
+    hall.bases.clear()
+    hall.track()
+    await hall.collecting.settle()
+    assert hall.kept == 0
+    hall.bases.add("hall")
+    hall.track(sides_px=(40, 80, 60))
+    await hall.collecting.settle()
+    (face,) = hall.sets.faces(frozenset(CAMERAS))
+    assert (face.pixels_YXC.shape, face.score) == ((80, 80, 3), 0.5)
+
+
+async def test_enough_faces_reach_the_trainer_and_leave_the_box(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two days of passages, a day of waiting: the trainer gets most as clean and the rest as held back, once."""
+    trainer = FakeTrainer()
+    monkeypatch.setattr(collecting, "client_of", lambda _: trainer.client())
+    hall = Hall(tmp_path)
+    with capture_logs() as logs:
+        for number in range(WANTED + 10):
+            hall.now_s = 200.0 * number
+            hall.track(("gate", "lobby")[number % 2])
+            if number % 10 == 9:
+                await hall.collecting.settle()
+        assert trainer.clean_set is None
+        assert hall.kept == WANTED + 10
+        hall.now_s += HOLD_S
+        await hall.collecting.settle()
+        hall.now_s += HOLD_S
+        await hall.collecting.settle()
+    assert trainer.clean_set is not None
+    counts = {"clean": 0, "held_back": 0}
+    for part in trainer.clean_set.parts:
+        counts[part.kind] += len(read_part(trainer.parts[part.sha256], part))
+    assert counts == {"clean": 357, "held_back": 153}
+    assert [log["state"] for log in logs if log["event"] == "clean_faces_sent"] == ["queued"]
+    assert hall.kept == 0
+
+
+async def test_client_when_made() -> None:
+    """It shows the token, to the trainer alone."""
+    async with client_of(SETTINGS) as client:
+        assert client.headers["authorization"] == "Bearer token-of-the-trainer"
+        assert str(client.base_url) == "https://trainer.example"
