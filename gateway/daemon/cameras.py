@@ -85,6 +85,7 @@ class Camera:
         self._overload = Overload()
         self._shed = self.summary.faces_shed
         self._switched = asyncio.Event()
+        self.is_taking = False
         self._keeper = Keeper(plan.job, ears.open_source, say=ears.on_state)
 
     @property
@@ -92,11 +93,6 @@ class Camera:
         """What screening counted for the camera."""
         summaries = self._ears.screening_of(self.plan.environment).summaries
         return summaries.setdefault(self.name, SourceSummary(self.name))
-
-    @property
-    def is_online(self) -> bool:
-        """Whether its worker sends frames, which is when it also says at least every few seconds how it goes."""
-        return self.is_on and self._keeper.state.state == "online"
 
     def switch(self, *, is_on: bool, reason: str) -> None:
         """Watch the camera or do not; one that is watched already goes on as it is."""
@@ -142,6 +138,13 @@ class Camera:
 
     async def _take(self, event: SourceEvent) -> None:
         self.frames.events += 1
+        self.is_taking = True
+        try:
+            await self._use(event)
+        finally:
+            self.is_taking = False
+
+    async def _use(self, event: SourceEvent) -> None:
         match event:
             case FrameFaces():
                 self.frames.newest_arrived_at_s = event.arrived_at_s

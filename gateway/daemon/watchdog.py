@@ -31,8 +31,12 @@ class Pulse:
 
 
 def pulses_of(daemon: Daemon) -> dict[str, Pulse]:
-    """Return the pulse of every part that could be stuck while the loop runs."""
-    pulses = {f"camera:{each.name}": Pulse(each.frames.events, each.is_online) for each in daemon.cameras.all}
+    """Return the pulse of every part that could be stuck while the loop runs.
+
+    A camera may be silent for long, and a worker that hangs is replaced by who reads it; what must not last is taking
+    one of its events.
+    """
+    pulses = {f"camera:{each.name}": Pulse(each.frames.events, each.is_taking) for each in daemon.cameras.all}
     pulses |= {f"screen:{name}": Pulse(done, busy) for name, (done, busy) in daemon.environments.work.items()}
     kept = daemon.obligations
     # A disk that is known to take nothing is waited for; ending would only lose what waits in memory.
