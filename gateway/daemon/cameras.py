@@ -32,6 +32,7 @@ class Frames:
     replaced: int = 0
     damaged: int = 0
     newest_arrived_at_s: float | None = None
+    size_px: tuple[int, int] | None = None
     events: int = 0
     _last: SourceProgress | None = None
 
@@ -148,6 +149,7 @@ class Camera:
         match event:
             case FrameFaces():
                 self.frames.newest_arrived_at_s = event.arrived_at_s
+                self.frames.size_px = (event.frame_width_px, event.frame_height_px)
                 await self._ears.screening_of(self.plan.environment).see(event)
             case SourceProgress():
                 replaced, looked_at = self.frames.on_progress(event)

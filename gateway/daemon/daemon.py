@@ -23,6 +23,7 @@ from gateway.daemon.calibration import Memory
 from gateway.daemon.cameras import Cameras, Ears
 from gateway.daemon.collecting import Collecting, Place
 from gateway.daemon.environments import Environments, Shared
+from gateway.daemon.faces import FacesInView
 from gateway.daemon.naming import LiveNaming
 from gateway.daemon.obligations import Obligations
 from gateway.daemon.plan import Changes, Plan, changes, plan_of, reachable
@@ -96,6 +97,7 @@ class Daemon:
         self.obligations = Obligations(self.postman)
         self.board = Board(self.postman, fittings.topics, reference_of=self._reference_of, clock=clock)
         naming = LiveNaming(outbox.client_id, self.postman)
+        self.faces = FacesInView()
         self.adapting = Adapting(self.postman, fittings.topics, fittings.markers, model_of=self._model_of)
         make = fittings.make_collecting
         self.collecting = None if make is None else make(self._place())
@@ -106,7 +108,7 @@ class Daemon:
             self.memory,
             load=fittings.calibration.load,
             rates=self._rates,
-            witnesses=(self.adapting,) if self.collecting is None else (self.adapting, self.collecting),
+            witnesses=(self.adapting, self.faces, *(() if self.collecting is None else (self.collecting,))),
         )
         self.environments = Environments(shared, group)
         ears = Ears(self.board.on_state, self._on_overload, self.environments.screening, fittings.open_source)

@@ -1,12 +1,14 @@
 """Pictures of several cameras in one answer, so that a page of many cameras needs one connection and not one each.
 
-Every picture is preceded by one line of JSON: its camera and how many bytes follow. Nothing of it is kept.
+Every picture is preceded by one line of JSON: its camera, how many bytes follow, and the faces that were judged last.
+Those are a moment older than the picture. Nothing of it is kept.
 """
 
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -20,16 +22,37 @@ Watch = Callable[[str], AsyncGenerator[bytes, None]]
 """Gives a camera's pictures as JPEGs from now on, the newest only."""
 
 
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A face in a camera's picture: the corners x1, y1, x2, y2 of its box, in px of the full-size frame."""
+
+    corners: tuple[float, float, float, float]
+    is_triggered: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """The faces of a camera's newest frame, and the size of that frame."""
+
+    frame_px: tuple[int, int]
+    faces: tuple[Mark, ...]
+
+
+Look = Callable[[str], Marks | None]
+"""Tells where the faces of a camera are now; None where that is not known."""
+
+
 class PictureStream(Response):
     """Sends pictures while somebody takes them; a camera that waits for its turn skips pictures, it queues none."""
 
     media_type = "application/octet-stream"
 
-    def __init__(self, cameras: Sequence[str], watch: Watch) -> None:
+    def __init__(self, cameras: Sequence[str], watch: Watch, look: Look) -> None:
         super().__init__()
         del self.headers["content-length"]
         self._cameras = cameras
         self._watch = watch
+        self._look = look
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send until the browser leaves, every camera has ended, or the time is over."""
@@ -52,9 +75,16 @@ class PictureStream(Response):
             async for jpeg in pictures:
                 if len(jpeg) > MOST_PICTURE_BYTES:
                     continue
-                line = json.dumps({"camera": camera, "bytes": len(jpeg)}).encode() + b"\n"
+                line = json.dumps({"camera": camera, "bytes": len(jpeg)} | self._marks(camera)).encode() + b"\n"
                 async with turn:
                     await send({"type": "http.response.body", "body": line + jpeg, "more_body": True})
+
+    def _marks(self, camera: str) -> dict[str, object]:
+        marks = self._look(camera)
+        if marks is None:
+            return {}
+        faces = [[*(round(each, 1) for each in mark.corners), mark.is_triggered] for mark in marks.faces]
+        return {"frame": marks.frame_px, "faces": faces}
 
 
 async def _until_gone(receive: Receive) -> None:

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from gateway.contract.topics import MAX_NAME_LENGTH, NAME_PATTERN
 from gateway.service.page import words
 from gateway.service.page.assets import Asset, load_assets
-from gateway.service.page.pictures import PictureStream, Watch
+from gateway.service.page.pictures import Look, PictureStream, Watch
 from gateway.service.web import Addition, session_of
 from gateway.service.window import CameraView, Window
 
@@ -27,8 +27,8 @@ NamedInPath = Annotated[str, Path(pattern=NAME_PATTERN, max_length=MAX_NAME_LENG
 NamedInQuery = Annotated[list[Annotated[str, Query(max_length=MAX_NAME_LENGTH)]], Query(max_length=MOST_WATCHED)]
 
 
-def page_addition(window: Window, watch: Watch, *, clock: Callable[[], float] = time.time) -> Addition:
-    """Return the page over a daemon; `watch` gives a camera's pictures as JPEGs, the newest only."""
+def page_addition(window: Window, watch: Watch, look: Look, *, clock: Callable[[], float] = time.time) -> Addition:
+    """Return the page over a daemon; `watch` gives a camera's pictures, `look` where faces are in them."""
     page = _Page(window, clock)
     router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
     _add_views(router, page)
@@ -38,7 +38,7 @@ def page_addition(window: Window, watch: Watch, *, clock: Callable[[], float] = 
     @router.get("/page/pictures")
     async def pictures(camera: NamedInQuery) -> Response:
         known = {each.camera for each in window.cameras()}
-        return PictureStream([name for name in dict.fromkeys(camera) if name in known], watch)
+        return PictureStream([name for name in dict.fromkeys(camera) if name in known], watch, look)
 
     return Addition(router, open_prefixes=("/static/",), login=True)
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator
 
+from fakes.pages import two_faces
 from starlette.types import Message
 
 from gateway.service.page.pictures import MOST_PICTURE_BYTES, PictureStream
@@ -64,7 +65,7 @@ class Browser:
 async def test_pictures_of_all_cameras_come_through_one_answer() -> None:
     """Each with its camera's name and its length; the answer ends when every camera has."""
     cameras, browser = Cameras(), Browser()
-    await PictureStream(["gate", "yard"], cameras.watch)({}, browser.receive, browser.send)
+    await PictureStream(["gate", "yard"], cameras.watch, two_faces)({}, browser.receive, browser.send)
     assert sorted(browser.pictures()) == [
         ("gate", b"\xff1"), ("gate", b"\xff2"), ("yard", b"\xff1"), ("yard", b"\xff2"),
     ]  # fmt: skip
@@ -75,7 +76,7 @@ async def test_cameras_are_left_when_the_browser_leaves() -> None:
     """Workers make pictures only while somebody watches."""
     cameras, browser = Cameras(ends=False), Browser()
     async with asyncio.TaskGroup() as group:
-        stream = PictureStream(["gate", "yard"], cameras.watch)
+        stream = PictureStream(["gate", "yard"], cameras.watch, two_faces)
         group.create_task(stream({}, browser.receive, browser.send), name="stream")
         async with asyncio.timeout(10):
             await browser.has_four.wait()
@@ -86,7 +87,7 @@ async def test_cameras_are_left_when_the_browser_leaves() -> None:
 async def test_picture_beyond_any_bound_is_left_out() -> None:
     """A worker that was broken into cannot fill the browser."""
     cameras, browser = Cameras(pictures=(b"x" * (MOST_PICTURE_BYTES + 1), b"ok")), Browser()
-    await PictureStream(["gate"], cameras.watch)({}, browser.receive, browser.send)
+    await PictureStream(["gate"], cameras.watch, two_faces)({}, browser.receive, browser.send)
     assert browser.pictures() == [("gate", b"ok")]
 
 
@@ -94,5 +95,16 @@ async def test_stream_of_no_camera_ends_at_once() -> None:
     """Nobody waits for nothing."""
     browser = Browser()
     async with asyncio.timeout(10):
-        await PictureStream([], Cameras().watch)({}, browser.receive, browser.send)
+        await PictureStream([], Cameras().watch, two_faces)({}, browser.receive, browser.send)
     assert browser.pictures() == []
+
+
+async def test_faces_travel_before_their_picture() -> None:
+    """In px of the frame, so that the browser can lay them over any size; none where nothing is known."""
+    browser = Browser()
+    await PictureStream(["gate"], Cameras().watch, two_faces)({}, browser.receive, browser.send)
+    head = json.loads(browser.sent[1]["body"].split(b"\n")[0])
+    assert head["frame"] == [640, 360]
+    assert head["faces"] == [[40.0, 60.0, 140.0, 180.0, False], [300.0, 50.0, 420.0, 210.0, True]]
+    await PictureStream(["gate"], Cameras().watch, lambda _: None)({}, browser.receive, browser.send)
+    assert b"faces" not in browser.sent[-2]["body"]

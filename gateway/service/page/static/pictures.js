@@ -79,8 +79,26 @@ function show(head, jpeg) {
   image.hidden = false;
   image.alt = "Live picture of " + head.camera;
   tile.querySelector(".picture-none").hidden = true;
+  draw(tile.querySelector(".boxes"), head);
   if (before.startsWith("blob:")) URL.revokeObjectURL(before);
   shownAt.set(head.camera, Date.now());
+}
+
+function draw(drawing, head) {
+  const boxes = [];
+  if (head.frame) {
+    drawing.setAttribute("viewBox", `0 0 ${head.frame[0]} ${head.frame[1]}`);
+    for (const [x1, y1, x2, y2, isTriggered] of head.faces) {
+      const box = document.createElementNS(drawing.namespaceURI, "rect");
+      box.setAttribute("class", isTriggered ? "face face-triggered" : "face");
+      box.setAttribute("x", x1);
+      box.setAttribute("y", y1);
+      box.setAttribute("width", x2 - x1);
+      box.setAttribute("height", y2 - y1);
+      boxes.push(box);
+    }
+  }
+  drawing.replaceChildren(...boxes);
 }
 
 // An old picture must never pass for what happens now.
@@ -92,6 +110,7 @@ function fade() {
       if (image.src.startsWith("blob:")) URL.revokeObjectURL(image.src);
       image.removeAttribute("src");
       image.hidden = true;
+      tile.querySelector(".boxes").replaceChildren();
       const none = tile.querySelector(".picture-none");
       none.textContent = "No picture now";
       none.hidden = false;
