@@ -148,6 +148,11 @@ def check_config(path: Path) -> Config:
         except BundleError as error:
             key = ("environments", name, "bundle")
             mistakes.append(describe(path, Problem(document.line_of(key), key, str(error))))
+    for name, camera in config.cameras.items():
+        if isinstance(camera.source, WhipConfig) and config.http is None:
+            key = ("cameras", name, "source")
+            text = "nobody can send to it: whip comes in over HTTP, so the section http is needed"
+            mistakes.append(describe(path, Problem(document.line_of(key), key, text)))
     if mistakes:
         raise ConfigError("\n".join(mistakes))
     return config

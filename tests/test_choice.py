@@ -83,6 +83,18 @@ def test_check_opens_what_the_file_names(tmp_path: Path) -> None:
     check_config(path)
 
 
+def test_a_camera_that_awaits_its_publisher_is_a_mistake_without_http(tmp_path: Path) -> None:
+    """It would wait for ever."""
+    path = tmp_path / "gateway.yaml"
+    path.write_text("cameras:\n  gate: {source: {type: whip, token: a-token-of-the-gate}}\n")
+    path.chmod(0o600)
+    with pytest.raises(ConfigError, match=r"gate\.source: nobody can send to it"):
+        check_config(path)
+    with path.open("a") as file:
+        file.write("http: {token: a-token-for-scripts}\n")
+    check_config(path)
+
+
 CAMERAS = """\
 detect: {min_face_px: 40}
 cameras:
