@@ -1,7 +1,7 @@
 """Clean faces of a drifted place: kept encrypted while there is drift, brought to the trainer when there are enough.
 
-Only where `adaptation.upload: crops` says so, and only under weights that are no adaptation themselves: those judge
-with what was learnt at the factory, which nobody before a camera has had a hand in.
+Only where `adaptation.upload: crops` says so, and only under weights that were released and are no adaptation: those
+judge by what nobody before a camera has had a hand in.
 """
 
 import asyncio

@@ -33,6 +33,7 @@ from gateway.daemon.statistics import camera_stats, outbox_stats, product_versio
 from gateway.delivery.outbox import Outbox
 from gateway.errors import ConfigError, StorageError
 from gateway.lane import Outcome
+from gateway.models.shipped import is_release
 from gateway.screening import decide
 from gateway.screening.measured import Measured
 from gateway.screening.runtime import DeviceReport, InferenceThread
@@ -288,7 +289,7 @@ class Daemon:
         return Place(
             environment_of=lambda: {name: camera.environment for name, camera in self._plan.cameras.items()},
             has_drifted=self.adapting.has_drifted,
-            is_base=lambda name: self.environments.bundles[name].manifest.parent_sha256 is None,
+            is_base=lambda name: is_release(self.environments.bundles[name]),
         )
 
     def _model_of(self, environment: str) -> messages.ModelIdentity | None:

@@ -24,6 +24,14 @@ def resolve_bundle(name_or_folder: str) -> Bundle:
     return open_bundle(Path(name_or_folder))
 
 
+def is_release(bundle: Bundle) -> bool:
+    """Return whether a bundle is what somebody released and no adaptation to a site's own faces.
+
+    The shipped one was tuned on faces before it was released, so it has a parent as well.
+    """
+    return bundle.manifest.parent_sha256 is None or bundle.identity.sha256 in SHIPPED_SHA256.values()
+
+
 def graph_template(profile_name: str) -> bytes:
     """Return the ONNX graph of a profile, which holds no weights: every initializer is declared external."""
     return (_models_folder() / f"{profile_name}.onnx").read_bytes()

@@ -1,9 +1,11 @@
 """Collecting in service: nothing without drift, clean tracks alone; when there are enough they reach the trainer."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from fakes.adaptation import FakeTrainer, faces
+from fakes.daemons import running_daemon
 from fakes.naming import live_frame
 from pydantic import SecretStr
 from structlog.testing import capture_logs
@@ -107,3 +109,26 @@ async def test_client_when_made() -> None:
     async with client_of(SETTINGS) as client:
         assert client.headers["authorization"] == "Bearer token-of-the-trainer"
         assert str(client.base_url) == "https://trainer.example"
+
+
+async def test_daemon_shows_screening_to_who_collects(tmp_path: Path) -> None:
+    """A passage before a camera of the running daemon is offered where there is drift, under the weights of a base."""
+    sets, places = CleanSets(tmp_path), []
+
+    def make(place: Place) -> Collecting:
+        places.append(place)
+        here = replace(place, has_drifted=lambda _: True)
+        return Collecting(sets, SETTINGS, here, client_id="box", clock=lambda: 0.0)
+
+    gate = "cameras:\n  gate: {source: {type: file, path: gate.mp4, loop: true}}\n"
+    async with running_daemon(tmp_path, gate, make_collecting=make) as box:
+        await box.until(lambda: "gate" in box.cameras.opened)
+        box.cameras.passage("gate")
+        await box.until(lambda: "spectragate/environments/default/drift/state" in box.shown.topics)
+        (place,) = places
+        assert place.environment_of() == {"gate": "default"}
+        assert not place.has_drifted("default")
+        assert place.is_base("default")
+        assert box.daemon.collecting is not None
+        await box.daemon.collecting.settle()
+    assert [face.camera for face in sets.faces(frozenset({"gate"}))] == ["gate"]

@@ -15,6 +15,7 @@ from fakes.outboxes import SMALL
 from gateway.cameras.keeper import Open
 from gateway.config_file import load_config
 from gateway.contract.topics import Topics
+from gateway.daemon.collecting import Collecting, Place
 from gateway.daemon.daemon import Daemon, Fittings
 from gateway.daemon.plan import plan_of
 from gateway.delivery.outbox import Outbox
@@ -84,6 +85,7 @@ async def running_daemon(
     open_source: Open | None = None,
     ages: Ages | None = None,
     clock: Callable[[], float] = time.time,
+    make_collecting: Callable[[Place], Collecting] | None = None,
 ) -> AsyncIterator[Box]:
     """Run a daemon with this configuration until the block ends; its state is in `folder`.
 
@@ -114,6 +116,7 @@ async def running_daemon(
             switches=switches,
             positions=await switches.all(),
             markers=MarkerTable(storage),
+            make_collecting=make_collecting,
         )
         try:
             async with asyncio.TaskGroup() as group:

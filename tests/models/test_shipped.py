@@ -1,6 +1,7 @@
 """What ships: trusted by a digest in the code, and what the trainer's own code makes."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from fakes.bundles import write_drawn_bundle
 
 from gateway.contract.bundle import BundleError, open_bundle
 from gateway.contract.network import PROFILES
-from gateway.models.shipped import SHIPPED_SHA256, _models_folder, graph_template, resolve_bundle
+from gateway.models.shipped import SHIPPED_SHA256, _models_folder, graph_template, is_release, resolve_bundle
 from gateway.screening.sessions import check_self_test, open_session
 from trainer.export import graph_template as exported_template
 
@@ -62,3 +63,11 @@ def test_shipped_files_are_small_and_hold_nothing_else(tmp_path: Path) -> None:
     assert sum(file.stat().st_size for file in copy.iterdir()) < 2_000_000
     assert open_bundle(copy).profile.name == "paper"
     assert len(graph_template("paper")) < 16_000
+
+
+def test_release_when_compared_with_an_adapted_bundle() -> None:
+    """The shipped bundle is one although it has a parent; another bundle that has one is not."""
+    shipped_bundle = resolve_bundle("paper")
+    assert is_release(shipped_bundle)
+    adapted = replace(shipped_bundle, identity=shipped_bundle.identity.model_copy(update={"sha256": "0" * 64}))
+    assert not is_release(adapted)
