@@ -14,6 +14,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import click
 
 from gateway.errors import ConfigError, SpectragateError
+from gateway.model_commands import model
 from gateway.outbox_commands import forget, outbox
 from gateway.unit_commands import install_service
 
@@ -356,6 +357,7 @@ def watch(**options: Any) -> int:
 
 cli.add_command(outbox)
 cli.add_command(forget)
+cli.add_command(model)
 cli.add_command(install_service)
 
 

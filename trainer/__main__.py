@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from trainer.key_commands import keys
+
 if TYPE_CHECKING:
     from trainer.train import EpochReport
 
@@ -263,6 +265,9 @@ def _print_epoch(report: "EpochReport") -> None:
         f"epoch {report.epoch}/{report.epochs}  loss {report.loss:.4f}  AUROC {validation['auroc']:.3f}  "
         f"BDR at FPR 10 % {100 * validation['bdr at fpr 10%']:.1f} %  {report.seconds:.0f} s"
     )
+
+
+main.add_command(keys)
 
 
 if __name__ == "__main__":

@@ -103,12 +103,27 @@ def rotate_key(folder: Path, role: str, *, passphrase: str, now: dt.datetime) ->
             root.revoke_key(old.public_key.keyid, name)
         root.add_key(signer.public_key, name)
         signers += [signer] if name == "root" else []
-    if len(signers) < ROOT_THRESHOLD:
-        raise RepositoryError(f"{folder / 'offline'}: needs {ROOT_THRESHOLD} of the keys {', '.join(ROOT_KEYS)}")
+    if len(signers) < ROOT_THRESHOLD or "targets" not in offline:
+        raise RepositoryError(
+            f"{folder / 'offline'}: needs targets and {ROOT_THRESHOLD} of the keys {', '.join(ROOT_KEYS)}"
+        )
     root.version += 1
     _save(place, fresh, passphrase)
     extra = {"targets": offline["targets"], **({} if role in ROOT_KEYS else {role: signer})}
     repository.commit_root(_signed_root(root, signers, now), changed, now, **extra)
+
+
+def release_base(folder: Path, bundle_folder: Path, *, passphrase: str, now: dt.datetime) -> str:
+    """Sign a bundle as a base that adapted bundles may descend from; return its digest.
+
+    Raises:
+        RepositoryError: It is no whole bundle, a key is missing, or the passphrase is not theirs.
+    """
+    offline = _load_all(folder / "offline", passphrase)
+    if "targets" not in offline:
+        raise RepositoryError(f"{folder / 'offline'}: holds no targets key")
+    repository = Repository(folder / "repository", OnlineKeys.load(folder / "online", passphrase))
+    return repository.release_base(bundle_folder, signer=offline["targets"], now=now)
 
 
 def _delegate(targets: Targets, role: str, signer: CryptoSigner) -> None:

@@ -16,7 +16,7 @@ from gateway.adaptation.slots import Slots
 from gateway.contract.bundle import BundleError
 from gateway.contract.repository import BUNDLE_FILES
 from gateway.errors import ExchangeError, ExchangeReason
-from trainer.keys import OnlineKeys, _load_all, rotate_key
+from trainer.keys import OnlineKeys, _load_all, release_base, rotate_key
 
 METADATA = ("timestamp", "snapshot", "targets", "environment-indoor")
 
@@ -167,8 +167,7 @@ def test_parent_must_be_a_signed_base(site: Site, gateway: Exchange, tmp_path: P
     assert offer is not None
     with pytest.raises(BundleError, match="no signed base"):
         gateway.fetch(offer)
-    signer = _load_all(site.folder / "offline", PASSPHRASE)["targets"]
-    site.writer().release_base(write_files(tmp_path / "base", base), signer=signer, now=site.now)
+    release_base(site.folder, write_files(tmp_path / "base", base), passphrase=PASSPHRASE, now=site.now)
     assert gateway.fetch(offer)["manifest.json"]
 
 

@@ -66,5 +66,5 @@ def test_rotation_needs_two_root_keys_and_a_role_that_exists(site: Site) -> None
         rotate_key(site.folder, "mirror", passphrase=PASSPHRASE, now=site.now)
     for name in ROOT_KEYS[1:]:
         (site.folder / "offline" / f"{name}.pem").unlink()
-    with pytest.raises(RepositoryError, match="needs 2 of the keys"):
+    with pytest.raises(RepositoryError, match="needs targets and 2 of the keys"):
         rotate_key(site.folder, "timestamp", passphrase=PASSPHRASE, now=site.now)

@@ -1,0 +1,50 @@
+"""`spectragate-trainer keys`: the passphrase comes from the environment or a prompt, and errors are sentences."""
+
+from pathlib import Path
+
+from click.testing import CliRunner, Result
+from fakes.channel import adapted, write_files
+from fakes.repositories import PASSPHRASE
+
+from trainer.__main__ import main
+from trainer.key_commands import VARIABLE
+
+
+def call(*arguments: str, passphrase: str = PASSPHRASE) -> Result:
+    """Run `spectragate-trainer keys …`."""
+    return CliRunner().invoke(main, ["keys", *arguments], env={VARIABLE: passphrase})
+
+
+def test_keys_are_made_replaced_and_used(tmp_path: Path) -> None:
+    """The life of a repository's keys: made, one replaced, an environment added, a base released."""
+    folder = str(tmp_path / "keys")
+    made = call("init", folder, "--environment", "indoor")
+    assert made.exit_code == 0
+    assert "1.root.json" in made.output
+    assert call("rotate", folder, "root-2").exit_code == 0
+    assert call("rotate", folder, "environment-hall").exit_code == 0
+    base = write_files(tmp_path / "base", adapted(1, environment="factory", parent_sha256=None))
+    assert "may be the parent" in call("release", folder, str(base)).output
+    assert (tmp_path / "keys" / "repository" / "metadata" / "3.root.json").exists()
+
+
+def test_errors_are_sentences(tmp_path: Path) -> None:
+    """A wrong passphrase, a second init, a folder without keys."""
+    folder = str(tmp_path / "keys")
+    assert "at least 12" in call("init", folder, "--environment", "indoor", passphrase="short").output
+    call("init", folder, "--environment", "indoor")
+    assert "holds keys already" in call("init", folder, "--environment", "indoor").output
+    assert "with this passphrase" in call("rotate", folder, "root-1", passphrase="another passphrase").output
+    assert "holds no keys" in call("release", str(tmp_path), str(tmp_path)).output
+
+
+def test_passphrase_is_asked_for_where_nothing_gives_it(tmp_path: Path) -> None:
+    """It is typed twice when keys are made, and not shown."""
+    result = CliRunner().invoke(
+        main,
+        ["keys", "init", str(tmp_path / "keys"), "--environment", "indoor"],
+        input=f"{PASSPHRASE}\n{PASSPHRASE}\n",
+        env={VARIABLE: None},
+    )
+    assert result.exit_code == 0
+    assert PASSPHRASE not in result.output
