@@ -12,8 +12,12 @@ import click
 from trainer.key_commands import keys
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from trainer.jobs import Jobs
     from trainer.train import EpochReport
 
+EXIT_CONFIG = 78
 EXISTING = click.Path(exists=True, path_type=Path)
 OUTPUT = click.Path(path_type=Path)
 
@@ -251,6 +255,102 @@ def export(*, profile: str, out: Path) -> None:
 
     out.write_bytes(graph_template(PROFILES[profile]))
     click.echo(f"{out}: {out.stat().st_size:,} bytes")
+
+
+@main.command()
+@click.option(
+    "-c", "--config", "path", type=EXISTING, required=True, help="YAML file; configs/trainer.yaml shows every key."
+)
+def serve(*, path: Path) -> None:
+    """Take clean faces from gateways, adapt the base to them, judge, and publish what passes."""
+    import asyncio
+
+    from trainer.keys import OnlineKeys
+    from trainer.publish import RepositoryPublisher
+    from trainer.repository import Repository, RepositoryError
+    from trainer.service_config import ServiceConfigError, read_config
+    from trainer.serving import log_as_json
+    from trainer.serving import serve as serve_until_stopped
+
+    log_as_json()
+    try:
+        config = read_config(path)
+        keys = OnlineKeys.load(config.keys / "online", config.passphrase.get_secret_value())
+        folder = config.keys / "repository"
+        publisher = RepositoryPublisher(Repository(folder, keys))
+        asyncio.run(serve_until_stopped(config, publisher, repository=folder))
+    except (ServiceConfigError, RepositoryError) as error:
+        click.echo(f"Error: {error}", err=True)
+        raise SystemExit(EXIT_CONFIG) from None
+
+
+@main.group()
+def jobs() -> None:
+    """Look at the service's jobs, or cancel one; beside a service that runs, or without."""
+
+
+CONFIG_OPTION = click.option("-c", "--config", "path", type=EXISTING, required=True, help="The service's YAML file.")
+
+
+@jobs.command("list")
+@CONFIG_OPTION
+def list_jobs(*, path: Path) -> None:
+    """Print the newest jobs, newest first, one JSON object a line."""
+    _with_jobs(path, _print_newest)
+
+
+@jobs.command("show")
+@CONFIG_OPTION
+@click.argument("job")
+def show_job(*, path: Path, job: str) -> None:
+    """Print JOB with its scorecard as JSON."""
+    _with_jobs(path, lambda table: _print_one(table, job))
+
+
+@jobs.command("cancel")
+@CONFIG_OPTION
+@click.argument("job")
+def cancel_job(*, path: Path, job: str) -> None:
+    """End JOB, unless it has ended."""
+    _with_jobs(path, lambda table: _cancel(table, job))
+
+
+def _with_jobs(path: Path, act: "Callable[[Jobs], Awaitable[None]]") -> None:
+    import asyncio
+
+    from trainer.jobs import Jobs
+    from trainer.service_config import ServiceConfigError, read_config
+
+    async def opened(url: str) -> None:
+        table = await Jobs.open(url)
+        try:
+            await act(table)
+        finally:
+            await table.close()
+
+    try:
+        asyncio.run(opened(read_config(path).database_url))
+    except ServiceConfigError as error:
+        click.echo(f"Error: {error}", err=True)
+        raise SystemExit(EXIT_CONFIG) from None
+
+
+async def _print_newest(table: "Jobs") -> None:
+    for view in await table.newest():
+        click.echo(view.model_dump_json(exclude={"scorecard"}))
+
+
+async def _print_one(table: "Jobs", job: str) -> None:
+    view = await table.get(job)
+    if view is None:
+        raise click.ClickException(f"there is no job {job}; `jobs list` names them")
+    click.echo(view.model_dump_json(indent=1))
+
+
+async def _cancel(table: "Jobs", job: str) -> None:
+    if not await table.cancel(job):
+        raise click.ClickException(f"there is no job {job} that has not ended")
+    click.echo(f"{job}: cancelled")
 
 
 def _command_line() -> str:

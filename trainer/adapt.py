@@ -15,6 +15,7 @@ from trainer.environments import REGIMES
 from trainer.export import make_self_test, write_bundle
 from trainer.finetune import TuneSettings, finetune, tuning_set
 from trainer.model import Detector, export_weights, score_pixels
+from trainer.optics import Picture
 from trainer.pretrain import BundleFacts, calibrate
 from trainer.upsampling import GeneratorSettings, train_stand_in
 
@@ -22,6 +23,13 @@ LEAST_FACES = 60
 """With fewer clean faces nothing is left to calibrate by."""
 
 CALIBRATE_SHARE = 0.3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reference:
+    """Faces that somebody vouches for: half of every batch, so that strangers alone never teach the detector."""
+
+    faces: Pictures
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +46,7 @@ class AdaptSettings:
     threads: int = 2
     tune: TuneSettings = field(default_factory=TuneSettings)
     generator: GeneratorSettings = field(default_factory=GeneratorSettings)
+    reference: Reference | None = None
 
 
 def adapt_bundle(
@@ -78,6 +87,7 @@ def adapt_bundle(
         data=(
             *(data for data in base.manifest.training.data if data.use == "train"),
             _digest(chosen, "train"),
+            *([_digest(settings.reference.faces, "train")] if settings.reference else []),
             _digest(calibration, "calibration"),
         ),
     )
@@ -112,10 +122,20 @@ def _tuned(
     passage = REGIMES[settings.regime].passage(side_px=base.profile.side_px, seed=settings.tune.seed)
     progress("perturbing", 0, 1)
     data = tuning_set(chosen.pixels, passage, settings.tune, upsampler=stand_in)
+    if settings.reference is not None:
+        known = _as_many(settings.reference.faces, len(chosen), base.profile.side_px)
+        data = data.beside(tuning_set(known, passage, settings.tune, upsampler=stand_in))
     return finetune(
         detector_of(base), data, settings.tune,
         progress=lambda epoch, loss: progress(f"fine-tuning, loss {loss:.3f}", epoch, settings.tune.epochs),
     )  # fmt: skip
+
+
+def _as_many(reference: Pictures, count: int, side_px: int) -> list[Picture]:
+    usable = [still for still in reference.pixels if still.shape[0] >= side_px]
+    if not usable:
+        raise DataError(f"{reference.name}: no reference face of at least {side_px} px")
+    return [usable[index % len(usable)] for index in range(count)]
 
 
 def _digest(pictures: Pictures, use: str) -> DataDigest:

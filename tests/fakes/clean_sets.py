@@ -1,0 +1,43 @@
+"""Clean sets of drawn faces, as a gateway describes and puts them, and the configuration of a service for them."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import safetensors.numpy
+from fakes.drawn_faces import drawn_faces, save_index
+
+from gateway.contract.exchange import CleanSet, Part, face_name
+from trainer.service_config import ServiceConfig
+
+TOKEN = "a-token-of-the-tests"
+PASSPHRASE = "a long passphrase"
+
+
+def drawn_set(*, count: int = 80, seed: int = 3, gateway: str = "gate-1") -> tuple[CleanSet, dict[str, bytes]]:
+    """Return a clean set of two parts, with two faces a track, and the parts' bytes by digest."""
+    faces = drawn_faces(count, seed=seed)
+    parts, contents = [], {}
+    for chosen in (range(count // 2), range(count // 2, count)):
+        content = safetensors.numpy.save({face_name(index // 2, index % 2): faces.pixels[index] for index in chosen})
+        sha256 = hashlib.sha256(content).hexdigest()
+        contents[sha256] = content
+        parts.append(Part(sha256=sha256, length_bytes=len(content), faces=len(chosen)))
+    times = {"collected_from": "2026-11-25T10:00:00Z", "collected_to": "2026-11-25T11:00:00Z"}
+    return CleanSet(gateway=gateway, environment="hall", parts=tuple(parts), **times), contents
+
+
+def service_config(folder: Path, **jobs: object) -> ServiceConfig:
+    """Return the configuration of a small service on a free port; its file lies at `folder/trainer.yaml`."""
+    reference = save_index(folder / "reference", drawn_faces(80, seed=9))
+    value = {
+        "folder": str(folder / "state"),
+        "keys": str(folder / "keys"),
+        "passphrase": PASSPHRASE,
+        "reference": str(reference),
+        "environments": ["hall"],
+        "http": {"port": 0, "token": TOKEN},
+        "jobs": {"epochs": 2, "threads": 1, "regime": "authors", **jobs},
+    }
+    (folder / "trainer.yaml").write_text(json.dumps(value), "utf-8")
+    return ServiceConfig.model_validate(value)

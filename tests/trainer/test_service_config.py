@@ -1,0 +1,43 @@
+"""The trainer's configuration: secrets from the environment, and mistakes in words."""
+
+from pathlib import Path
+
+import pytest
+
+from trainer.service_config import ServiceConfigError, read_config
+
+EXAMPLE = Path(__file__).parent.parent.parent / "configs/trainer.yaml"
+
+
+def test_the_example_is_read_when_its_variables_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every key in it is known, and secrets do not show."""
+    monkeypatch.setenv("SPECTRAGATE_PASSPHRASE", "a secret passphrase")
+    monkeypatch.setenv("SPECTRAGATE_TRAINER_TOKEN", "a secret token of 16")
+    config = read_config(EXAMPLE)
+    assert config.http.token.get_secret_value() == "a secret token of 16"
+    assert "secret" not in repr(config).replace("SecretStr", "")
+    assert config.database_url == "sqlite+aiosqlite:////var/lib/spectragate-trainer/jobs.sqlite"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("host: 127.0.0.1", "host: 0.0.0.0", "faces travel encrypted"),
+        ("executor: local", "executor: cloud", r"jobs\.executor"),
+        ("port: 8443", "port: 8443\n  tls_keyfile: a", "belong together"),
+        ("faces: 500", "face: 500", r"jobs\.face"),
+        ("${SPECTRAGATE_TRAINER_TOKEN}", "${UNSET_TOKEN}", "UNSET_TOKEN is not set"),
+        ("folder:", "\t:", "not YAML"),
+    ],
+)
+def test_a_mistake_is_told_by_its_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str, message: str
+) -> None:
+    """What, where and what to do."""
+    monkeypatch.setenv("SPECTRAGATE_PASSPHRASE", "a secret passphrase")
+    monkeypatch.setenv("SPECTRAGATE_TRAINER_TOKEN", "a secret token of 16")
+    (tmp_path / "trainer.yaml").write_text(EXAMPLE.read_text("utf-8").replace(old, new, 1), "utf-8")
+    with pytest.raises(ServiceConfigError, match=message):
+        read_config(tmp_path / "trainer.yaml")
+    with pytest.raises(ServiceConfigError, match="cannot be read"):
+        read_config(tmp_path / "none.yaml")

@@ -1,0 +1,71 @@
+"""The trainer's service as an operator starts it: a clean set goes up, a signed bundle comes out."""
+
+import datetime as dt
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx2
+import pytest
+from fakes.clean_sets import PASSPHRASE, TOKEN, drawn_set, service_config
+
+from gateway.contract.exchange import CLEAN_SET_PATH, COMPLETE_PATH, JOB_PATH, PART_PATH, JobState, JobView, UploadState
+from trainer.keys import init_keys
+
+
+@contextmanager
+def service(folder: Path) -> Iterator[httpx2.Client]:
+    """Run the command, and return a client with its token."""
+    command = [sys.executable, "-m", "trainer", "serve", "--config", str(folder / "trainer.yaml")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, env=dict(os.environ), text=True) as process:
+        try:
+            line = next(each for each in process.stderr or () if "trainer_listening" in each)
+            url = f"http://127.0.0.1:{json.loads(line)['port']}"
+            with httpx2.Client(base_url=url, headers={"authorization": f"Bearer {TOKEN}"}, timeout=30) as client:
+                yield client
+        finally:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 0
+
+
+def finished(client: httpx2.Client, job: str) -> JobView:
+    """Return the job once it has ended."""
+    for _ in range(600):
+        view = JobView.model_validate_json(client.get(JOB_PATH.format(job=job)).content)
+        if view.state.is_final:
+            return view
+        time.sleep(0.2)
+    raise AssertionError("the job did not end")
+
+
+@pytest.mark.end_to_end
+@pytest.mark.long
+@pytest.mark.timeout(180)
+def test_a_clean_set_becomes_a_signed_bundle_when_it_is_uploaded(tmp_path: Path) -> None:
+    """Described, put, completed, adapted in a child, judged, published, served; and nothing of the faces stays."""
+    config = service_config(tmp_path)
+    init_keys(config.keys, passphrase=PASSPHRASE, environments=["hall"], now=dt.datetime.now(dt.UTC))
+    clean_set, contents = drawn_set()
+    with service(tmp_path) as client:
+        put = client.put(CLEAN_SET_PATH.format(sha256=clean_set.sha256), content=clean_set.to_bytes())
+        state = UploadState.model_validate_json(put.content)
+        assert set(state.missing) == set(contents)
+        for part, content in contents.items():
+            path = PART_PATH.format(sha256=clean_set.sha256, part=part)
+            assert client.put(path, content=content).status_code == 204
+        done = client.post(COMPLETE_PATH.format(sha256=clean_set.sha256))
+        view = finished(client, JobView.model_validate_json(done.content).job)
+        assert view.state is JobState.PUBLISHED, view
+        assert client.get("/repository/metadata/timestamp.json").status_code == 200
+        assert client.get("/repository/../online/snapshot.pem").status_code == 404
+        assert client.get("/repository/metadata/timestamp.json", headers={"authorization": "no"}).status_code == 401
+    bundles = list((config.keys / "repository/targets/environments/hall/1").iterdir())
+    assert bundles
+    left = [path for path in config.folder.rglob("*") if path.is_file()]
+    assert [path for path in left if "sqlite" not in path.name] == []

@@ -1,0 +1,157 @@
+"""The worker: every job ends once, whatever happens on the way."""
+
+import asyncio
+import datetime as dt
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from fakes.clean_sets import drawn_set, service_config
+from fakes.trainer_parts import FAILED_CARD, NotingExecutor, NotingPublisher
+
+from gateway.contract.exchange import JobState, JobView
+from trainer.intake import Intake
+from trainer.jobs import Jobs
+from trainer.worker import Parts, Worker
+
+NOON = dt.datetime(2026, 11, 25, 12, tzinfo=dt.UTC)
+
+
+class Bench:
+    """A worker over a folder, with a clock that is set by hand."""
+
+    def __init__(self, folder: Path, jobs: Jobs, executor: NotingExecutor) -> None:
+        self.jobs, self.now = jobs, NOON
+        self.config = service_config(folder)
+        self.intake = Intake(self.config.folder / "store")
+        self.publisher = NotingPublisher(folder / "published")
+        parts = Parts(jobs, self.intake, executor, self.publisher)
+        self.worker = Worker(parts, self.config, now=lambda: self.now)
+
+    async def queue(self, seed: int = 1) -> str:
+        """Upload a set and return its job."""
+        clean_set, contents = drawn_set(count=4, seed=seed)
+        for part in clean_set.parts:
+            await self.intake.put(clean_set, part, contents[part.sha256])
+        await self.jobs.describe(clean_set, now_s=seed, most_open=999)
+        return (await self.jobs.enqueue(clean_set, now_s=seed)).job
+
+    async def view(self, job: str) -> JobView:
+        """Return the job as it stands."""
+        found = await self.jobs.get(job)
+        assert found is not None
+        return found
+
+    def published(self) -> list[str]:
+        """Return the jobs that were published, one for each bundle."""
+        return [path.name.partition(".")[0] for path in self.publisher.folder.iterdir()]
+
+
+@pytest.fixture
+async def jobs(tmp_path: Path) -> AsyncIterator[Jobs]:
+    """Return an empty table."""
+    (tmp_path / "state").mkdir()
+    table = await Jobs.open(f"sqlite+aiosqlite:///{tmp_path}/state/jobs.sqlite")
+    yield table
+    await table.close()
+
+
+async def test_a_job_is_published_and_its_faces_erased_when_it_passes(tmp_path: Path, jobs: Jobs) -> None:
+    """The bundle's digest and version are told; parts and folder are gone."""
+    bench = Bench(tmp_path, jobs, NotingExecutor())
+    job = await bench.queue()
+    assert await bench.worker.work_once()
+    view = await bench.view(job)
+    assert (view.state, view.version, bench.published()) == (JobState.PUBLISHED, 1, [job])
+    assert [path for path in bench.config.folder.rglob("*") if path.is_file() and "sqlite" not in path.name] == []
+    assert not await bench.worker.work_once()
+
+
+@pytest.mark.parametrize(
+    ("executor", "reason"),
+    [
+        (NotingExecutor(card=FAILED_CARD), "went too far"),
+        (NotingExecutor(card=None, refusal="there is no reference set"), "there is no reference set"),
+    ],
+)
+async def test_a_refused_job_says_why_and_publishes_nothing(
+    tmp_path: Path, jobs: Jobs, executor: NotingExecutor, reason: str
+) -> None:
+    """By a gate or by its data: the words reach the gateway."""
+    bench = Bench(tmp_path, jobs, executor)
+    job = await bench.queue()
+    await bench.worker.work_once()
+    view = await bench.view(job)
+    assert (view.state, view.reason, bench.published()) == (JobState.REFUSED, reason, [])
+
+
+async def test_a_job_is_tried_again_when_its_process_fell_over(tmp_path: Path, jobs: Jobs) -> None:
+    """Later each time, and refused after the last attempt."""
+    bench = Bench(tmp_path, jobs, NotingExecutor(fails=5))
+    job = await bench.queue()
+    for attempt in range(1, 6):
+        assert await bench.worker.work_once()
+        assert (await bench.view(job)).attempts == attempt
+        bench.now += dt.timedelta(hours=1)
+    view = await bench.view(job)
+    assert view.state is JobState.REFUSED
+    assert "failed 5 times" in (view.reason or "")
+
+
+async def test_a_finished_bundle_is_published_and_not_made_again_after_a_death(tmp_path: Path, jobs: Jobs) -> None:
+    """What lies whole in the folder when the lease ends is what is published."""
+    executor = NotingExecutor()
+    bench = Bench(tmp_path, jobs, executor)
+    job = await bench.queue()
+    leased = await jobs.lease("dead", now_s=NOON.timestamp() - 60, for_s=30)
+    assert leased is not None
+    bench.worker._prepare(leased, bench.config.folder / "work" / job)
+    await executor.run(bench.config.folder / "work" / job)
+    assert await bench.worker.work_once()
+    assert (executor.runs, bench.published()) == (1, [job])
+
+
+def kill_workers(folder: Path, kills: int) -> None:
+    """Start one worker after the other and kill each within 150 ms."""
+    dice = random.Random(7)
+    tests = Path(__file__).parent.parent
+    command = [sys.executable, str(tests / "chaos/trainer_worker.py"), str(folder)]
+    paths = os.environ | {"PYTHONPATH": f"{tests}{os.pathsep}{tests.parent}"}
+    with subprocess.Popen(command, env=paths, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as forker:
+        assert forker.stdin is not None
+        assert forker.stdout is not None
+        for _ in range(kills):
+            forker.stdin.write("fork\n")
+            forker.stdin.flush()
+            pid = int(forker.stdout.readline())
+            time.sleep(dice.uniform(0, 0.15))
+            os.kill(pid, signal.SIGKILL)
+        forker.stdin.close()
+        assert forker.wait(30) == 0
+
+
+@pytest.mark.end_to_end
+@pytest.mark.long
+@pytest.mark.timeout(300)
+async def test_no_job_is_lost_or_published_twice_when_workers_are_killed_at_200_points(
+    tmp_path: Path, jobs: Jobs
+) -> None:
+    """Each of 200 workers is killed 0 to 150 ms after it starts; in the end every job is published exactly once."""
+    bench = Bench(tmp_path, jobs, NotingExecutor())
+    wanted = [await bench.queue(seed) for seed in range(1, 121)]
+    await jobs.close()  # no thread may be alive in the process that forks
+    await asyncio.to_thread(kill_workers, tmp_path, 200)
+    survived = Bench(tmp_path, Jobs(jobs._engine), NotingExecutor())
+    survived.now = dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)
+    while await survived.worker.work_once():
+        survived.now += dt.timedelta(hours=1)
+    assert sorted(survived.published()) == sorted(wanted)
+    views = [await survived.view(job) for job in wanted]
+    assert {view.state for view in views} == {JobState.PUBLISHED}
+    assert any(view.attempts > 1 for view in views)  # or no kill hit a job under way

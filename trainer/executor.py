@@ -1,0 +1,50 @@
+"""Where jobs run: a child process each, or Ray; the folder goes in and out, so the result is the same."""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import Protocol
+
+MAX_ERROR_BYTES = 4096
+
+
+class JobFailed(Exception):
+    """A job ended without a result: it is tried again. The text says how it ended."""
+
+
+class Executor(Protocol):
+    """Runs the job of a folder to its end; cancelling stops it."""
+
+    async def run(self, folder: Path) -> None:
+        """Return once `result.json` is written.
+
+        Raises:
+            JobFailed: It is not.
+        """
+
+
+class LocalExecutor:
+    """Runs each job in a child process that does not outlive this one."""
+
+    async def run(self, folder: Path) -> None:
+        """Run the job; the child is killed where this is cancelled."""
+        child = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "trainer.job_run",
+            str(folder),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            env=os.environ | {"SPECTRAGATE_JOB_PARENT": str(os.getpid())},
+        )
+        try:
+            _, said = await child.communicate()
+        finally:
+            if child.returncode is None:
+                child.kill()
+                await child.wait()
+        if child.returncode != 0:
+            last = said[-MAX_ERROR_BYTES:].decode(errors="replace").strip().rpartition("\n")[2]
+            raise JobFailed(f"its process ended with {child.returncode}: {last}")

@@ -1,0 +1,158 @@
+"""One job, in a process of its own: from the parts in its folder to a judged bundle, without network or database.
+
+The folder is all that goes in and out, so the same job has the same result wherever it runs: `order.json` and `parts/`
+in, `bundle/` and `result.json` out. `result.json` is written last and whole; a job that has one is not run again.
+"""
+
+import ctypes
+import datetime as dt
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from pydantic import BaseModel, ConfigDict
+
+from gateway.contract.bundle import BundleError, open_bundle
+from gateway.contract.exchange import CleanSet, ExchangeFormatError, Face, Scorecard, read_part
+from trainer.adapt import CALIBRATE_SHARE, AdaptSettings, Reference, adapt_bundle
+from trainer.bundles import detector_of, find_bundle
+from trainer.data import DataError, Pictures, read_pictures, split_by_group
+from trainer.environments import REGIMES
+from trainer.export import write_whole
+from trainer.finetune import TuneSettings
+from trainer.gate import Judged, judge_adaptation
+from trainer.perturb import ALL_FAMILIES, PerturbSettings
+from trainer.pretrain import BundleFacts
+
+LEAST_REFERENCE = 60
+TRIM = 0.3
+MOST_JUDGED = 150
+_PR_SET_PDEATHSIG = 1
+
+
+class Order(BaseModel):
+    """What is asked for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    clean_set: CleanSet
+    base: str
+    reference: str | None
+    version: int
+    created: str
+    faces: int
+    epochs: int
+    threads: int
+    regime: str
+
+
+class Result(BaseModel):
+    """How it went: a scorecard, or why there is none."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    scorecard: Scorecard | None = None
+    refusal: str | None = None
+    bundle_sha256: str | None = None
+
+
+def run_job(folder: Path) -> None:
+    """Do the job whose order lies in the folder, and write its result."""
+    order = Order.model_validate_json((folder / "order.json").read_bytes())
+    try:
+        result = _adapt(folder, order)
+    except (DataError, BundleError, ExchangeFormatError) as error:
+        result = Result(refusal=str(error))
+    write_whole(folder / "result.json", result.model_dump_json().encode())
+
+
+def read_result(folder: Path) -> Result | None:
+    """Return the result of a job that has been run."""
+    path = folder / "result.json"
+    return Result.model_validate_json(path.read_bytes()) if path.exists() else None
+
+
+def _adapt(folder: Path, order: Order) -> Result:
+    reference = _reference(order)
+    base = find_bundle(order.base)
+    clean, held_back = (_faces(folder / "parts", order.clean_set, kind) for kind in ("clean", "held_back"))
+    perturb = PerturbSettings(families=tuple(name for name in ALL_FAMILIES if name != "upsampling"))
+    settings = AdaptSettings(
+        environment=order.clean_set.environment,
+        faces=order.faces,
+        regime=order.regime,
+        threads=order.threads,
+        tune=TuneSettings(epochs=order.epochs, perturb=perturb, trim=TRIM),
+        reference=Reference(reference.tuned),
+    )
+    facts = BundleFacts(order.version, "spectragate-trainer serve", dt.date.fromisoformat(order.created))
+    pictures = _pictures(clean, order.clean_set)
+    sha256 = adapt_bundle(pictures, base, settings, facts=facts, folder=folder / "bundle", progress=_silent)
+    adapted = open_bundle(folder / "bundle", expected_sha256=sha256)
+    side_px = base.profile.side_px
+    held_out = _site_held_out(pictures, side_px, settings)
+    judged = Judged(
+        held_out.pixels[:MOST_JUDGED],
+        reference.judged.pixels[:MOST_JUDGED],
+        [face.pixels_YXC for face in held_back if face.pixels_YXC.shape[0] >= side_px],
+    )
+    passage = REGIMES[order.regime].passage(side_px=side_px, seed=settings.tune.seed)
+    scorecard = judge_adaptation(detector_of(base), detector_of(adapted), judged, passage)
+    return Result(scorecard=scorecard, bundle_sha256=sha256)
+
+
+def _silent(_what: str, _done: int, _total: int) -> None:
+    """Nobody watches a job."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Split:
+    tuned: Pictures
+    judged: Pictures
+
+
+def _reference(order: Order) -> _Split:
+    if order.reference is None:
+        raise DataError(
+            "there is no reference set: without faces that somebody vouches for, nothing is adapted; "
+            "set `reference:` in the trainer's configuration"
+        )
+    faces = read_pictures(Path(order.reference))
+    if len(faces) < LEAST_REFERENCE:
+        raise DataError(f"the reference set has {len(faces)} faces; {LEAST_REFERENCE} are needed")
+    return _Split(*split_by_group(faces, share=CALIBRATE_SHARE, seed=1))
+
+
+def _faces(parts: Path, clean_set: CleanSet, kind: str) -> list[Face]:
+    chosen = [part for part in clean_set.parts if part.kind == kind]
+    return [face for part in chosen for face in read_part((parts / part.sha256).read_bytes(), part)]
+
+
+def _pictures(faces: Sequence[Face], clean_set: CleanSet) -> Pictures:
+    name = f"clean set {clean_set.sha256[:12]}"
+    pixels, tracks = tuple(face.pixels_YXC for face in faces), tuple(f"track {face.track}" for face in faces)
+    return Pictures(name, pixels, tracks, "").subset(range(len(faces)), name)
+
+
+def _site_held_out(pictures: Pictures, side_px: int, settings: AdaptSettings) -> Pictures:
+    """Return the faces that calibrated and did not tune."""
+    usable = [index for index, face_YXC in enumerate(pictures.pixels) if face_YXC.shape[0] >= side_px]
+    return split_by_group(pictures.subset(usable, pictures.name), share=CALIBRATE_SHARE, seed=settings.tune.seed)[1]
+
+
+def die_with_parent() -> None:
+    """Have the kernel end this process when the one that started it ends, however it does."""
+    parent = int(os.environ["SPECTRAGATE_JOB_PARENT"])
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    die_with_parent()
+    torch.set_num_interop_threads(1)
+    run_job(Path(sys.argv[1]))

@@ -1,0 +1,1 @@
+"""Forms of the database of jobs, each a step from the one before."""

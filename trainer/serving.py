@@ -1,0 +1,120 @@
+"""The service as one process: the HTTP server and the worker, in one loop, until a signal ends both."""
+
+import asyncio
+import datetime as dt
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+
+from trainer.executor import Executor, LocalExecutor
+from trainer.intake import Intake
+from trainer.jobs import Jobs
+from trainer.server import Desk, service_app
+from trainer.service_config import HttpConfig, ServiceConfig, ServiceConfigError
+from trainer.worker import Parts, Publisher, Worker
+
+MOST_CONNECTIONS = 64
+END_S = 2
+
+_log = structlog.get_logger()
+
+
+class _Quiet(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to the service."""
+        yield
+
+
+def log_as_json() -> None:
+    """Write every line as one JSON object on stderr, where journald and containers look for it."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+    )
+
+
+async def serve(config: ServiceConfig, publisher: Publisher, *, repository: Path) -> None:
+    """Serve until SIGTERM or SIGINT; jobs under way are given up, and done by the next start.
+
+    Raises:
+        ServiceConfigError: The address, the certificate or the folder cannot be used.
+    """
+    await asyncio.to_thread(_make_folder, config.folder)
+    server, listening = _server_on(config.http)
+    jobs = await Jobs.open(config.database_url)
+    intake = Intake(config.store or config.folder / "store")
+    worker = Worker(Parts(jobs, intake, _executor(config), publisher), config, now=_now)
+    desk = Desk(jobs, intake, config, repository, lambda: _now().timestamp(), worker.poke)
+    server.config.app = service_app(desk)
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    try:
+        async with asyncio.TaskGroup() as group:
+            working = group.create_task(worker.run(), name="worker")
+            refreshing = group.create_task(worker.refresh(), name="refresh")
+            group.create_task(server.serve(sockets=[listening]), name="http")
+            host, port = listening.getsockname()[:2]
+            _log.info("trainer_listening", host=host, port=port)
+            await stopped.wait()
+            working.cancel()
+            refreshing.cancel()
+            server.should_exit = True
+    finally:
+        await jobs.close()
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not os.access(folder, os.W_OK):
+            raise ServiceConfigError(f"folder: {folder} cannot be written to")
+    except OSError as error:
+        raise ServiceConfigError(f"folder: {folder} cannot be made: {error.strerror}") from None
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
+
+
+def _executor(config: ServiceConfig) -> Executor:
+    if config.jobs.executor == "local":
+        return LocalExecutor()
+    from trainer.ray_executor import RayExecutor  # noqa: PLC0415 - an extra, and slow to load
+
+    return RayExecutor(config.jobs.ray_address, threads=config.jobs.threads)
+
+
+def _server_on(http: HttpConfig) -> tuple[_Quiet, socket.socket]:
+    settings = uvicorn.Config(
+        FastAPI(),  # the application is made once the jobs are open; until then nothing is accepted
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=MOST_CONNECTIONS,
+        timeout_graceful_shutdown=END_S,
+        ssl_certfile=http.tls_certfile,
+        ssl_keyfile=http.tls_keyfile,
+    )
+    family = socket.AF_INET6 if ":" in http.host else socket.AF_INET
+    try:
+        return _Quiet(settings), socket.create_server((http.host, http.port), family=family)
+    except OSError as error:
+        raise ServiceConfigError(f"http: {http.host}:{http.port} cannot be listened on: {error.strerror}") from None
