@@ -25,7 +25,7 @@ FALSE_POSITIVE_RATE = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Where a gate refuses; set on clean adaptations (decision 0023)."""
+    """Where a gate refuses; set by judgement (decision 0023)."""
 
     false_alarm_growth: float = 0.10
     cell_loss: float = 0.20

@@ -8,6 +8,7 @@ import safetensors.numpy
 from fakes.drawn_faces import drawn_faces, save_index
 
 from gateway.contract.exchange import CleanSet, Part, face_name
+from trainer.job_run import Order
 from trainer.service_config import ServiceConfig
 
 TOKEN = "a-token-of-the-tests"
@@ -41,3 +42,25 @@ def service_config(folder: Path, **jobs: object) -> ServiceConfig:
     }
     (folder / "trainer.yaml").write_text(json.dumps(value), "utf-8")
     return ServiceConfig.model_validate(value)
+
+
+def prepared_job(folder: Path, *, count: int = 80, **changes: object) -> Path:
+    """Return a job's folder."""
+    config = service_config(folder.parent)
+    clean_set, contents = drawn_set(count=count)
+    order = Order(
+        clean_set=clean_set,
+        base="paper",
+        reference=str(config.reference),
+        version=3,
+        created="2026-11-25",
+        faces=500,
+        epochs=2,
+        threads=1,
+        regime="authors",
+    ).model_copy(update=changes)
+    (folder / "parts").mkdir(parents=True)
+    for sha256, content in contents.items():
+        (folder / "parts" / sha256).write_bytes(content)
+    (folder / "order.json").write_text(order.model_dump_json(), "utf-8")
+    return folder

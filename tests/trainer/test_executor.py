@@ -1,0 +1,32 @@
+"""Jobs in a child process: a bundle and a scorecard, or the last words of what fell over."""
+
+from pathlib import Path
+
+import pytest
+from fakes.clean_sets import prepared_job
+
+from gateway.contract.bundle import open_bundle
+from trainer.executor import JobFailed, LocalExecutor
+from trainer.job_run import read_result
+
+
+@pytest.mark.end_to_end
+@pytest.mark.long
+@pytest.mark.timeout(150)
+async def test_a_job_leaves_a_judged_bundle_when_its_process_ends(tmp_path: Path) -> None:
+    """Its parent is the base; nothing was held back, so there is no audit."""
+    folder = prepared_job(tmp_path / "job")
+    await LocalExecutor().run(folder)
+    result = read_result(folder)
+    assert result is not None
+    assert result.scorecard is not None, result.refusal
+    names = [gate.name for gate in result.scorecard.gates]
+    assert names == ["clean_false_alarms", "perturbation_cells", "distance_from_base"]
+    assert open_bundle(folder / "bundle").identity.sha256 == result.bundle_sha256
+
+
+@pytest.mark.timeout(120)
+async def test_a_process_that_falls_over_is_a_failure_with_its_last_words(tmp_path: Path) -> None:
+    """An empty folder is no job."""
+    with pytest.raises(JobFailed, match=r"ended with 1: .*order\.json"):
+        await LocalExecutor().run(tmp_path)

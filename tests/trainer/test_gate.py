@@ -1,0 +1,41 @@
+"""The gates: a detector that is the base passes, one that forgot or went far is refused."""
+
+import numpy as np
+import pytest
+import torch
+from fakes.drawn_faces import drawn_faces
+
+from trainer.bundles import detector_of, find_bundle
+from trainer.environments import REGIMES
+from trainer.gate import Judged, judge_adaptation
+from trainer.model import Detector
+
+BASE = detector_of(find_bundle("paper"))
+
+
+def verdicts(adapted: Detector) -> dict[str, bool]:
+    """Return which gates an adapted detector passes."""
+    site, reference = drawn_faces(24, seed=1).pixels, drawn_faces(24, seed=2).pixels
+    draw = np.random.default_rng(5)
+    held_back = [draw.integers(0, 256, (40, 40, 3)).astype(np.uint8) for _ in range(12)]
+    passage = REGIMES["authors"].passage(side_px=32, seed=1)
+    card = judge_adaptation(BASE, adapted, Judged(site, reference, held_back), passage)
+    return {gate.name: gate.passed for gate in card.gates}
+
+
+@pytest.mark.timeout(120)
+def test_the_base_itself_passes_all_gates() -> None:
+    """Nothing was lost, and nothing moved."""
+    assert all(verdicts(BASE).values())
+
+
+@pytest.mark.timeout(120)
+def test_a_detector_that_sees_nothing_any_more_is_refused() -> None:
+    """One whose answer is turned round loses the bank's cells and clears what was held back, and it moved far."""
+    turned = detector_of(find_bundle("paper"))
+    with torch.no_grad():
+        turned.dense.weight.neg_()
+        turned.dense.bias.neg_()
+    passed = verdicts(turned)
+    assert not passed["perturbation_cells"]
+    assert not passed["distance_from_base"]
