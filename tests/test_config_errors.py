@@ -19,17 +19,17 @@ BROKEN: list[tuple[str, str, list[str]]] = [
     (
         "kind of source unknown",
         "cameras:\n  a:\n    source: {type: rtps, url: 'rtsp://c'}\n",
-        ["3: cameras.a.source.type: \"rtps\": must be 'rtsp' or 'file' (did you mean rtsp?)"],
+        ["3: cameras.a.source.type: \"rtps\": must be 'rtsp' or 'whip' or 'whep' or 'file' (did you mean rtsp?)"],
     ),
     (
         "kind of source missing",
         "cameras:\n  a:\n    source: {url: 'rtsp://c'}\n",
-        ["3: cameras.a.source.type: this key is needed: 'rtsp' or 'file'"],
+        ["3: cameras.a.source.type: this key is needed: 'rtsp' or 'whip' or 'whep' or 'file'"],
     ),
     (
         "kind of source a number",
         "cameras:\n  a:\n    source: {type: 5}\n",
-        ["3: cameras.a.source.type: 5: must be 'rtsp' or 'file'"],
+        ["3: cameras.a.source.type: 5: must be 'rtsp' or 'whip' or 'whep' or 'file'"],
     ),
     (
         "source a bare address",

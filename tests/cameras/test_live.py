@@ -94,19 +94,21 @@ def test_progress_is_told_once_a_second_when_a_camera_goes_on(clip: Path) -> Non
 
 def test_a_worker_ends_when_its_parent_leaves(clip: Path) -> None:
     """Long before the clip would."""
+    before = threading.active_count()
     begun_s = time.monotonic()
     Parent(leave_after=FrameFaces).hear(CameraJob("door", FileSource(clip, loop=True)))
     assert time.monotonic() - begun_s < READ_S
-    assert threading.active_count() == 1
+    assert threading.active_count() <= before
 
 
 def test_a_worker_takes_leave_of_its_camera_when_its_parent_has_gone(clip: Path) -> None:
     """Also where it notices by a message that it cannot send: its reader is waited for."""
+    before = threading.active_count()
     ours, theirs = socket.socketpair()
     ours.close()
     with theirs:
         live.run(CameraJob("door", FileSource(clip, loop=True)), theirs)
-    assert threading.active_count() == 1
+    assert threading.active_count() <= before
 
 
 def test_a_folder_is_played_when_its_first_picture_cannot_be_read(tmp_path: Path) -> None:
