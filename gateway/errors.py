@@ -69,6 +69,10 @@ class RuntimeFault(SpectragateError):
     """Our own fault or the device's: the process ends and its supervisor restarts it."""
 
 
+class ScoreFault(RuntimeFault):
+    """A bundle scores what is no number; where another stands by, that one goes on."""
+
+
 def innermost(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """Return the first failure of a task group, so that callers see the error itself."""
     first = group.exceptions[0]

@@ -13,6 +13,8 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 
+import numpy as np
+
 from gateway.errors import SourceError, innermost
 from gateway.lane import Deliver, Lane, Parts, Scored, SourceSummary
 from gateway.screening.batcher import Batcher
@@ -20,6 +22,7 @@ from gateway.screening.screen import prepare
 from gateway.values import (
     FrameFaces,
     PictureRefused,
+    Quality,
     Screening,
     SourceEnded,
     SourceEvent,
@@ -210,8 +213,8 @@ async def _score(batch: Sequence[TrackedFace], parts: Parts, environment: str) -
             seq=face.crop.seq,
             frame_time_s=face.crop.captured_at_s,
             box=face.crop.box,
-            score=float(score),
-            quality=quality,
+            score=float(score) if np.isfinite(score) else 0.0,
+            quality=quality if np.isfinite(score) else Quality.UNSCORED,
         )
         for face, score, quality in zip(batch, scores_N, qualities, strict=True)
     ]

@@ -208,8 +208,16 @@ def _check_trainer(url: str) -> str:
     return url.rstrip("/")
 
 
+def _check_repository(address: str, info: Info) -> str:
+    if address.startswith("https://"):
+        return address
+    if "://" in address:
+        raise ValueError("it begins with https://, or is a folder")
+    return str(beside_config(Path(address), info))
+
+
 class AdaptationSettings(BaseModel):
-    """What the box gives to have its detector adapted to a place that has changed."""
+    """What the box gives to have its detector adapted to a changed place, and how it takes what comes of it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -223,13 +231,36 @@ class AdaptationSettings(BaseModel):
     trainer: Annotated[str, AfterValidator(_check_trainer)] | None = Field(
         default=None, description="Address of the trainer's service, https://."
     )
-    token: SecretStr | None = Field(default=None, min_length=16, description="What the trainer's service asks for.")
+    token: SecretStr | None = Field(
+        default=None, min_length=16, description="What the trainer's service and repository ask for."
+    )
     ca_file: Annotated[Path, AfterValidator(file_beside_config)] | None = Field(
         default=None, description="Authority that signed the trainer's certificate; default: the system's."
     )
+
+    repository: Annotated[str, AfterValidator(_check_repository)] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=2000,
+        description="Signed repository of bundles: https:// address or a folder; null: bundles stay.",
+    )
+    root: Annotated[Path, AfterValidator(file_beside_config)] | None = Field(
+        default=None,
+        description="Root metadata that the site trusts (1.root.json); what it does not vouch for is never installed.",
+    )
+    poll_s: float = Field(default=300.0, ge=1.0, le=86_400.0, description="How often new bundles are looked for.")
+    trial_faces: int = Field(
+        default=2000,
+        ge=32,
+        le=1_000_000,
+        description="Faces a new bundle is tried on, before it judges and again after.",
+    )
+    trial_s: float = Field(default=600.0, ge=1.0, le=86_400.0, description="Longest time of each of these trials.")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.upload == "crops" and None in (self.legal_basis, self.trainer, self.token):
             raise ValueError("upload: crops needs legal_basis, trainer and token")
+        if (self.repository is None) != (self.root is None):
+            raise ValueError("repository and root go together: bundles are only taken where a root vouches for them")
         return self

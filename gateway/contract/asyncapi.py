@@ -76,6 +76,12 @@ _CHANNELS = {
         summary="Whether the pictures of an environment's cameras have changed, and what is different.",
         retain=True,
     ),
+    "modelState": _Channel(
+        _TOPICS.model_state("environment"),
+        (messages.ModelState,),
+        summary="Which bundle judges an environment, and how the next one is doing.",
+        retain=True,
+    ),
     "replay": _Channel(
         _TOPICS.replay,
         (messages.ReplayRequest,),
@@ -101,6 +107,7 @@ _SCHEMA_FILES: dict[type[BaseModel], str] = {
     messages.CameraStatus: "camera_status",
     messages.Stats: "stats",
     messages.DriftState: "drift_state",
+    messages.ModelState: "model_state",
     messages.ReplayRequest: "replay_request",
     messages.ReplayEnd: "replay_end",
     messages.Feedback: "feedback",

@@ -32,6 +32,7 @@ from gateway.contract.states import (
     DriftChange,
     DriftState,
     EnvironmentStats,
+    ModelState,
     OutboxStats,
     Stats,
 )
@@ -69,6 +70,7 @@ __all__ = [
     "Message",
     "MessageError",
     "ModelIdentity",
+    "ModelState",
     "Notice",
     "NoticeData",
     "OutboxStats",
@@ -96,7 +98,7 @@ class MessageError(ValueError):
 
 
 Event = Alert | Verdict | Notice
-Message = Alert | Verdict | Notice | CameraStatus | Stats | DriftState | ReplayEnd
+Message = Alert | Verdict | Notice | CameraStatus | Stats | DriftState | ModelState | ReplayEnd
 _ANY_MESSAGE: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="type")])
 
 

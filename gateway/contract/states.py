@@ -165,3 +165,22 @@ class DriftState(Model):
     )
     model: ModelIdentity
     cameras: tuple[CameraDrift, ...] = Field(max_length=MAX_CAMERAS)
+
+
+class ModelState(Model):
+    """Which bundle judges an environment, and how the next one is doing."""
+
+    type: Literal["spectragate.model_state.v1"] = "spectragate.model_state.v1"
+    environment: Name
+    time: EpochSeconds
+    state: Literal["steady", "staging", "shadow", "activating", "probation", "restoring"]
+    model: ModelIdentity = Field(description="what judges now")
+    candidate: str | None = Field(
+        pattern=r"^[0-9a-f]{64}$", description="the manifest's digest of the bundle under way; null where none is"
+    )
+    pinned: bool = Field(description="no other bundle is taken until this is taken back")
+    update: Code | None = Field(
+        description="why no new bundle can be had; null where nothing is wrong",
+        json_schema_extra={"examples": ["unreachable", "update_stale"]},
+    )
+    reason: str | None = Field(max_length=500, description="why the last bundle was undone or refused, in words")

@@ -124,6 +124,10 @@ class Topics:
         """Return where the environment's `messages.DriftState` goes; retained."""
         return f"{self.prefix}/environments/{check_name(environment)}/drift/state"
 
+    def model_state(self, environment: str) -> str:
+        """Return where the environment's `messages.ModelState` goes; retained."""
+        return f"{self.prefix}/environments/{check_name(environment)}/model/state"
+
     @property
     def replay(self) -> str:
         """Where a `requests.ReplayRequest` asks for alerts again."""

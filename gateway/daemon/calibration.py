@@ -82,6 +82,11 @@ class Memory:
             )
 
 
+def kept_as(environment: str, sha256: str) -> str:
+    """Return the name under which tracks of an environment are kept for these weights."""
+    return f"{environment}@{sha256[:16]}"
+
+
 class LiveCalibration:
     """Judges the tracks of an environment's cameras by their own past; every finished track enters.
 
@@ -92,7 +97,7 @@ class LiveCalibration:
     def __init__(self, bundle: Bundle, environment: str, rates: Mapping[str, float], memory: Memory) -> None:
         self._bundle = bundle
         self._environment = environment
-        self._kept_as = f"{environment}@{bundle.identity.sha256[:16]}"
+        self._kept_as = kept_as(environment, bundle.identity.sha256)
         self._rates = rates
         self._memory = memory
         self._store = CalibrationStore()

@@ -22,8 +22,9 @@ from gateway.daemon.board import Board
 from gateway.daemon.calibration import Memory
 from gateway.daemon.cameras import Cameras, Ears
 from gateway.daemon.collecting import Collecting, Place
-from gateway.daemon.environments import Environments, Shared
+from gateway.daemon.environments import Environments, Shared, configured_bundle
 from gateway.daemon.faces import FacesInView
+from gateway.daemon.models import House, Models, Updates
 from gateway.daemon.naming import LiveNaming
 from gateway.daemon.obligations import Obligations
 from gateway.daemon.plan import Changes, Plan, changes, plan_of, reachable
@@ -62,6 +63,7 @@ class Fittings:
     switches: SwitchTable
     markers: MarkerTable
     positions: Mapping[str, bool]
+    updates: Updates | None = None
     lines: Lines = field(default_factory=Lines)
     make_collecting: Callable[[Place], Collecting] | None = None
 
@@ -102,6 +104,7 @@ class Daemon:
         self.adapting = Adapting(self.postman, fittings.topics, fittings.markers, model_of=self._model_of)
         make = fittings.make_collecting
         self.collecting = None if make is None else make(self._place())
+        self.models = None if fittings.updates is None else self._make_models(fittings.updates)
         shared = Shared(
             fittings.inference,
             naming,
@@ -109,13 +112,18 @@ class Daemon:
             self.memory,
             load=fittings.calibration.load,
             rates=self._rates,
-            witnesses=(self.adapting, self.faces, *(() if self.collecting is None else (self.collecting,))),
+            witnesses=tuple(w for w in (self.adapting, self.faces, self.collecting, self.models) if w is not None),
+            bundle_of=configured_bundle if self.models is None else self.models.bundle_of,
         )
         self.environments = Environments(shared, group)
         ears = Ears(self.board.on_state, self._on_overload, self.environments.screening, fittings.open_source)
         self.cameras = Cameras(ears, group, switches=fittings.positions)
         self.previews = fittings.lines.watch
         self.signalling = Signalling(fittings.lines, token_of=self._publisher_token)
+
+    def _make_models(self, updates: Updates) -> Models:
+        house = House(lambda: self.environments, self.memory, self.postman, self._fittings.topics, self._clock)
+        return Models(updates, house, self._group)
 
     async def start(self, plan: Plan) -> None:
         """Begin everything that a plan asks for.
@@ -132,6 +140,8 @@ class Daemon:
     async def stop(self) -> None:
         """End the cameras and their tracks, wait until what they gave is kept, and leave the broker."""
         await self.cameras.end([camera.name for camera in self.cameras.all])
+        if self.models is not None:
+            await self.models.stop()
         await self.environments.end_all()
         await self.obligations.settle()
         await self.memory.flush()
@@ -189,6 +199,8 @@ class Daemon:
         for name in what.environments_ended:
             if name not in plan.environments:
                 await self.environments.end(name)
+        if self.models is not None:
+            self.models.know(self.environments.bundles)
         await self.adapting.know({name: camera.environment for name, camera in plan.cameras.items()})
         return what
 

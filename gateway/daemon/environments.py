@@ -4,13 +4,15 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from gateway.contract.bundle import Bundle, BundleError
 from gateway.daemon.calibration import LiveCalibration, Memory
 from gateway.daemon.plan import EnvironmentPlan
-from gateway.errors import ConfigError
-from gateway.lane import Deliver, Parts, SourceSummary, Witness
+from gateway.errors import ConfigError, ScoreFault
+from gateway.lane import Deliver, Detector, Parts, SourceSummary, Witness
 from gateway.models.shipped import resolve_bundle
 from gateway.pipeline import LiveScreening
 from gateway.screening import decide
@@ -24,6 +26,19 @@ DRAIN_S = 5.0
 _log = structlog.get_logger()
 
 
+BundleOf = Callable[[str, str], Bundle]
+"""Returns what an environment, whose configuration names this bundle, is to run. It reads files: called in a thread."""
+
+
+def configured_bundle(_environment: str, bundle: str) -> Bundle:
+    """Return the bundle that the configuration names: what runs where no updates are taken.
+
+    Raises:
+        BundleError: There is no such bundle, or it is not what it says it is.
+    """
+    return resolve_bundle(bundle)
+
+
 @dataclass(frozen=True, slots=True)
 class Shared:
     """What all environments use; `load` returns the tracks that earlier runs kept, `rates` is what cameras ask for."""
@@ -35,15 +50,32 @@ class Shared:
     load: Callable[[], Awaitable[Sequence[StoredTrack]]]
     rates: Mapping[str, float]
     witnesses: tuple[Witness, ...] = ()
+    bundle_of: BundleOf = configured_bundle
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A bundle with its detector and what earlier runs learnt, not in use yet."""
+    """A bundle with its detector and what earlier runs learnt, not in use yet; `is_guarded` is one on probation."""
 
     bundle: Bundle
     detector: BundleDetector
     learnt: Sequence[StoredTrack]
+    is_guarded: bool = False
+
+
+class Guarded:
+    """A detector on probation: a batch that it scores with what is no number has no scores, and screening goes on."""
+
+    def __init__(self, detector: Detector) -> None:
+        self._detector = detector
+
+    async def screen(self, pixels_NYXC: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the scores, NaN for each face (N,) of a batch that it cannot score."""
+        try:
+            return await self._detector.screen(pixels_NYXC)
+        except ScoreFault as error:
+            _log.error("batch_unscored", count=len(pixels_NYXC), reason=str(error))
+            return np.full(len(pixels_NYXC), np.nan, np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +85,7 @@ class _Running:
     calibration: LiveCalibration
     screening: LiveScreening
     task: asyncio.Task[None]
+    plan: EnvironmentPlan
 
 
 class Environments:
@@ -75,7 +108,7 @@ class Environments:
         learnt = await self._shared.load() if plans else ()
         for name, plan in plans.items():
             try:
-                bundle = resolve_bundle(plan.bundle)
+                bundle = await asyncio.to_thread(self._shared.bundle_of, name, plan.bundle)
                 opened[name] = Opened(bundle, await self._shared.inference.open(bundle), learnt)
             except BundleError as error:
                 for each in opened.values():
@@ -87,9 +120,10 @@ class Environments:
         """Let an environment screen from now on; one that runs under this name is to be ended by `end` after."""
         shared = self._shared
         calibration = self._calibration(name, opened)
+        detector = Guarded(opened.detector) if opened.is_guarded else opened.detector
         parts = Parts(
             opened.bundle,
-            opened.detector,
+            detector,
             calibration,
             shared.naming,
             batch_size=plan.batch_size,
@@ -103,7 +137,7 @@ class Environments:
             summaries=self.summaries,
         )
         task = self._group.create_task(supervise(f"screen:{name}", screening.run), name=f"screen:{name}")
-        self._running[name] = _Running(opened.bundle, opened.detector, calibration, screening, task)
+        self._running[name] = _Running(opened.bundle, opened.detector, calibration, screening, task, plan)
         version = opened.bundle.identity.version
         _log.info(
             "environment_begun", environment=name, bundle=plan.bundle, version=version, tracks_known=calibration.tracks
@@ -127,6 +161,28 @@ class Environments:
         self.begin(name, plan, opened)
         if before is not None:
             await _end(before)
+
+    async def activate(self, name: str, bundle: Bundle, detector: BundleDetector, *, is_guarded: bool) -> None:
+        """Let an environment judge by another bundle from now on; what its cameras gave before, the old one judges.
+
+        Tracks under way end and begin anew, so that no track mixes the scores of two bundles. Nothing waits for this.
+        """
+        await self._shared.memory.flush()  # what the shadow run learnt for these weights
+        learnt = await self._shared.load()
+        running = self._running.get(name)
+        if running is None:  # the environment ended meanwhile
+            detector.release()
+            return
+        await self.replace(name, running.plan, Opened(bundle, detector, learnt, is_guarded))
+
+    async def open_bundle(self, bundle: Bundle) -> BundleDetector:
+        """Open and self-test another bundle beside those in use.
+
+        Raises:
+            BundleError: It fails its self-test.
+            RuntimeFault: onnxruntime refuses it.
+        """
+        return await self._shared.inference.open(bundle)
 
     async def end(self, name: str) -> None:
         """End an environment: what waits is still screened."""

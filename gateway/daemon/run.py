@@ -1,6 +1,7 @@
 """From the command line to a running daemon and back: what is opened first and closed last, signals, the exit code."""
 
 import asyncio
+import datetime as dt
 import os
 import signal
 import time
@@ -15,6 +16,9 @@ from typing import Any
 import structlog
 
 from gateway.adaptation.clean_sets import CleanSets
+from gateway.adaptation.exchange import Channel, Exchange
+from gateway.adaptation.shadow import Limits
+from gateway.adaptation.updater import Pace
 from gateway.cameras.forkserver import ForkServer
 from gateway.cameras.lines import Lines
 from gateway.cameras.link import open_source
@@ -27,6 +31,7 @@ from gateway.daemon.collecting import Collecting, Place
 from gateway.daemon.daemon import Daemon, Fittings
 from gateway.daemon.ending import Ending, take_signals
 from gateway.daemon.keeping import Unheard
+from gateway.daemon.models import Updates
 from gateway.daemon.plan import Plan, plan_of
 from gateway.daemon.postman import Delivering
 from gateway.daemon.reload import ConfigFile, Reloads
@@ -135,6 +140,7 @@ async def _fit(stack: AsyncExitStack, config: Config, storage: Storage, start_wo
         calibration=CalibrationTable(storage),
         switches=switches,
         positions=await switches.all(),
+        updates=_updates(config, storage.folder),
         lines=lines,
         markers=MarkerTable(storage),
         make_collecting=partial(_collecting, config, storage.folder) if config.adaptation.upload == "crops" else None,
@@ -144,6 +150,25 @@ async def _fit(stack: AsyncExitStack, config: Config, storage: Storage, start_wo
 def _collecting(config: Config, folder: Path, place: Place) -> Collecting:
     client_id = (config.mqtt or BrokerSettings()).client_id
     return Collecting(CleanSets(folder), config.adaptation, place, client_id=client_id, clock=time.time)
+
+
+def _updates(config: Config, folder: Path) -> Updates | None:
+    """Return how new bundles come, or None where none are taken.
+
+    Raises:
+        ConfigError: The root that the site trusts cannot be read.
+    """
+    asked = config.adaptation
+    if asked.repository is None or asked.root is None:
+        return None
+    try:
+        root = asked.root.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"adaptation.root: {asked.root}: {error.strerror}") from None
+    channel = Channel(asked.repository, root, asked.ca_file, asked.token)
+    limits = Limits(asked.trial_faces, asked.trial_s)
+    source = Exchange(channel, folder / "channel", now=lambda: dt.datetime.now(dt.UTC))
+    return Updates(folder, source, Pace(asked.poll_s, limits, limits))
 
 
 def _link(outbox: Outbox, ledger: RetainedTable, daemon: Daemon, settings: BrokerSettings | None) -> Delivering:

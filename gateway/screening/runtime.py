@@ -18,7 +18,7 @@ import structlog
 from numpy.typing import NDArray
 
 from gateway.contract.bundle import Bundle
-from gateway.errors import ConfigError, RuntimeFault
+from gateway.errors import ConfigError, RuntimeFault, ScoreFault
 from gateway.screening.hangs import Hangs, NoHangs
 from gateway.screening.measured import Measured
 from gateway.screening.sessions import (
@@ -265,7 +265,7 @@ class InferenceThread:
             self.measured.note(len(pixels_NYXC), took_s=self._clock() - began_s, device=device)
         self._see_whether_gpu_is_wanted()
         if not np.isfinite(scores_N).all():
-            raise RuntimeFault("the inference session returned scores that are not finite")
+            raise ScoreFault("the inference session returned scores that are not finite")
         return scores_N
 
     def release(self, sessions: _Sessions) -> None:

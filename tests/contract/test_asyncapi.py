@@ -128,6 +128,7 @@ def test_asyncapi_channels_when_compared_with_the_topics() -> None:
         "{prefix}/{camera}/enabled/state",
         "{prefix}/alerts/{alert_id}/feedback",
         "{prefix}/environments/{environment}/drift/state",
+        "{prefix}/environments/{environment}/model/state",
     }
     for channel in ASYNCAPI["channels"].values():
         assert set(channel["parameters"]) == set(re.findall(r"{(\w+)}", channel["address"]))
@@ -159,6 +160,7 @@ def test_asyncapi_operations_when_compared_with_the_delivery_promises() -> None:
         "replayed": ("send", 1, False),
         "feedback": ("receive", 1, False),
         "driftState": ("send", 1, True),
+        "modelState": ("send", 1, True),
     }
 
 

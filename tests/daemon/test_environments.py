@@ -1,20 +1,27 @@
 """Environments: opened before anything is touched, replaced while cameras go on, ended with what waits."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
+import numpy as np
 import pytest
 from fakes.live import Changes, FakeAlerts
 from fakes.naming import live_frame
+from fakes.screening import FakeDetector, alarming_bundle
+from numpy.typing import NDArray
 
 from gateway.contract import messages
+from gateway.contract.bundle import Bundle, open_bundle
 from gateway.daemon.calibration import Memory
-from gateway.daemon.environments import Environments, Shared
+from gateway.daemon.environments import Environments, Guarded, Shared
 from gateway.daemon.naming import LiveNaming
 from gateway.daemon.plan import EnvironmentPlan
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, ScoreFault
 from gateway.lane import Outcome
+from gateway.models.shipped import resolve_bundle
 from gateway.screening.runtime import InferenceThread
 from gateway.storage.tables import StoredTrack
 
@@ -110,3 +117,54 @@ async def test_batches_are_counted_for_whoever_watches() -> None:
         await screening.end_tracks("gate")
         await here.changes.until(lambda: bool(here.verdicts))
         assert here.environments.batches["hall"] <= 1
+
+
+def _another(folder: Path) -> Bundle:
+    """Return the shipped bundle under another digest, with a calibration that takes every face for triggered."""
+    return open_bundle(alarming_bundle(folder))
+
+
+async def test_thousand_swaps_drop_no_face_and_no_message_names_the_wrong_bundle(tmp_path: Path) -> None:
+    """Bundles change under a stream of faces; every face is judged, and what is said names who judged it."""
+    quiet, loud = resolve_bundle("paper"), _another(tmp_path)
+    swaps = int(os.environ.get("SPECTRAGATE_SWAPS", "50"))
+    async with house() as here:
+        opened = await here.environments.open({"hall": PLAN})
+        await here.environments.replace("hall", PLAN, opened["hall"])
+        seq = 0
+        for turn in range(swaps):
+            bundle = (loud, quiet)[turn % 2]
+            detector = await here.environments.open_bundle(bundle)
+            async with asyncio.TaskGroup() as group:
+                swap = here.environments.activate("hall", bundle, detector, is_guarded=turn % 3 == 0)
+                activated = group.create_task(swap, name="swap")
+                while not activated.done():
+                    screening = here.environments.screening("hall")
+                    if screening.waiting < PLAN.batch_size:
+                        await screening.see(live_frame(seq, time_s=seq / 5))
+                        seq += 1
+                    await asyncio.sleep(0)
+            screening = here.environments.screening("hall")
+            await here.changes.until(lambda: screening.waiting == 0)  # noqa: B023  (awaited here)
+            for _ in range(4):  # a track that the rule of the bundle can judge
+                await here.environments.screening("hall").see(live_frame(seq, time_s=seq / 5))
+                seq += 1
+        await here.environments.end("hall")
+        summary = here.environments.summaries["gate"]
+        assert (summary.faces, summary.faces_shed) == (seq, 0)
+        assert sum(verdict.frames_seen for verdict in here.verdicts) == seq
+        said = {(verdict.verdict, verdict.model.sha256) for verdict in here.verdicts if verdict.verdict != "unsure"}
+        assert said == {("triggered", loud.identity.sha256), ("clean", quiet.identity.sha256)}
+        alerts = [each.data for each in here.outcomes if isinstance(each, messages.Alert)]
+        assert alerts
+        assert {alert.model.sha256 for alert in alerts} == {loud.identity.sha256}
+
+
+async def test_batch_that_a_bundle_on_probation_cannot_score_stops_nothing() -> None:
+    """Its faces have no scores, which the pipeline calls unscored; without probation it stays a fault."""
+
+    class Broken(FakeDetector):
+        async def screen(self, pixels_NYXC: NDArray[np.uint8]) -> NDArray[np.float32]:
+            raise ScoreFault(f"no numbers for {len(pixels_NYXC)} faces")
+
+    assert np.isnan(await Guarded(Broken()).screen(np.zeros((3, 32, 32, 3), np.uint8))).all()

@@ -17,6 +17,7 @@ from gateway.config_file import load_config
 from gateway.contract.topics import Topics
 from gateway.daemon.collecting import Collecting, Place
 from gateway.daemon.daemon import Daemon, Fittings
+from gateway.daemon.models import Updates
 from gateway.daemon.plan import plan_of
 from gateway.delivery.outbox import Outbox
 from gateway.lane import Outcome
@@ -68,6 +69,7 @@ class AgingDaemon(Daemon):
     """A daemon that notes the age of every face it screens."""
 
     ages: Ages
+    changes: Changes
 
     async def _deliver(self, outcome: Outcome) -> None:
         if isinstance(outcome, Screening):
@@ -75,6 +77,7 @@ class AgingDaemon(Daemon):
             assert age_ms is not None
             self.ages.of.setdefault(outcome.camera, []).append(age_ms)
         await super()._deliver(outcome)
+        self.changes.note()
 
 
 @asynccontextmanager
@@ -86,6 +89,7 @@ async def running_daemon(
     ages: Ages | None = None,
     clock: Callable[[], float] = time.time,
     make_collecting: Callable[[Place], Collecting] | None = None,
+    updates: Updates | None = None,
 ) -> AsyncIterator[Box]:
     """Run a daemon with this configuration until the block ends; its state is in `folder`.
 
@@ -115,6 +119,7 @@ async def running_daemon(
             calibration=CalibrationTable(storage),
             switches=switches,
             positions=await switches.all(),
+            updates=updates,
             markers=MarkerTable(storage),
             make_collecting=make_collecting,
         )
@@ -122,6 +127,7 @@ async def running_daemon(
             async with asyncio.TaskGroup() as group:
                 daemon = AgingDaemon(config, fittings, group, clock=clock)
                 daemon.ages = ages or Ages()
+                daemon.changes = changes
                 await daemon.start(plan_of(load_config(config)))
                 drift = group.create_task(daemon.adapting.run(), name="drift")
                 yield Box(daemon, cameras, shown, alerts, config, changes.until, made)

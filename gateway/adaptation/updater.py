@@ -1,0 +1,322 @@
+"""Brings one environment from bundle to bundle: does what `swap` commands and tells it what came of it.
+
+Nothing here is waited for by screening. What faces the channel is tried again with a capped pause; a channel that is
+away or has expired stops new bundles, never screening.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from gateway import backoff
+from gateway.adaptation import swap
+from gateway.adaptation.shadow import LIMITS, Limits, Trial
+from gateway.contract.bundle import Bundle, BundleError
+from gateway.errors import ExchangeError, RuntimeFault, StorageError
+from gateway.values import Quality, Screening
+
+MOST_WAITING = 256
+MOST_BATCHES = 16
+"""Batches of faces that may wait for the bundle on trial; it is shown fewer faces where it is too slow."""
+
+FIRST_PAUSE_S = 5.0
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often the channel is asked, and how long a bundle is tried before it judges and after."""
+
+    poll_s: float = 300.0
+    shadow: Limits = LIMITS
+    probation: Limits = LIMITS
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """A batch that was scored by the bundle in use; pixels are the detector's input, uint8 (N, S, S, 3)."""
+
+    pixels_NYXC: NDArray[np.uint8]
+    screenings: Sequence[Screening]
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A track that is over; `alert_id` where the bundle in use flagged it."""
+
+    camera: str
+    track_id: int
+    faces_seen: int
+    alert_id: str | None
+
+
+class Place(Protocol):
+    """Where the environment runs: its channel, its store, its detector. Methods raise what the updater names."""
+
+    async def newest(self) -> str | None:
+        """Return the digest of a bundle that is offered, fits and is not in use, or None."""
+
+    async def stage(self, sha256: str) -> Bundle:
+        """Fetch, verify, store, load and self-test a bundle."""
+
+    async def score(self, pixels_NYXC: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the scores of the bundle that was staged."""
+
+    def learn(self, camera: str, statistic: float, alert_id: str | None) -> None:
+        """Keep a track for the calibration of the bundle that was staged."""
+
+    async def activate(self) -> None:
+        """Let the bundle that was staged judge."""
+
+    async def commit(self, sha256: str) -> None:
+        """Write down that it is in use."""
+
+    async def confirm(self) -> None:
+        """Write down that it is good."""
+
+    async def deny(self, sha256: str, reason: str) -> None:
+        """Write down that it is never to run."""
+
+    def discard(self) -> None:
+        """Give the session of the bundle that was staged back."""
+
+    async def restore(self, reason: str, *, is_pinned: bool) -> None:
+        """Undo the bundle in use and let the one before judge."""
+
+    async def keep_pin(self, *, is_on: bool) -> None:
+        """Write down whether offers are taken."""
+
+    def show(self, state: swap.Swap, update: str | None, reason: str | None) -> None:
+        """Say how things stand; `update` is what is wrong with the channel, `reason` why a bundle was undone."""
+
+
+class Updater:
+    """One environment's way from bundle to bundle; one `run` for as long as the environment runs."""
+
+    def __init__(
+        self,
+        environment: str,
+        place: Place,
+        *,
+        pace: Pace,
+        state: swap.Swap,
+        running: Bundle,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._environment = environment
+        self._place = place
+        self._pace = pace
+        self.state = state
+        self._clock = clock
+        self._asked: deque[swap.Event] = deque(maxlen=8)
+        self._line: deque[Seen | Finished] = deque()
+        self._wake = asyncio.Event()
+        self._candidate: Bundle | None = running if state.phase == "probation" else None
+        self._trial = self._new_trial(running, pace.probation) if state.phase == "probation" else None
+        self._poll_at_s = clock()
+        self._failures = 0
+        self._update: str | None = None
+        self._reason: str | None = None
+        self.dropped = 0
+
+    def ask(self, event: swap.RollBack | swap.Pin) -> None:
+        """Take what the operator wants; never waits."""
+        self._asked.append(event)
+        self._wake.set()
+
+    def on_seen(self, seen: Seen) -> None:
+        """Take a batch; never waits, and where too many wait it is dropped and counted."""
+        if self._trial is None:
+            return
+        batches = sum(isinstance(each, Seen) for each in self._line)
+        if batches >= MOST_BATCHES or len(self._line) >= MOST_WAITING:
+            self.dropped += 1
+            return
+        self._line.append(seen)
+        self._wake.set()
+
+    def on_finished(self, finished: Finished) -> None:
+        """Take the end of a track; never waits."""
+        if self._trial is not None and len(self._line) < MOST_WAITING:
+            self._line.append(finished)
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Go on for ever."""
+        self._show()
+        while True:
+            await self._rest()
+            while self._asked:
+                await self._take(self._asked.popleft())
+            await self._look()
+            await self._judge()
+            if self._clock() >= self._poll_at_s:
+                await self._poll()
+
+    async def _rest(self) -> None:
+        due_s = max(0.0, self._poll_at_s - self._clock())
+        try:
+            async with asyncio.timeout(due_s):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+        self._wake.clear()
+
+    async def _poll(self) -> None:
+        self._poll_at_s = self._clock() + self._pace.poll_s
+        if self.state.phase != "steady" or self.state.is_pinned:
+            return
+        try:
+            offered = await self._place.newest()
+        except (ExchangeError, BundleError, StorageError) as error:
+            self._missed(error)
+            return
+        self._found()
+        if offered is not None:
+            await self._take(swap.Offered(offered))
+
+    async def _look(self) -> None:
+        """Let the bundle on trial see what waits."""
+        while self._trial is not None and self._line:
+            item = self._line.popleft()
+            if isinstance(item, Finished):
+                self._finish(self._trial, item)
+            else:
+                await self._see(self._trial, item)
+
+    async def _see(self, trial: Trial, seen: Seen) -> None:
+        if self.state.phase == "shadow":
+            try:
+                scores = [float(score) for score in await self._place.score(seen.pixels_NYXC)]
+            except RuntimeFault as error:
+                trial.fail(f"it cannot score faces: {error}")
+                return
+        else:
+            scores = [screening.score for screening in seen.screenings]
+        for screening, score in zip(seen.screenings, scores, strict=True):
+            is_usable = screening.quality is Quality.USABLE
+            if self.state.phase == "probation" and screening.quality is Quality.UNSCORED:
+                trial.fail("it gave a face no score")
+            trial.see(screening.camera, screening.track_id, score, is_usable=is_usable)
+
+    def _finish(self, trial: Trial, item: Finished) -> None:
+        in_shadow = self.state.phase == "shadow"
+        is_flagged = in_shadow and item.alert_id is not None
+        statistic = trial.finish(item.camera, item.track_id, faces_seen=item.faces_seen, is_flagged=is_flagged)
+        if statistic is not None and in_shadow:
+            self._place.learn(item.camera, statistic, item.alert_id)
+
+    async def _judge(self) -> None:
+        outcome = None if self._trial is None else self._trial.outcome(self._clock())
+        if outcome is None or self.state.candidate is None:
+            return
+        sha256 = self.state.candidate
+        await self._take(swap.Passed(sha256) if outcome.passed else swap.Failed(sha256, outcome.reason))
+
+    async def _take(self, event: swap.Event) -> None:
+        """Do what follows from an event, and from what comes of that."""
+        events: deque[swap.Event] = deque([event])
+        while events:
+            self.state, commands = swap.advance(self.state, events.popleft())
+            for command in commands:
+                follows = await self._do(command)
+                events += [] if follows is None else [follows]
+            self._show()
+
+    async def _do(self, command: swap.Command) -> swap.Event | None:
+        _log.info("model_step", environment=self._environment, said=type(command).__name__.lower())
+        match command:
+            case swap.Stage(sha256):
+                return await self._stage(sha256)
+            case swap.Shadow() if self._candidate is not None:
+                self._trial = self._new_trial(self._candidate, self._pace.shadow)
+            case swap.Activate(sha256):
+                return await self._activate(sha256)
+            case swap.Commit(sha256):
+                await self._place.commit(sha256)
+            case swap.Confirm():
+                self._end_trial()
+                await self._place.confirm()
+            case swap.Deny(sha256, reason):
+                await self._deny(sha256, reason)
+            case swap.Discard():
+                self._end_trial()
+                self._place.discard()
+            case swap.Restore(reason, is_pinned):
+                return await self._restore(reason, is_pinned=is_pinned)
+            case swap.KeepPin(is_on):
+                await self._place.keep_pin(is_on=is_on)
+        return None
+
+    async def _stage(self, sha256: str) -> swap.Event:
+        try:
+            self._candidate = await self._place.stage(sha256)
+        except (BundleError, RuntimeFault) as error:
+            return swap.Failed(sha256, str(error))
+        except (ExchangeError, StorageError) as error:
+            self._missed(error)
+            return swap.Missed(sha256)
+        return swap.Staged(sha256)
+
+    async def _activate(self, sha256: str) -> swap.Event:
+        share = 0.0 if self._trial is None else self._trial.share_in_use
+        self._line.clear()
+        await self._place.activate()
+        if self._candidate is not None:
+            self._trial = self._new_trial(self._candidate, self._pace.probation, share)
+        return swap.Activated(sha256)
+
+    async def _deny(self, sha256: str, reason: str) -> None:
+        self._end_trial()
+        self._reason = reason
+        _log.warning("model_denied", environment=self._environment, version=sha256[:12], reason=reason)
+        self._place.discard()
+        await self._place.deny(sha256, reason)
+
+    async def _restore(self, reason: str, *, is_pinned: bool) -> swap.Event:
+        self._end_trial()
+        self._reason = reason
+        _log.warning("model_undone", environment=self._environment, reason=reason)
+        await self._place.restore(reason, is_pinned=is_pinned)
+        return swap.Restored()
+
+    def _new_trial(self, bundle: Bundle, limits: Limits, expected_share: float = 0.0) -> Trial:
+        calibration = bundle.calibration
+        return Trial(
+            calibration.rule,
+            calibration.clean_tracks,
+            limits,
+            now_s=self._clock(),
+            expected_share=expected_share,
+        )
+
+    def _end_trial(self) -> None:
+        self._trial = None
+        self._candidate = None
+        self._line.clear()
+
+    def _missed(self, error: Exception) -> None:
+        self._failures += 1
+        pause_s = backoff.pause_s(self._failures, chance=0.0, first_s=FIRST_PAUSE_S, last_s=self._pace.poll_s)
+        self._poll_at_s = self._clock() + pause_s
+        is_stale = isinstance(error, ExchangeError) and error.reason == "expired"
+        self._update = "update_stale" if is_stale else "unreachable"
+        _log.warning("update_missed", environment=self._environment, reason=str(error), retry_s=pause_s)
+        self._show()
+
+    def _found(self) -> None:
+        self._failures = 0
+        if self._update is not None:
+            self._update = None
+            self._show()
+
+    def _show(self) -> None:
+        self._place.show(self.state, self._update, self._reason)

@@ -1,0 +1,117 @@
+"""A bundle on trial: what is counted of it, and when that is enough to believe or to refuse it."""
+
+import pytest
+
+from gateway.adaptation.shadow import LEAST_FACES, LEAST_TRACKS, Limits, Outcome, Trial
+from gateway.contract.calibration import TrackRule
+
+CLEAN = tuple(index / 1000 for index in range(1000))
+RULE = TrackRule(first_face=1, last_face=4)
+
+
+def trial(*, faces: int = 100, longest_s: float = 600.0, share: float = 0.0) -> Trial:
+    """Return a trial that began at 0 s."""
+    return Trial(RULE, CLEAN, Limits(faces, longest_s), now_s=0.0, expected_share=share)
+
+
+def pass_by(tried: Trial, track_id: int, *scores: float, is_flagged: bool = False) -> float | None:
+    """Let a whole track pass."""
+    for score in scores:
+        tried.see("gate", track_id, score, is_usable=True)
+    return tried.finish("gate", track_id, faces_seen=len(scores), is_flagged=is_flagged)
+
+
+def test_passes_after_enough_faces() -> None:
+    """A calm bundle is believed when it has seen what it had to see."""
+    tried = trial(faces=40)
+    for track in range(20):
+        assert tried.outcome(1.0) is None
+        pass_by(tried, track, 0.1 + track / 100, 0.2)
+    assert tried.outcome(1.0) == Outcome(passed=True)
+
+
+def test_passes_after_long_enough_only_with_some_faces() -> None:
+    """A night without anybody teaches nothing."""
+    tried = trial()
+    assert tried.outcome(10_000.0) is None
+    for track in range(LEAST_FACES):
+        pass_by(tried, track, track / 100)
+    assert tried.outcome(599.0) is None
+    assert tried.outcome(600.0) == Outcome(passed=True)
+
+
+def test_track_that_was_not_seen_whole_does_not_count() -> None:
+    """Its statistic would be too low, and the calibration of the new weights with it."""
+    tried = trial()
+    tried.see("gate", 1, 0.5, is_usable=True)
+    assert tried.finish("gate", 1, faces_seen=2, is_flagged=False) is None
+    assert tried.finish("gate", 2, faces_seen=1, is_flagged=False) is None
+    assert pass_by(tried, 3, 0.25) == 0.25
+    assert tried.finished == 1
+
+
+def test_unusable_faces_are_seen_but_do_not_count() -> None:
+    """As in screening, the statistic is of usable faces alone."""
+    tried = trial()
+    tried.see("gate", 1, 9.0, is_usable=False)
+    tried.see("gate", 1, 0.25, is_usable=True)
+    assert tried.finish("gate", 1, faces_seen=2, is_flagged=False) == 0.25
+
+
+@pytest.mark.parametrize("score", [float("nan"), float("inf"), float("-inf")])
+def test_score_that_is_no_number_fails_at_once(score: float) -> None:
+    """One is enough."""
+    tried = trial()
+    tried.see("gate", 1, score, is_usable=True)
+    assert tried.outcome(0.0) == Outcome(passed=False, reason="its score of a face is no number")
+
+
+def test_one_score_for_everybody_fails() -> None:
+    """A detector that looks at nothing is found out after a few faces."""
+    tried = trial()
+    for track in range(LEAST_FACES):
+        pass_by(tried, track, 0.5)
+    outcome = tried.outcome(0.0)
+    assert outcome is not None
+    assert "same score" in outcome.reason
+
+
+@pytest.mark.parametrize(("flagged_before", "passes"), [(0.0, False), (0.95, True)])
+def test_flood_fails_unless_as_many_were_flagged_before(flagged_before: float, passes: bool) -> None:
+    """What it flags is measured against its own promise and what was flagged before it judged."""
+    tried = trial(faces=LEAST_TRACKS, share=flagged_before)
+    for track in range(LEAST_TRACKS):
+        pass_by(tried, track, 5.0 + track)
+    outcome = tried.outcome(0.0)
+    assert outcome is not None
+    assert outcome.passed is passes
+
+
+def test_bundle_that_misses_what_the_one_in_use_sees_fails() -> None:
+    """Fewer than half of the flagged passages is blindness; half of them is not."""
+    blind, seeing = trial(), trial()
+    for track in range(6):
+        pass_by(blind, track, track / 100, is_flagged=True)
+        pass_by(seeing, track, 5.0 if track % 2 else track / 100, is_flagged=True)
+    outcome = blind.outcome(0.0)
+    assert outcome is not None
+    assert "of 6 passages" in outcome.reason
+    assert seeing.outcome(0.0) is None
+    assert seeing.share_in_use == 1.0
+
+
+def test_fault_is_kept() -> None:
+    """The first word on what broke stands."""
+    tried = trial()
+    tried.fail("first")
+    tried.fail("second")
+    assert tried.outcome(0.0) == Outcome(passed=False, reason="first")
+
+
+def test_tracks_that_never_end_do_not_pile_up() -> None:
+    """The oldest are forgotten, and then count as not seen whole."""
+    tried = trial()
+    for track in range(2000):
+        tried.see("gate", track, 0.5, is_usable=True)
+    assert tried.finish("gate", 0, faces_seen=1, is_flagged=False) is None
+    assert tried.finish("gate", 1999, faces_seen=1, is_flagged=False) == 0.5

@@ -1,0 +1,296 @@
+"""Bundles come, are tried, judge, and are undone, inside a daemon with a real detector and a real store."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fakes.bundles import TRAINING
+from fakes.daemons import Box, running_daemon
+from numpy.typing import NDArray
+
+from gateway.adaptation import swap
+from gateway.adaptation.exchange import Offer
+from gateway.adaptation.shadow import Limits
+from gateway.adaptation.slots import Slots
+from gateway.adaptation.store import BundleStore
+from gateway.adaptation.updater import Pace
+from gateway.contract import messages
+from gateway.contract.bundle import MANIFEST_NAME, Bundle, SelfTest
+from gateway.contract.repository import BUNDLE_FILES
+from gateway.daemon.models import Updates
+from gateway.errors import ExchangeError, ExchangeReason
+from gateway.models.shipped import SHIPPED_SHA256, resolve_bundle
+from trainer.export import write_bundle
+
+ONE = "cameras:\n  gate: {source: {type: file, path: gate.mp4, loop: true}}\n"
+FACTORY = SHIPPED_SHA256["paper"]
+TOPIC = "spectragate/environments/default/model/state"
+
+Weights = Mapping[str, NDArray[np.float32]]
+Tamper = Callable[[dict[str, bytes]], None]
+
+
+@dataclass
+class FakeSource:
+    """Offers one bundle, or fails as told."""
+
+    files: dict[str, bytes] | None = None
+    offer: Offer | None = None
+    error: ExchangeError | None = None
+
+    def newest(self, environment: str) -> Offer | None:
+        """Return the offer."""
+        if self.error is not None:
+            raise self.error
+        return self.offer
+
+    def fetch(self, offer: Offer) -> dict[str, bytes]:
+        """Return its files."""
+        assert self.files is not None
+        return self.files
+
+
+def child(folder: Path, **changes: object) -> Bundle:
+    """Write a bundle of the shipped weights for the environment `default`, with these changes, and return it."""
+    shipped = resolve_bundle("paper")
+    facts = {
+        "version": shipped.manifest.version + 1,
+        "environment": "default",
+        "parent_sha256": FACTORY,
+        "created": "2026-01-01",
+        "training": TRAINING,
+    }
+    write_bundle(
+        folder,
+        profile=shipped.profile,
+        weights=changes.pop("weights", shipped.weights),  # type: ignore[arg-type]
+        calibration=changes.pop("calibration", shipped.calibration),  # type: ignore[arg-type]
+        self_test=changes.pop("self_test", shipped.self_test),  # type: ignore[arg-type]
+        facts=facts | changes,
+    )
+    return resolve_bundle(str(folder))
+
+
+def source_of(bundle: Bundle, tamper: Tamper | None = None) -> FakeSource:
+    """Return a source that offers a bundle, with files that were tampered with."""
+    files = {name: (bundle.folder / name).read_bytes() for name in BUNDLE_FILES}
+    if tamper is not None:
+        tamper(files)
+    return FakeSource(files, Offer("default", bundle.manifest.version, bundle.identity.sha256))
+
+
+def updates(folder: Path, source: FakeSource) -> Updates:
+    """Return updates that need few faces."""
+    limits = Limits(faces=64, longest_s=600.0)
+    return Updates(folder / "state", source, Pace(60.0, limits, limits))
+
+
+def word(box: Box) -> messages.ModelState:
+    """Return what is said of the environment's model."""
+    said = messages.parse(box.shown.topics[TOPIC])
+    assert isinstance(said, messages.ModelState)
+    return said
+
+
+def slots_of(folder: Path) -> Slots:
+    """Return what the disk says."""
+    return BundleStore(folder / "state" / "bundles", factory=lambda _name: resolve_bundle("paper")).slots("default")
+
+
+def phases(box: Box) -> list[str]:
+    """Return the phases that were said, each once in a row."""
+    said: list[str] = []
+    for topic, payload in box.shown.history:
+        if topic == TOPIC and payload is not None:
+            state = messages.parse(payload)
+            assert isinstance(state, messages.ModelState)
+            said += [state.state] if said[-1:] != [state.state] else []
+    return said
+
+
+async def pass_by(box: Box, done: Callable[[], bool], *, white: float = 0.0) -> None:
+    """Let people pass until something is so."""
+    for turn in range(100):
+        before = _verdicts(box)
+        box.cameras.passage("gate", white=white, frames=6, time_s=100.0 * (turn + 1))
+        await box.until(lambda before=before: done() or _verdicts(box) > before)  # type: ignore[misc]
+        if done():
+            return
+    raise AssertionError(f"still {word(box)}")
+
+
+def _verdicts(box: Box) -> int:
+    summary = box.daemon.environments.summaries.get("gate")
+    return 0 if summary is None else summary.verdicts.total()
+
+
+async def test_good_bundle_is_tried_judges_and_is_confirmed(tmp_path: Path) -> None:
+    """Its whole way is told, it is what the disk names, and its calibration was filled in the shadow."""
+    bundle = child(tmp_path / "good")
+    async with running_daemon(tmp_path, ONE, updates=updates(tmp_path, source_of(bundle))) as box:
+        await box.until(lambda: "gate" in box.cameras.opened and word(box).state == "shadow")
+        assert word(box).candidate == bundle.identity.sha256
+        await pass_by(box, lambda: word(box).state == "probation")
+        assert box.daemon.environments.bundles["default"].identity == bundle.identity
+        assert box.daemon.environments.tracks_known("default") > 0
+        await pass_by(box, lambda: word(box).state == "steady" and "probation" in phases(box))
+        assert phases(box)[-4:] == ["shadow", "activating", "probation", "steady"]
+        assert word(box).model == bundle.identity
+    kept = slots_of(tmp_path)
+    assert (kept.active, kept.probation, kept.denied) == (bundle.identity.sha256, False, {})
+
+
+def _flip(files: dict[str, bytes]) -> None:
+    weights = bytearray(files["weights.safetensors"])
+    weights[-100] ^= 1
+    files["weights.safetensors"] = bytes(weights)
+
+
+def _truncate(files: dict[str, bytes]) -> None:
+    files["weights.safetensors"] = files["weights.safetensors"][:-1]
+
+
+def _leave_out(files: dict[str, bytes]) -> None:
+    del files["calibration.json"]
+
+
+def _foreign(files: dict[str, bytes]) -> None:
+    files[MANIFEST_NAME] = files[MANIFEST_NAME].replace(b'"default"', b'"elsewhere"')
+
+
+def _old(files: dict[str, bytes]) -> None:
+    files[MANIFEST_NAME] = files[MANIFEST_NAME].replace(b'"version": ', b'"version": 1')
+
+
+def _garbage(files: dict[str, bytes]) -> None:
+    files[MANIFEST_NAME] = b"{"
+
+
+@pytest.mark.parametrize("tamper", [_flip, _truncate, _leave_out, _foreign, _old, _garbage])
+async def test_bundle_that_is_not_what_was_signed_is_denied(tmp_path: Path, tamper: Tamper) -> None:
+    """It never scores a face, the factory's bundle goes on, and the reason is told."""
+    source = source_of(child(tmp_path / "bad"), tamper)
+    async with running_daemon(tmp_path, ONE, updates=updates(tmp_path, source)) as box:
+        await box.until(lambda: TOPIC in box.shown.topics and word(box).reason is not None)
+        assert word(box).state == "steady"
+        assert word(box).model.sha256 == FACTORY
+    assert set(slots_of(tmp_path).denied) == {source.offer.sha256 if source.offer else ""}
+
+
+def _shifted(folder: Path) -> Bundle:
+    """Return a bundle whose self-test says other scores than its weights give."""
+    test = resolve_bundle("paper").self_test
+    return child(folder, self_test=SelfTest(test.pixels_NYXC, test.scores_N + np.float32(0.5)))
+
+
+def _scaled(folder: Path, factor: float) -> Bundle:
+    shipped = resolve_bundle("paper")
+    weights = {name: (array * np.float32(factor)) for name, array in shipped.weights.items()}
+    return child(folder, weights=weights)
+
+
+def _overflowing(folder: Path) -> Bundle:
+    """Return a bundle whose scores are no numbers."""
+    return _scaled(folder, 1e20)
+
+
+def _constant(folder: Path) -> Bundle:
+    """Return a bundle to which every face looks the same, and whose self-test says so."""
+    shipped = resolve_bundle("paper")
+    weights = {name: np.zeros_like(array) if "var" not in name else array for name, array in shipped.weights.items()}
+    test = SelfTest(shipped.self_test.pixels_NYXC, np.zeros_like(shipped.self_test.scores_N))
+    return child(folder, weights=weights, self_test=test)
+
+
+def _loud(folder: Path) -> Bundle:
+    """Return a bundle that flags everybody."""
+    shipped = resolve_bundle("paper")
+    tracks = tuple(-1000.0 + index / 1000 for index in range(1000))
+    return child(folder, calibration=shipped.calibration.model_copy(update={"clean_tracks": tracks}))
+
+
+def _blind(folder: Path) -> Bundle:
+    """Return a bundle that flags nobody."""
+    shipped = resolve_bundle("paper")
+    tracks = tuple(1000.0 + index / 1000 for index in range(1000))
+    return child(folder, calibration=shipped.calibration.model_copy(update={"clean_tracks": tracks}))
+
+
+@pytest.mark.parametrize(
+    ("make", "white"),
+    [(_shifted, 0.0), (_overflowing, 0.0), (_constant, 0.0), (_loud, 0.0), (_blind, 0.9)],
+    ids=["other self-test", "no numbers", "constant", "flags everybody", "flags nobody"],
+)
+async def test_bad_bundle_is_denied_before_it_judges(
+    tmp_path: Path, make: Callable[[Path], Bundle], white: float
+) -> None:
+    """What it does to live faces, unbelieved, is enough to know it; the denial is on the disk."""
+    bundle = make(tmp_path / "bad")
+    pace = Pace(60.0, Limits(faces=400), Limits(faces=400))
+    given = replace(updates(tmp_path, source_of(bundle)), pace=pace)
+    async with running_daemon(tmp_path, ONE, updates=given) as box:
+        await box.until(lambda: "gate" in box.cameras.opened and TOPIC in box.shown.topics)
+        await pass_by(box, lambda: word(box).reason is not None, white=white)
+        assert word(box).model.sha256 == FACTORY
+        assert "probation" not in phases(box)
+    assert set(slots_of(tmp_path).denied) == {bundle.identity.sha256}
+
+
+async def test_bundle_that_turns_bad_in_use_is_undone_and_a_restart_does_not_bring_it_back(tmp_path: Path) -> None:
+    """Probation ends with the bundle before, for good."""
+    bundle = child(tmp_path / "turning")
+    source = source_of(bundle)
+    pace = Pace(60.0, Limits(faces=64), Limits(faces=400))
+    given = replace(updates(tmp_path, source), pace=pace)
+    async with running_daemon(tmp_path, ONE, updates=given) as box:
+        await box.until(lambda: "gate" in box.cameras.opened and word(box).state == "shadow")
+        await pass_by(box, lambda: word(box).state == "probation")
+        await pass_by(box, lambda: word(box).reason is not None, white=0.9)
+        await box.until(lambda: word(box).state == "steady")
+        assert word(box).model.sha256 == FACTORY
+    async with running_daemon(tmp_path, ONE, updates=updates(tmp_path, source)) as box:
+        await box.until(lambda: TOPIC in box.shown.topics)
+        assert word(box).model.sha256 == FACTORY
+
+
+async def test_operator_rolls_back_and_stays_there(tmp_path: Path) -> None:
+    """The factory's bundle judges again and nothing new is taken until the pin is taken back."""
+    bundle = child(tmp_path / "good")
+    async with running_daemon(tmp_path, ONE, updates=updates(tmp_path, source_of(bundle))) as box:
+        await box.until(lambda: "gate" in box.cameras.opened and word(box).state == "shadow")
+        await pass_by(box, lambda: word(box).state == "probation")
+        assert box.daemon.models is not None
+        assert box.daemon.models.ask("default", swap.RollBack())
+        assert not box.daemon.models.ask("nowhere", swap.RollBack())
+        await box.until(lambda: word(box).state == "steady")
+        assert (word(box).model.sha256, word(box).pinned) == (FACTORY, True)
+    assert slots_of(tmp_path).pinned == "factory"
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [(ExchangeReason.EXPIRED, "update_stale"), (ExchangeReason.UNREACHABLE, "unreachable")],
+)
+async def test_channel_that_fails_is_told_and_stops_nothing(tmp_path: Path, reason: ExchangeReason, said: str) -> None:
+    """Expiry stops installs, never screening."""
+    source = FakeSource(error=ExchangeError("no", reason))
+    async with running_daemon(tmp_path, ONE, updates=updates(tmp_path, source)) as box:
+        await box.until(lambda: "gate" in box.cameras.opened and TOPIC in box.shown.topics)
+        await box.until(lambda: word(box).update == said)
+        box.cameras.passage("gate")
+        await box.until(lambda: box.daemon.environments.summaries["gate"].tracks == 1)
+
+
+async def test_bundle_with_which_the_gateway_does_not_stay_up_is_undone(tmp_path: Path) -> None:
+    """The third start within a minute, none of which ended well, runs the bundle before."""
+    bundle = child(tmp_path / "good")
+    source = source_of(bundle)
+    store = BundleStore(tmp_path / "state" / "bundles", factory=lambda _name: resolve_bundle("paper"))
+    assert source.files is not None
+    store.stage("default", source.files)
+    store.change("default", lambda slots: slots.activated(bundle.identity.sha256, 4).with_start(95.0).with_start(97.0))
+    async with running_daemon(tmp_path, ONE, updates=updates(tmp_path, source), clock=lambda: 100.0) as box:
+        assert box.daemon.environments.bundles["default"].identity.sha256 == FACTORY
+    assert bundle.identity.sha256 in slots_of(tmp_path).denied
