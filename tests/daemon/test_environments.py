@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fakes.bundles import TRAINING
 from fakes.live import Changes, FakeAlerts
 from fakes.naming import live_frame
-from fakes.screening import FakeDetector, alarming_bundle
+from fakes.screening import FakeDetector
 from numpy.typing import NDArray
 
 from gateway.contract import messages
-from gateway.contract.bundle import Bundle, open_bundle
+from gateway.contract.bundle import Bundle, SelfTest, open_bundle
 from gateway.daemon.calibration import Memory
 from gateway.daemon.environments import Environments, Guarded, Shared
 from gateway.daemon.naming import LiveNaming
@@ -24,6 +25,7 @@ from gateway.lane import Outcome
 from gateway.models.shipped import resolve_bundle
 from gateway.screening.runtime import InferenceThread
 from gateway.storage.tables import StoredTrack
+from trainer.export import write_bundle
 
 PLAN = EnvironmentPlan("paper", 8, 0.01)
 
@@ -63,7 +65,7 @@ async def house() -> AsyncIterator[House]:
     """Run environments until the block ends."""
     inference = InferenceThread(device="cpu", threads=1)
     try:
-        async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+        async with asyncio.timeout(30 if "SPECTRAGATE_SWAPS" not in os.environ else 900), asyncio.TaskGroup() as group:
             here = House(group, inference)
             yield here
             await here.environments.end_all()
@@ -119,15 +121,36 @@ async def test_batches_are_counted_for_whoever_watches() -> None:
         assert here.environments.batches["hall"] <= 1
 
 
-def _another(folder: Path) -> Bundle:
-    """Return the shipped bundle under another digest, with a calibration that takes every face for triggered."""
-    return open_bundle(alarming_bundle(folder))
+SHIFT = 1000.0
 
 
-async def test_thousand_swaps_drop_no_face_and_no_message_names_the_wrong_bundle(tmp_path: Path) -> None:
-    """Bundles change under a stream of faces; every face is judged, and what is said names who judged it."""
-    quiet, loud = resolve_bundle("paper"), _another(tmp_path)
-    swaps = int(os.environ.get("SPECTRAGATE_SWAPS", "50"))
+def _shifted(folder: Path) -> Bundle:
+    """Write a bundle whose weights score every face higher by `SHIFT`, so that a score tells whose it is."""
+    shipped = resolve_bundle("paper")
+    last = list(shipped.weights)[-1]
+    bias = shipped.weights[last] + np.array([0.0, SHIFT], np.float32)
+    facts = {
+        "version": 4,
+        "environment": "hall",
+        "parent_sha256": shipped.identity.sha256,
+        "created": "2026-01-01",
+        "training": TRAINING,
+    }
+    write_bundle(
+        folder,
+        profile=shipped.profile,
+        weights={**shipped.weights, last: bias},
+        calibration=shipped.calibration,
+        self_test=SelfTest(shipped.self_test.pixels_NYXC, shipped.self_test.scores_N + np.float32(SHIFT)),
+        facts=facts,
+    )
+    return open_bundle(folder)
+
+
+async def test_swaps_under_load_drop_no_face_and_no_message_names_the_wrong_bundle(tmp_path: Path) -> None:
+    """Every face is judged, and what is said names who judged it; SPECTRAGATE_SWAPS=1000 is the long run."""
+    quiet, loud = resolve_bundle("paper"), _shifted(tmp_path / "shifted")
+    swaps = int(os.environ.get("SPECTRAGATE_SWAPS", "12"))
     async with house() as here:
         opened = await here.environments.open({"hall": PLAN})
         await here.environments.replace("hall", PLAN, opened["hall"])
@@ -153,11 +176,13 @@ async def test_thousand_swaps_drop_no_face_and_no_message_names_the_wrong_bundle
         summary = here.environments.summaries["gate"]
         assert (summary.faces, summary.faces_shed) == (seq, 0)
         assert sum(verdict.frames_seen for verdict in here.verdicts) == seq
-        said = {(verdict.verdict, verdict.model.sha256) for verdict in here.verdicts if verdict.verdict != "unsure"}
-        assert said == {("triggered", loud.identity.sha256), ("clean", quiet.identity.sha256)}
+        digests = {False: quiet.identity.sha256, True: loud.identity.sha256}
+        judged = [verdict for verdict in here.verdicts if verdict.score is not None]
         alerts = [each.data for each in here.outcomes if isinstance(each, messages.Alert)]
+        assert {verdict.model.sha256 for verdict in judged} == set(digests.values())
         assert alerts
-        assert {alert.model.sha256 for alert in alerts} == {loud.identity.sha256}
+        for said in (*judged, *alerts):
+            assert said.model.sha256 == digests[said.score > SHIFT / 2]
 
 
 async def test_batch_that_a_bundle_on_probation_cannot_score_stops_nothing() -> None:
