@@ -32,6 +32,7 @@ TOPICS: dict[str, tuple[set[str] | None, int, bool]] = {
     "gate/alert": ({"ON", "OFF"}, 1, True),
     "gate/enabled/state": ({"ON", "OFF"}, 1, True),
     "alerts/replayed": (None, 1, False),
+    "environments/default/drift/state": (None, 1, True),
 }
 ALERT_FIELDS = {
     *("alert_id", "seq", "type", "severity", "camera", "environment", "track_id", "frame_time", "frame_time_source"),
@@ -53,7 +54,7 @@ ASYNCAPI = json.loads(documents()["asyncapi.json"])
 def validator_of(topic: str) -> Draft7Validator:
     """Return what any payload of ours on a topic has to satisfy: one of the messages of its channel."""
     by_address = {channel["address"]: channel for channel in ASYNCAPI["channels"].values()}
-    channel = by_address["{prefix}/" + topic.replace(f"{CAMERA}/", "{camera}/")]
+    channel = by_address["{prefix}/" + topic.replace(f"{CAMERA}/", "{camera}/").replace("/default/", "/{environment}/")]
     schemas = [ASYNCAPI["components"]["messages"][name]["payload"] for name in channel["messages"]]
     return Draft7Validator({"components": ASYNCAPI["components"], "anyOf": schemas})
 

@@ -35,11 +35,11 @@ def write(folder: Path, **urls: str) -> Path:
     return path
 
 
-def until_online(daemon: DaemonProcess, *cameras: str) -> None:
+def until_online(daemon: DaemonProcess, *cameras: str, event: str = "camera_online") -> None:
     """Wait until all of them are online."""
     waiting = set(cameras)
     while waiting:
-        line = daemon.until("camera_online")
+        line = daemon.until(event)
         waiting.discard(line["camera"])
 
 
@@ -104,6 +104,6 @@ def test_worker_that_is_killed_is_replaced(tmp_path: Path, servers: tuple[RtspCa
 
             os.kill(worker, how)
             daemon.until("camera_lost", camera="gate", reason=reason, within_s=10 * OFFLINE_S)
-            until_online(daemon, "gate")
+            until_online(daemon, "gate", event="camera_back")
         assert len(daemon.children()) == 2
         assert daemon.end()[0] == 0
