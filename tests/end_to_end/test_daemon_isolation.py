@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -15,6 +17,7 @@ from fakes.rtsp_camera import Mount, RtspCamera
 
 from gateway.cameras.forkserver import ForkServer
 from gateway.cameras.link import open_source
+from gateway.daemon.run import THREADS
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.long, pytest.mark.timeout(900)]
 
@@ -29,6 +32,14 @@ async def break_and_mend(box: Box, gate: RtspCamera, how: str) -> None:
     await box.until(lambda: box.shown.status("gate")[0] == "offline", within_s=60.0)
     await asyncio.to_thread({"kill": gate.start, "freeze": gate.thaw}[how])
     await box.until(lambda: box.shown.status("gate")[0] != "offline", within_s=60.0)
+
+
+async def fill_pool() -> None:
+    """Let the pool for what would block the loop have all the threads that the daemon's has sooner or later."""
+    pool = ThreadPoolExecutor(THREADS)
+    asyncio.get_running_loop().set_default_executor(pool)
+    together = threading.Barrier(THREADS)
+    await asyncio.gather(*(asyncio.to_thread(together.wait, 10.0) for _ in range(THREADS)))
 
 
 async def test_bad_camera_leaves_the_others_alone(
@@ -50,6 +61,7 @@ async def test_bad_camera_leaves_the_others_alone(
         for name in ("gate", "lobby"):
             await box.until(lambda name=name: (box.shown.status(name) or "?")[0] != "offline", within_s=60.0)
         await break_and_mend(box, gate, "kill")  # everything has been loaded once
+        await fill_pool()
         ages.of.clear()
         await asyncio.sleep(max(5.0, CYCLES / 2))
         calm, before = ages.of.pop("lobby"), footprint(os.getpid())
