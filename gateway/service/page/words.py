@@ -92,6 +92,11 @@ def promise(held: Promise | None) -> str:
         return "nothing can be promised before its detector runs"
     if held.tracks_missing == 0:
         return f"holds the asked rate: {one_in(held.asked_rate)} clean passages gives a false alert"
+    if held.attainable_rate <= held.asked_rate:
+        return (
+            f"holds {one_in(held.asked_rate)} only as far as other passages than this camera's resemble its own; "
+            f"{held.tracks_missing} more clean ones of its own are needed"
+        )
     return (
         f"asked for {one_in(held.asked_rate)}, can hold {one_in(held.attainable_rate)} now; "
         f"{held.tracks_missing} more clean passages are needed"

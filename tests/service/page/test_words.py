@@ -41,6 +41,9 @@ def test_promise_says_what_is_missing_until_the_asked_rate_holds() -> None:
     )
     held = missing.model_copy(update={"tracks_missing": 0})
     assert "holds the asked rate" in words.promise(held)
+    borrowed = missing.model_copy(update={"attainable_rate": missing.asked_rate})
+    assert "other passages than this camera's" in words.promise(borrowed)
+    assert "987 more clean ones of its own are needed" in words.promise(borrowed)
     assert "before its detector runs" in words.promise(None)
     assert words.calibration(None) == "nothing yet"
 
