@@ -1,13 +1,38 @@
 """Jobs on Ray have the result that they have in a child process."""
 
+import asyncio
+import os
+import sys
 from pathlib import Path
 
 import pytest
 from fakes.clean_sets import prepared_job
 
 from gateway.contract.bundle import open_bundle
-from trainer.executor import Executor, LocalExecutor
+from trainer.executor import LocalExecutor
 from trainer.job_run import read_result
+
+ROOT = Path(__file__).parents[2]
+ON_RAY = """
+import asyncio, sys
+from pathlib import Path
+import ray
+from trainer.ray_executor import RayExecutor
+asyncio.run(RayExecutor(None, threads=1).run(Path(sys.argv[1])))
+ray.shutdown()
+"""
+
+
+async def run_on_ray(folder: Path) -> None:
+    """Run a job on Ray in a process of its own: Ray ends the one that it lives in when its cluster goes."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", ON_RAY, str(folder), env=environment)
+    try:
+        assert await process.wait() == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
 @pytest.mark.end_to_end
@@ -16,13 +41,10 @@ from trainer.job_run import read_result
 async def test_a_job_has_the_same_result_in_a_process_and_on_ray(tmp_path: Path) -> None:
     """Weights and scorecard agree."""
     pytest.importorskip("ray")
-    from trainer.ray_executor import RayExecutor
-
     digests = []
-    executors: list[tuple[str, Executor]] = [("a", LocalExecutor()), ("b", RayExecutor(None, threads=1))]
-    for name, executor in executors:
+    for name, run in (("a", LocalExecutor().run), ("b", run_on_ray)):
         folder = prepared_job(tmp_path / name / "job")
-        await executor.run(folder)
+        await run(folder)
         result = read_result(folder)
         assert result is not None
         assert result.scorecard is not None, result.refusal
