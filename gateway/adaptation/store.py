@@ -111,13 +111,15 @@ class BundleStore:
         """
         return open_bundle(self._objects / sha256, expected_sha256=sha256)
 
-    def load(self, environment: str) -> Loaded:
+    def load(self, environment: str, slots: Slots | None = None) -> Loaded:
         """Return what the environment is to run: the active bundle, else the one before, else the factory's.
+
+        `slots` are those on the disk unless others are given.
 
         Raises:
             BundleError: Even the factory's is damaged.
         """
-        slots = self.slots(environment)
+        slots = self.slots(environment) if slots is None else slots
         faults = []
         wanted: tuple[tuple[Slot, str | None], ...] = (("active", slots.active), ("previous", slots.previous))
         for slot, sha256 in wanted:

@@ -7,8 +7,9 @@ away or has expired stops new bundles, never screening.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -27,6 +28,8 @@ MOST_BATCHES = 16
 """Batches of faces that may wait for the bundle on trial; it is shown fewer faces where it is too slow."""
 
 FIRST_PAUSE_S = 5.0
+MOST_PAUSE_S = 60.0
+"""A disk that took nothing is tried again so often, at least."""
 
 _log = structlog.get_logger()
 
@@ -88,8 +91,11 @@ class Place(Protocol):
     def discard(self) -> None:
         """Give the session of the bundle that was staged back."""
 
-    async def restore(self, reason: str, *, is_pinned: bool) -> None:
-        """Undo the bundle in use and let the one before judge."""
+    async def restore(self) -> None:
+        """Let the bundle before the one in use judge."""
+
+    async def keep_restored(self, reason: str, *, is_pinned: bool) -> None:
+        """Write down that the bundle in use was undone, and whether offers are taken."""
 
     async def keep_pin(self, *, is_on: bool) -> None:
         """Write down whether offers are taken."""
@@ -123,6 +129,9 @@ class Updater:
         self._trial = self._new_trial(running, pace.probation) if state.phase == "probation" else None
         self._poll_at_s = clock()
         self._failures = 0
+        self._unwritten: deque[Callable[[], Awaitable[None]]] = deque()
+        self._write_at_s = float("inf")
+        self._refused_writes = 0
         self._update: str | None = None
         self._reason: str | None = None
         self.dropped = 0
@@ -154,6 +163,8 @@ class Updater:
         self._show()
         while True:
             await self._rest()
+            if self._clock() >= self._write_at_s:
+                await self._write()
             while self._asked:
                 await self._take(self._asked.popleft())
             await self._look()
@@ -162,7 +173,7 @@ class Updater:
                 await self._poll()
 
     async def _rest(self) -> None:
-        due_s = max(0.0, self._poll_at_s - self._clock())
+        due_s = max(0.0, min(self._poll_at_s, self._write_at_s) - self._clock())
         try:
             async with asyncio.timeout(due_s):
                 await self._wake.wait()
@@ -172,8 +183,8 @@ class Updater:
 
     async def _poll(self) -> None:
         self._poll_at_s = self._clock() + self._pace.poll_s
-        if self.state.phase != "steady" or self.state.is_pinned:
-            return
+        if self.state.phase != "steady" or self.state.is_pinned or self._unwritten:
+            return  # the disk may still name a bundle that was denied
         try:
             offered = await self._place.newest()
         except (ExchangeError, BundleError, StorageError) as error:
@@ -241,10 +252,10 @@ class Updater:
             case swap.Activate(sha256):
                 return await self._activate(sha256)
             case swap.Commit(sha256):
-                await self._place.commit(sha256)
+                await self._keep(partial(self._place.commit, sha256))
             case swap.Confirm():
                 self._end_trial()
-                await self._place.confirm()
+                await self._keep(self._place.confirm)
             case swap.Deny(sha256, reason):
                 await self._deny(sha256, reason)
             case swap.Discard():
@@ -253,8 +264,28 @@ class Updater:
             case swap.Restore(reason, is_pinned):
                 return await self._restore(reason, is_pinned=is_pinned)
             case swap.KeepPin(is_on):
-                await self._place.keep_pin(is_on=is_on)
+                await self._keep(partial(self._place.keep_pin, is_on=is_on))
         return None
+
+    async def _keep(self, write: Callable[[], Awaitable[None]]) -> None:
+        """Have something written down, in order; a disk that takes nothing delays that and nothing else."""
+        self._unwritten.append(write)
+        await self._write()
+
+    async def _write(self) -> None:
+        self._write_at_s = float("inf")
+        while self._unwritten:
+            try:
+                await self._unwritten[0]()
+            except StorageError as error:
+                self._refused_writes += 1
+                pause_s = backoff.pause_s(self._refused_writes, chance=0.0, first_s=FIRST_PAUSE_S, last_s=MOST_PAUSE_S)
+                self._write_at_s = self._clock() + pause_s
+                if self._refused_writes == 1:
+                    _log.error("model_not_kept", environment=self._environment, reason=str(error))
+                return
+            self._unwritten.popleft()
+            self._refused_writes = 0
 
     async def _stage(self, sha256: str) -> swap.Event:
         try:
@@ -279,13 +310,14 @@ class Updater:
         self._reason = reason
         _log.warning("model_denied", environment=self._environment, version=sha256[:12], reason=reason)
         self._place.discard()
-        await self._place.deny(sha256, reason)
+        await self._keep(partial(self._place.deny, sha256, reason))
 
     async def _restore(self, reason: str, *, is_pinned: bool) -> swap.Event:
         self._end_trial()
         self._reason = reason
         _log.warning("model_undone", environment=self._environment, reason=reason)
-        await self._place.restore(reason, is_pinned=is_pinned)
+        await self._place.restore()
+        await self._keep(partial(self._place.keep_restored, reason, is_pinned=is_pinned))
         return swap.Restored()
 
     def _new_trial(self, bundle: Bundle, limits: Limits, expected_share: float = 0.0) -> Trial:

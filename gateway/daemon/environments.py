@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gateway.contract.bundle import Bundle, BundleError
 from gateway.daemon.calibration import LiveCalibration, Memory
 from gateway.daemon.plan import EnvironmentPlan
-from gateway.errors import ConfigError, ScoreFault
+from gateway.errors import ConfigError, ScoreFault, StorageError
 from gateway.lane import Deliver, Detector, Parts, SourceSummary, Witness
 from gateway.models.shipped import resolve_bundle
 from gateway.pipeline import LiveScreening
@@ -168,7 +168,11 @@ class Environments:
         Tracks under way end and begin anew, so that no track mixes the scores of two bundles. Nothing waits for this.
         """
         await self._shared.memory.flush()  # what the shadow run learnt for these weights
-        learnt = await self._shared.load()
+        try:
+            learnt = await self._shared.load()
+        except StorageError as error:  # it learns anew
+            _log.error("calibration_not_taken_up", environment=name, reason=str(error))
+            learnt = ()
         running = self._running.get(name)
         if running is None:  # the environment ended meanwhile
             detector.release()

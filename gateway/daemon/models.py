@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from gateway.adaptation import swap
 from gateway.adaptation.exchange import Offer, admit
 from gateway.adaptation.slots import Slots
-from gateway.adaptation.store import BundleStore
+from gateway.adaptation.store import BundleStore, Loaded
 from gateway.adaptation.updater import Finished, Pace, Seen, Updater
 from gateway.contract import messages
 from gateway.contract.bundle import Bundle, BundleError
@@ -23,6 +23,7 @@ from gateway.contract.topics import Topics
 from gateway.daemon.board import Shown
 from gateway.daemon.calibration import Memory, kept_as
 from gateway.daemon.environments import Environments
+from gateway.errors import StorageError
 from gateway.models.shipped import resolve_bundle
 from gateway.screening import decide
 from gateway.screening.runtime import BundleDetector
@@ -112,7 +113,10 @@ class Models:
         for task in self._tasks.values():
             task.cancel()
         for name in self._updaters:
-            await asyncio.to_thread(self._store.change, name, Slots.healthy)
+            try:
+                await asyncio.to_thread(self._store.change, name, Slots.healthy)
+            except StorageError as error:  # what is left to do at the end matters more
+                _log.error("model_not_kept", environment=name, reason=str(error))
 
     def ask(self, environment: str, event: swap.RollBack | swap.Pin) -> bool:
         """Take what the operator wants of an environment; return whether there is one."""
@@ -160,6 +164,7 @@ class _Place:
         self._house = house
         self._offer: Offer | None = None
         self._staged: tuple[Bundle, BundleDetector] | None = None
+        self._activated_version = 0
 
     async def newest(self) -> str | None:
         offer = await asyncio.to_thread(self._source.newest, self._name)
@@ -193,11 +198,11 @@ class _Place:
 
     async def activate(self) -> None:
         bundle, detector = self._on_trial()
-        self._staged = None
+        self._staged, self._activated_version = None, bundle.manifest.version
         await self._house.environments().activate(self._name, bundle, detector, is_guarded=True)
 
     async def commit(self, sha256: str) -> None:
-        version = self._running().manifest.version
+        version = self._activated_version
         await self._change(lambda slots: slots.activated(sha256, version))
 
     async def confirm(self) -> None:
@@ -211,12 +216,20 @@ class _Place:
             self._staged[1].release()
             self._staged = None
 
-    async def restore(self, reason: str, *, is_pinned: bool) -> None:
-        await self._change(lambda slots: slots.rolled_back(reason) if is_pinned else slots.restored(reason))
-        loaded = await asyncio.to_thread(self._store.load, self._name)
+    async def restore(self) -> None:
+        loaded = await asyncio.to_thread(self._load_before)
         if loaded.bundle.identity.sha256 != self._running().identity.sha256:
             detector = await self._house.environments().open_bundle(loaded.bundle)
             await self._house.environments().activate(self._name, loaded.bundle, detector, is_guarded=False)
+
+    def _load_before(self) -> Loaded:
+        slots = self._store.slots(self._name)
+        # Otherwise the disk never learnt that the one in use was activated.
+        is_committed = slots.active == self._running().identity.sha256
+        return self._store.load(self._name, slots.restored("") if is_committed else slots)
+
+    async def keep_restored(self, reason: str, *, is_pinned: bool) -> None:
+        await self._change(lambda slots: slots.rolled_back(reason) if is_pinned else slots.restored(reason))
 
     async def keep_pin(self, *, is_on: bool) -> None:
         await self._change(lambda slots: slots.with_pin((slots.active or "factory") if is_on else None))

@@ -22,6 +22,7 @@ class FakePlace:
         self.offered = offered
         self.error = error
         self.asked = 0
+        self.is_full = False
         self.done: list[str] = []
         self.said: list[tuple[swap.Phase, str | None, str | None]] = []
         self.changed = asyncio.Event()
@@ -50,29 +51,39 @@ class FakePlace:
         """Note it."""
         self.done.append("activate")
 
+    def _write(self, what: str) -> None:
+        self.changed.set()
+        if self.is_full:
+            raise StorageError("the disk is full")
+        self.done.append(what)
+
     async def commit(self, sha256: str) -> None:
         """Note it."""
-        self.done.append(f"commit {sha256[:1]}")
+        self._write(f"commit {sha256[:1]}")
 
     async def confirm(self) -> None:
         """Note it."""
-        self.done.append("confirm")
+        self._write("confirm")
 
     async def deny(self, sha256: str, reason: str) -> None:
         """Note it."""
-        self.done.append(f"deny {sha256[:1]}: {reason}")
+        self._write(f"deny {sha256[:1]}: {reason}")
 
     def discard(self) -> None:
         """Note it."""
         self.done.append("discard")
 
-    async def restore(self, reason: str, *, is_pinned: bool) -> None:
+    async def restore(self) -> None:
         """Note it."""
-        self.done.append(f"restore {'and stay' if is_pinned else ''}")
+        self.done.append("restore")
+
+    async def keep_restored(self, reason: str, *, is_pinned: bool) -> None:
+        """Note it."""
+        self._write(f"kept: {reason}, {'stay' if is_pinned else 'go on'}")
 
     async def keep_pin(self, *, is_on: bool) -> None:
         """Note it."""
-        self.done.append(f"pin {is_on}")
+        self._write(f"pin {is_on}")
 
     def show(self, state: swap.Swap, update: str | None, reason: str | None) -> None:
         """Note it."""
@@ -115,6 +126,37 @@ async def test_offer_goes_to_the_shadow() -> None:
     place = FakePlace(offered=NEW)
     await until_said(place, updater(place), "shadow", None)
     assert place.done == ["stage a"]
+
+
+async def test_full_disk_delays_what_is_written_and_nothing_else() -> None:
+    """The bundle is undone at once; what the disk is to know follows in order, and nothing is taken before that."""
+    place = FakePlace(offered=NEW)
+    place.is_full = True
+    now_s = 0.0
+    subject = Updater(
+        "hall",
+        place,
+        pace=Pace(poll_s=1.0),
+        state=swap.Swap("probation", NEW),
+        running=make_bundle(),
+        clock=lambda: now_s,
+    )
+    subject.ask(swap.RollBack())
+    subject.ask(swap.Pin(is_on=False))
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        task = group.create_task(subject.run(), name="updater")
+        while not place.said or place.said[-1][0] != "steady":
+            place.changed.clear()
+            await place.changed.wait()
+        assert (place.done, place.asked) == (["restore"], 0)
+        place.is_full, now_s = False, 1000.0
+        subject.ask(swap.Pin(is_on=False))
+        while not place.asked:
+            place.changed.clear()
+            await place.changed.wait()
+        task.cancel()
+    kept = [f"kept: {swap.OPERATOR}, stay", "pin False", "pin False"]
+    assert place.done[:4] == ["restore", *kept]
 
 
 async def test_batches_beyond_the_bound_are_dropped_and_counted() -> None:

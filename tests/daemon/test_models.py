@@ -269,6 +269,23 @@ async def test_operator_rolls_back_and_stays_there(tmp_path: Path) -> None:
     assert slots_of(tmp_path).pinned == "factory"
 
 
+async def test_bundle_is_undone_although_the_disk_takes_nothing(tmp_path: Path) -> None:
+    """Screening goes on with the one before, the daemon ends in good order, and what it kept is not lost."""
+    bundle = child(tmp_path / "good")
+    async with running_daemon(tmp_path, ONE, updates=updates(tmp_path, source_of(bundle))) as box:
+        await box.until(lambda: "gate" in box.cameras.opened and word(box).state == "shadow")
+        await pass_by(box, lambda: word(box).state == "probation")
+        folder = tmp_path / "state" / "bundles" / "environments"
+        folder.rename(folder.with_name("away"))
+        folder.write_text("no folder: nothing can be written here")
+        assert box.daemon.models is not None
+        assert box.daemon.models.ask("default", swap.RollBack())
+        await box.until(lambda: word(box).state == "steady")
+        assert word(box).model.sha256 == FACTORY
+        verdicts = _verdicts(box)
+        await pass_by(box, lambda: _verdicts(box) > verdicts)
+
+
 @pytest.mark.parametrize(
     ("reason", "said"),
     [(ExchangeReason.EXPIRED, "update_stale"), (ExchangeReason.UNREACHABLE, "unreachable")],
