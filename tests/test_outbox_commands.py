@@ -112,7 +112,7 @@ def test_clean_faces_are_forgotten_with_their_camera(tmp_path: Path) -> None:
     sets.add(CleanFace("yard", 1.0, 0.5, np.zeros((32, 32, 3), np.uint8)))
     gone = run(tmp_path / "state", "forget", "--camera", "yard", "--yes")
     assert "erased the clean faces of 1 hours; what the trainer was sent is not reached" in gone.output
-    assert sets.faces(frozenset({"yard"})) == []
+    assert sets.sightings(frozenset({"yard"})) == []
 
 
 async def _make(folder: Path) -> None:

@@ -7,14 +7,14 @@ has deleted every copy of that hour's records on this disk; a backup that holds 
 import json
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from gateway.adaptation.collect import CleanFace
+from gateway.adaptation.collect import CleanFace, Sighting
 from gateway.contract.geometry import MAX_CROP_PX
 
 FOLDER = "clean"
@@ -56,10 +56,22 @@ class CleanSets:
         _append(folder / f"{hour}.faces", _LENGTH.pack(len(record)) + record)
         return True
 
-    def faces(self, cameras: frozenset[str]) -> list[CleanFace]:
-        """Return what is kept of these cameras, in the order of time; what cannot be opened is left out."""
-        found = [face for path in self._folder.glob("*/*.faces") if path.parent.name in cameras for face in _read(path)]
+    def sightings(self, cameras: frozenset[str]) -> list[Sighting]:
+        """Return when these cameras saw the faces that are kept, in that order; what cannot be opened is left out."""
+        found = [Sighting(face.camera, face.time_s) for face in self._each(cameras)]
+        return sorted(found, key=lambda seen: seen.time_s)
+
+    def faces(self, seen: Collection[Sighting]) -> list[CleanFace]:
+        """Return these faces, in the order of time; all of them lie in memory at once: ask for no more than needed."""
+        wanted = frozenset(seen)
+        cameras = frozenset(each.camera for each in wanted)
+        found = [face for face in self._each(cameras) if Sighting(face.camera, face.time_s) in wanted]
         return sorted(found, key=lambda face: face.time_s)
+
+    def _each(self, cameras: frozenset[str]) -> Iterator[CleanFace]:
+        for path in self._folder.glob("*/*.faces"):
+            if path.parent.name in cameras:
+                yield from _read(path)
 
     def forget(self, *, camera: str | None = None, since_s: float | None = None, until_s: float | None = None) -> int:
         """Erase the hours of a camera, of a time or of both; return how many. An hour goes as a whole."""

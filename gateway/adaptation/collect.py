@@ -24,6 +24,9 @@ LONG_SPAN_S = 2 * 24 * 3600.0
 HOLD_S = 24 * 3600.0
 """Faces wait so long before they are used: late evidence can void them."""
 
+MOST_FACES = 640
+"""Of more, as many are sent, spread over the time: the largest of them still fit into what a trainer takes at once."""
+
 HELD_BACK = 0.3
 SIDE_PX = 32
 PATCH_PX = 8
@@ -42,6 +45,14 @@ class CleanFace:
     time_s: float
     score: float
     pixels_YXC: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """When and where a face was seen that is kept."""
+
+    camera: str
+    time_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +78,23 @@ class Admission:
         return True
 
 
-def missing(faces: Sequence[CleanFace], now_s: float) -> str | None:
+def ripe_of(kept: Sequence[Sighting], now_s: float) -> list[Sighting]:
+    """Return the faces that have waited long enough."""
+    return [face for face in kept if now_s - face.time_s >= HOLD_S]
+
+
+def spread(ripe: Sequence[Sighting]) -> list[Sighting]:
+    """Return at most `MOST_FACES` faces, evenly spread over those that are given in the order of time."""
+    if len(ripe) <= MOST_FACES:
+        return list(ripe)
+    return [ripe[index * len(ripe) // MOST_FACES] for index in range(MOST_FACES)]
+
+
+def missing(kept: Sequence[Sighting], now_s: float) -> str | None:
     """Return what a set of faces still lacks, in words; None where it may be used."""
-    ripe = [face for face in faces if now_s - face.time_s >= HOLD_S]
+    ripe = ripe_of(kept, now_s)
     if len(ripe) < WANTED:
-        return f"{len(ripe)} of {WANTED} faces are a day old ({len(faces)} are kept)"
+        return f"{len(ripe)} of {WANTED} faces are a day old ({len(kept)} are kept)"
     span_s = max(face.time_s for face in ripe) - min(face.time_s for face in ripe)
     if span_s < LEAST_SPAN_S:
         return f"the faces are of {span_s / 3600:.1f} h; at least {LEAST_SPAN_S / 3600:g} h are needed"

@@ -16,7 +16,7 @@ import structlog
 from numpy.typing import NDArray
 
 from gateway.adaptation.clean_sets import CleanSets
-from gateway.adaptation.collect import HOLD_S, Admission, CleanFace, choose, missing
+from gateway.adaptation.collect import Admission, CleanFace, choose, missing, ripe_of, spread
 from gateway.adaptation.upload import pack, upload
 from gateway.contract.exchange import MIN_CROP_PX
 from gateway.errors import ExchangeError
@@ -69,6 +69,7 @@ class Collecting:
         self._waiting: deque[CleanFace] = deque(maxlen=MAX_WAITING)
         self._changed = asyncio.Event()
         self._looked_at_s: float | None = None
+        self.dropped = 0
 
     def on_scored(
         self,
@@ -97,6 +98,7 @@ class Collecting:
         held = self._candidates.pop((camera, verdict.track_id), None)
         if held is None or verdict.label != "clean" or not self._admission.admits(camera, verdict.end_time_s):
             return
+        self.dropped += len(self._waiting) == MAX_WAITING
         self._waiting.append(CleanFace(camera, verdict.end_time_s, held.score, held.pixels_YXC))
         self._changed.set()
 
@@ -139,12 +141,12 @@ class Collecting:
             _log.warning("clean_faces_not_read", reason=error.strerror)
 
     async def _send(self, environment: str, cameras: frozenset[str], now_s: float) -> None:
-        faces = await asyncio.to_thread(self._sets.faces, cameras)
-        lacks = missing(faces, now_s)
+        kept = await asyncio.to_thread(self._sets.sightings, cameras)
+        lacks = missing(kept, now_s)
         if lacks is not None:
             _log.info("clean_faces", environment=environment, reason=lacks)
             return
-        ripe = [face for face in faces if now_s - face.time_s >= HOLD_S]
+        ripe = await asyncio.to_thread(self._sets.faces, spread(ripe_of(kept, now_s)))
         choice = await asyncio.to_thread(choose, ripe)
         clean_set, contents = await asyncio.to_thread(
             pack, ripe, choice, gateway=self._client_id, environment=environment

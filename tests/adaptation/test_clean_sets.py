@@ -8,7 +8,7 @@ from fakes.adaptation import faces
 
 from gateway.adaptation import clean_sets
 from gateway.adaptation.clean_sets import HOUR_S, RETENTION_S, CleanSets
-from gateway.adaptation.collect import CleanFace
+from gateway.adaptation.collect import CleanFace, Sighting
 
 BOTH = frozenset({"gate", "lobby"})
 
@@ -28,9 +28,18 @@ def filled(folder: Path) -> tuple[CleanSets, list[CleanFace]]:
 def test_faces_when_read_again(tmp_path: Path) -> None:
     """Each comes back with its facts; of other cameras none does."""
     sets, kept = filled(tmp_path)
-    found = sets.faces(BOTH)
+    found = sets.faces(sets.sightings(BOTH))
     assert {each.pixels_YXC.tobytes() for each in found} == {each.pixels_YXC.tobytes() for each in kept}
-    assert {each.camera for each in sets.faces(frozenset({"gate"}))} == {"gate"}
+    assert {each.camera for each in sets.faces(sets.sightings(frozenset({"gate"})))} == {"gate"}
+
+
+def test_faces_when_some_are_asked_for(tmp_path: Path) -> None:
+    """Those alone are opened for use, and what is known of all is when and where they were seen."""
+    sets, kept = filled(tmp_path)
+    seen = [Sighting(face.camera, face.time_s) for face in kept]
+    assert sorted(sets.sightings(BOTH), key=str) == sorted(seen, key=str)
+    (face,) = sets.faces(seen[3:4])
+    assert face.pixels_YXC.tobytes() == kept[3].pixels_YXC.tobytes()
 
 
 def test_disk_when_searched_for_a_face(tmp_path: Path) -> None:
@@ -48,13 +57,13 @@ def test_faces_when_forgotten(tmp_path: Path) -> None:
     sets, _ = filled(tmp_path)
     copied = (tmp_path / "clean" / "gate" / "0.faces").read_bytes()
     assert sets.forget(camera="gate") == 3
-    assert {each.camera for each in sets.faces(BOTH)} == {"lobby"}
+    assert {each.camera for each in sets.faces(sets.sightings(BOTH))} == {"lobby"}
     (tmp_path / "clean" / "gate" / "0.faces").write_bytes(copied)
-    assert sets.faces(frozenset({"gate"})) == []
+    assert sets.faces(sets.sightings(frozenset({"gate"}))) == []
     assert sets.forget(since_s=HOUR_S, until_s=2 * HOUR_S) == 1
-    assert [each.time_s for each in sets.faces(BOTH)] == [60.0, 2 * HOUR_S + 60.0]
+    assert [each.time_s for each in sets.faces(sets.sightings(BOTH))] == [60.0, 2 * HOUR_S + 60.0]
     assert sets.sweep(RETENTION_S + 1.5 * HOUR_S) == 2
-    assert len(sets.faces(BOTH)) == 1
+    assert len(sets.faces(sets.sightings(BOTH))) == 1
 
 
 @pytest.mark.parametrize("cut", [1, 100, 3000])
@@ -65,7 +74,7 @@ def test_faces_when_the_last_record_is_cut_short(tmp_path: Path, cut: int) -> No
         sets.add(CleanFace("gate", 1.0, 0.5, picture))
     path = tmp_path / "clean" / "gate" / "0.faces"
     path.write_bytes(path.read_bytes()[:-cut])
-    assert [each.pixels_YXC.tobytes() for each in sets.faces(BOTH)] == [pictures[0].tobytes()]
+    assert [each.pixels_YXC.tobytes() for each in sets.faces(sets.sightings(BOTH))] == [pictures[0].tobytes()]
 
 
 def test_faces_when_moved_to_another_camera(tmp_path: Path) -> None:
@@ -74,7 +83,7 @@ def test_faces_when_moved_to_another_camera(tmp_path: Path) -> None:
     gate, lobby = tmp_path / "clean" / "gate", tmp_path / "clean" / "lobby"
     for suffix in (".key", ".faces"):
         (lobby / f"1{suffix}").write_bytes((gate / f"1{suffix}").read_bytes())
-    assert len(sets.faces(frozenset({"lobby"}))) == 2
+    assert len(sets.faces(sets.sightings(frozenset({"lobby"})))) == 2
 
 
 def test_room_when_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,17 +10,27 @@ from gateway.adaptation.collect import (
     HOLD_S,
     LEAST_SPAN_S,
     LONG_SPAN_S,
+    MOST_FACES,
     MOST_IN_WINDOW,
     WANTED,
     WINDOW_S,
     Admission,
     CleanFace,
+    Sighting,
     choose,
     missing,
     repeated,
+    spread,
 )
+from gateway.contract.geometry import MAX_CROP_PX
+from trainer.service_config import QuotaConfig
 
 BLANK_YXC = np.zeros((32, 32, 3), np.uint8)
+
+
+def sightings(count: int, *, span_s: float, cameras: int = 2) -> list[Sighting]:
+    """Return when such faces were seen."""
+    return [Sighting(face.camera, face.time_s) for face in clean_faces(count, span_s=span_s, cameras=cameras)]
 
 
 def clean_faces(count: int, *, span_s: float, cameras: int = 2) -> list[CleanFace]:
@@ -44,12 +54,24 @@ def test_admission_when_many_pass_at_once() -> None:
 def test_missing_when_faces_are_few_new_or_close() -> None:
     """Enough of them, a day old, over two hours and two cameras or two days: else it is said what lacks."""
     later_s = LONG_SPAN_S + HOLD_S
-    assert "are a day old" in (missing(clean_faces(WANTED - 1, span_s=LONG_SPAN_S), later_s) or "")
-    assert "are a day old" in (missing(clean_faces(WANTED, span_s=LONG_SPAN_S), LONG_SPAN_S) or "")
-    assert "2 h are needed" in (missing(clean_faces(WANTED, span_s=3600.0), later_s) or "")
-    assert "spread over 48 h" in (missing(clean_faces(WANTED, span_s=LEAST_SPAN_S, cameras=1), later_s) or "")
-    assert missing(clean_faces(WANTED, span_s=LEAST_SPAN_S), later_s) is None
-    assert missing(clean_faces(WANTED, span_s=LONG_SPAN_S, cameras=1), later_s) is None
+    assert "are a day old" in (missing(sightings(WANTED - 1, span_s=LONG_SPAN_S), later_s) or "")
+    assert "are a day old" in (missing(sightings(WANTED, span_s=LONG_SPAN_S), LONG_SPAN_S) or "")
+    assert "2 h are needed" in (missing(sightings(WANTED, span_s=3600.0), later_s) or "")
+    assert "spread over 48 h" in (missing(sightings(WANTED, span_s=LEAST_SPAN_S, cameras=1), later_s) or "")
+    assert missing(sightings(WANTED, span_s=LEAST_SPAN_S), later_s) is None
+    assert missing(sightings(WANTED, span_s=LONG_SPAN_S, cameras=1), later_s) is None
+
+
+@pytest.mark.parametrize("count", [MOST_FACES - 1, MOST_FACES, MOST_FACES + 1, 5000])
+def test_spread_when_more_are_kept_than_are_taken(count: int) -> None:
+    """Each once, in the order of time, from the whole span; and the largest of them fit into one set of a trainer."""
+    ripe = sightings(count, span_s=LONG_SPAN_S)
+    chosen = spread(ripe)
+    assert len(chosen) == len(set(chosen)) == min(count, MOST_FACES)
+    assert chosen == sorted(chosen, key=lambda seen: seen.time_s)
+    assert chosen[0] == ripe[0]
+    assert chosen[-1].time_s >= LONG_SPAN_S * (1 - 2 / MOST_FACES)
+    assert QuotaConfig().set_bytes > MOST_FACES * 3 * MAX_CROP_PX**2
 
 
 def test_choice_when_nothing_is_suspicious() -> None:

@@ -56,7 +56,7 @@ class Hall:
     @property
     def kept(self) -> int:
         """How many faces are kept."""
-        return len(self.sets.faces(frozenset(CAMERAS)))
+        return len(self.sets.sightings(frozenset(CAMERAS)))
 
 
 async def test_faces_are_kept_of_clean_tracks_under_drift_alone(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ async def test_faces_are_kept_of_clean_tracks_under_drift_alone(tmp_path: Path) 
     hall.bases.add("hall")
     hall.track(sides_px=(40, 80, 60))
     await hall.collecting.settle()
-    (face,) = hall.sets.faces(frozenset(CAMERAS))
+    (face,) = hall.sets.faces(hall.sets.sightings(frozenset(CAMERAS)))
     assert (face.pixels_YXC.shape, face.score) == ((80, 80, 3), 0.5)
 
 
@@ -131,4 +131,4 @@ async def test_daemon_shows_screening_to_who_collects(tmp_path: Path) -> None:
         assert place.is_base("default")
         assert box.daemon.collecting is not None
         await box.daemon.collecting.settle()
-    assert [face.camera for face in sets.faces(frozenset({"gate"}))] == ["gate"]
+    assert [face.camera for face in sets.sightings(frozenset({"gate"}))] == ["gate"]
