@@ -1,5 +1,6 @@
 """The HTTP side of the trainer's service: clean sets in, jobs and the repository out; a token for everything."""
 
+import asyncio
 import hmac
 import re
 from collections.abc import Awaitable, Callable
@@ -26,6 +27,9 @@ from gateway.contract.exchange import (
 from trainer.intake import Intake
 from trainer.jobs import Jobs, job_of
 from trainer.service_config import ServiceConfig
+
+BODY_S = 120.0
+"""A part of 8 MiB over a slow line takes so long."""
 
 _REPOSITORY_PATH = re.compile(r"(metadata|targets)(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+")
 
@@ -142,10 +146,15 @@ def _has_token(request: Request, token: SecretStr) -> bool:
 
 async def _body(request: Request, most_bytes: int) -> bytes:
     content = bytearray()
-    async for chunk in request.stream():
-        content += chunk
-        if len(content) > most_bytes:
-            raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", f"at most {most_bytes} bytes are taken")
+    try:
+        async with asyncio.timeout(BODY_S):
+            async for chunk in request.stream():
+                content += chunk
+                if len(content) > most_bytes:
+                    text = f"at most {most_bytes} bytes are taken"
+                    raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", text)
+    except TimeoutError:
+        raise Refusal(HTTPStatus.REQUEST_TIMEOUT, "timeout", f"the body did not come within {BODY_S:g} s") from None
     return bytes(content)
 
 

@@ -5,6 +5,7 @@ import datetime as dt
 import os
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,28 +54,31 @@ async def serve(config: ServiceConfig, publisher: Publisher, *, repository: Path
         ServiceConfigError: The address, the certificate or the folder cannot be used.
     """
     await asyncio.to_thread(_make_folder, config.folder)
-    server, listening = _server_on(config.http)
-    jobs = await Jobs.open(config.database_url)
-    intake = Intake(config.store or config.folder / "store")
-    worker = Worker(Parts(jobs, intake, _executor(config), publisher), config, now=_now)
-    desk = Desk(jobs, intake, config, repository, lambda: _now().timestamp(), worker.poke)
-    server.config.app = service_app(desk)
+    with _listen(config.http) as listening:
+        jobs = await Jobs.open(config.database_url)
+        try:
+            intake = Intake(config.store or config.folder / "store")
+            worker = Worker(Parts(jobs, intake, _executor(config), publisher), config, now=_now)
+            desk = Desk(jobs, intake, config, repository, lambda: _now().timestamp(), worker.poke)
+            await _run(_server_of(service_app(desk), config.http), worker, listening)
+        finally:
+            await jobs.close()
+
+
+async def _run(server: _Quiet, worker: Worker, listening: socket.socket) -> None:
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    try:
-        async with asyncio.TaskGroup() as group:
-            working = group.create_task(worker.run(), name="worker")
-            refreshing = group.create_task(worker.refresh(), name="refresh")
-            group.create_task(server.serve(sockets=[listening]), name="http")
-            host, port = listening.getsockname()[:2]
-            _log.info("trainer_listening", host=host, port=port)
-            await stopped.wait()
-            working.cancel()
-            refreshing.cancel()
-            server.should_exit = True
-    finally:
-        await jobs.close()
+    async with asyncio.TaskGroup() as group:
+        working = group.create_task(worker.run(), name="worker")
+        refreshing = group.create_task(worker.refresh(), name="refresh")
+        group.create_task(server.serve(sockets=[listening]), name="http")
+        host, port = listening.getsockname()[:2]
+        _log.info("trainer_listening", host=host, port=port)
+        await stopped.wait()
+        working.cancel()
+        refreshing.cancel()
+        server.should_exit = True
 
 
 def _make_folder(folder: Path) -> None:
@@ -98,9 +102,17 @@ def _executor(config: ServiceConfig) -> Executor:
     return RayExecutor(config.jobs.ray_address, threads=config.jobs.threads)
 
 
-def _server_on(http: HttpConfig) -> tuple[_Quiet, socket.socket]:
+def _listen(http: HttpConfig) -> socket.socket:
+    family = socket.AF_INET6 if ":" in http.host else socket.AF_INET
+    try:
+        return socket.create_server((http.host, http.port), family=family)
+    except OSError as error:
+        raise ServiceConfigError(f"http: {http.host}:{http.port} cannot be listened on: {error.strerror}") from None
+
+
+def _server_of(app: FastAPI, http: HttpConfig) -> _Quiet:
     settings = uvicorn.Config(
-        FastAPI(),  # the application is made once the jobs are open; until then nothing is accepted
+        app,
         http="h11",
         ws="none",
         lifespan="off",
@@ -113,8 +125,11 @@ def _server_on(http: HttpConfig) -> tuple[_Quiet, socket.socket]:
         ssl_certfile=http.tls_certfile,
         ssl_keyfile=http.tls_keyfile,
     )
-    family = socket.AF_INET6 if ":" in http.host else socket.AF_INET
     try:
-        return _Quiet(settings), socket.create_server((http.host, http.port), family=family)
-    except OSError as error:
-        raise ServiceConfigError(f"http: {http.host}:{http.port} cannot be listened on: {error.strerror}") from None
+        settings.load()
+    except (OSError, ssl.SSLError) as error:
+        text = f"http.tls_certfile: the certificate and its key cannot be used: {error}"
+        raise ServiceConfigError(text) from None
+    if settings.ssl is not None:
+        settings.ssl.minimum_version = ssl.TLSVersion.TLSv1_2
+    return _Quiet(settings)

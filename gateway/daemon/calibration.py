@@ -102,7 +102,6 @@ class LiveCalibration:
         self._memory = memory
         self._store = CalibrationStore()
         self._confirmed: OrderedDict[str, None] = OrderedDict()
-        self._levels: dict[str, str] = {}
 
     def take_up(self, tracks: Iterable[StoredTrack]) -> None:
         """Learn what an earlier run kept for this environment and these weights."""
@@ -124,17 +123,16 @@ class LiveCalibration:
         if verdict.statistic is None or verdict.alert_id in self._confirmed:
             return
         track = StoredTrack(verdict.camera, self._kept_as, verdict.statistic, verdict.alert_id)
+        was = self._level(verdict.camera)
         self._add(track)
         self._memory.add(track)
-        self._tell_level(verdict.camera)
+        if (now := self._level(verdict.camera)) != was:
+            _log.info("calibration_changed", camera=verdict.camera, was=was, now=now, tracks_known=self.tracks)
 
-    def _tell_level(self, camera: str) -> None:
-        """Log when other tracks than before begin to decide for a camera."""
+    def _level(self, camera: str) -> str:
+        """Return whose tracks decide for a camera."""
         reference = self.reference(camera, self._environment)
-        level = "factory" if reference is None else reference.level
-        if level != (was := self._levels.get(camera, "factory")):
-            _log.info("calibration_changed", camera=camera, was=was, now=level, tracks_known=self.tracks)
-        self._levels[camera] = level
+        return "factory" if reference is None else reference.level
 
     def forget(self, alert_id: str) -> bool:
         """Take out the track of an alert that was confirmed; return whether it was in."""

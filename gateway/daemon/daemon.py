@@ -20,7 +20,7 @@ from gateway.contract.topics import Topics
 from gateway.daemon.adapting import Adapting
 from gateway.daemon.board import Board
 from gateway.daemon.calibration import Memory
-from gateway.daemon.cameras import Cameras, Ears
+from gateway.daemon.cameras import Camera, Cameras, Ears
 from gateway.daemon.collecting import Collecting, Place
 from gateway.daemon.environments import Environments, Shared, configured_bundle
 from gateway.daemon.faces import FacesInView
@@ -338,8 +338,12 @@ class Daemon:
             ),
             outbox=outbox_stats(self._fittings.outbox.status()),
             broker=link.broker_stats(),
-            cameras=tuple(camera_stats(camera, alerts_held=link.held_of(camera.name)) for camera in self.cameras.all),
+            cameras=tuple(self.camera_stats(camera) for camera in self.cameras.all),
         )
+
+    def camera_stats(self, camera: Camera) -> messages.CameraStats:
+        """Return what was counted for one camera."""
+        return camera_stats(camera, alerts_held=self.postman.link.held_of(camera.name))
 
     def _see_clock(self) -> None:
         gap_s = self._clock() - time.monotonic()

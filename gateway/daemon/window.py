@@ -14,6 +14,7 @@ from gateway.contract import messages
 from gateway.contract.topics import OFF, ON, Asked
 from gateway.daemon.cameras import Camera
 from gateway.daemon.daemon import Daemon
+from gateway.daemon.statistics import outbox_stats
 from gateway.delivery.commands import Obeyed
 from gateway.delivery.outbox import Outbox
 from gateway.errors import StorageError
@@ -100,7 +101,7 @@ class DaemonWindow:
         words = [self._daemon.board.state_of(name) for name in wanted]
         if wanted and not any(word is not None and word[0] in {"online", "degraded"} for word in words):
             reasons.append("no_camera_online")
-        disk = self._daemon.stats().outbox.degraded
+        disk = outbox_stats(self._daemon.outbox.status()).degraded
         if disk is not None:
             reasons.append(disk)
         return Readiness(ready=not reasons, reasons=tuple(reasons))
@@ -117,10 +118,14 @@ class DaemonWindow:
 
     def cameras(self) -> tuple[CameraView, ...]:
         """Return every camera, in the order of the configuration."""
-        stats = {each.camera: each for each in self._daemon.stats().cameras}
-        return tuple(self._camera(camera, stats[camera.name]) for camera in self._daemon.cameras.all)
+        return tuple(self._view(camera) for camera in self._daemon.cameras.all)
 
-    def _camera(self, camera: Camera, stats: messages.CameraStats) -> CameraView:
+    def camera(self, name: str) -> CameraView | None:
+        """Return one camera, or None where there is none of this name."""
+        camera = self._daemon.cameras.get(name)
+        return None if camera is None else self._view(camera)
+
+    def _view(self, camera: Camera) -> CameraView:
         name, environment = camera.name, camera.plan.environment
         status = self._daemon.board.status_of(name)
         return CameraView(
@@ -135,7 +140,7 @@ class DaemonWindow:
             tracks_known=self._daemon.environments.tracks_known(environment, name),
             calibration=None if status is None else status.calibration,
             promise=None if status is None else status.promise,
-            stats=stats,
+            stats=self._daemon.camera_stats(camera),
         )
 
     def alerts(self) -> tuple[messages.Alert, ...]:

@@ -52,8 +52,9 @@ class _Metrics(Collector):
         build = InfoMetricFamily("spectragate_build", "What runs, and where it screens.")
         build.add_metric((), {"version": stats.product_version, "device": stats.device})
         yield build
-        yield from _camera_gauges(self._window.cameras())
-        yield from _camera_counters(self._window.cameras())
+        cameras = self._window.cameras()
+        yield from _camera_gauges(cameras)
+        yield from _camera_counters(cameras)
         yield from _batches(self._window)
         yield from _outbox(stats.outbox)
         yield from _broker(stats.broker)

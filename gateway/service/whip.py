@@ -15,11 +15,12 @@ CAMERA_TOKEN = Depends(HTTPBearer(scheme_name="camera", description="source.toke
 SessionInPath = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]+$", max_length=128)]
 ANSWERS: Responses = {
     201: {"content": {SDP: {}}, "description": "The answer; `Location` names the session."},
-    409: {"model": Problem, "description": "Another publisher is there, or the camera is switched off."},
-    406: {"model": Problem, "description": "Nothing that is offered can be received."},
+    400: {"model": Problem, "description": "The offer is malformed."},
+    404: {"model": Problem, "description": "No camera of this name waits for a publisher."},
+    409: {"model": Problem, "description": "Somebody already sends for this camera."},
     415: {"model": Problem, "description": "The offer is no application/sdp."},
-    422: {"model": Problem, "description": "The offer is malformed."},
-    503: {"model": Problem, "description": "The camera's worker cannot answer now."},
+    422: {"model": Problem, "description": "Nothing in the offer can be taken."},
+    429: {"model": Problem, "description": "The camera cannot answer now, or too many wrong tokens came: try later."},
 }
 OFFER = {"requestBody": {"required": True, "content": {SDP: {"schema": {"type": "string"}}}}}
 

@@ -103,6 +103,9 @@ class Window(Protocol):
     def cameras(self) -> tuple[CameraView, ...]:
         """Return every camera, in the order of the configuration."""
 
+    def camera(self, name: str) -> CameraView | None:
+        """Return one camera, or None where there is none of this name."""
+
     def alerts(self) -> tuple[messages.Alert, ...]:
         """Return the newest message of each of the latest alerts, newest first."""
 

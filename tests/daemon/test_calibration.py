@@ -104,11 +104,19 @@ async def test_track_confirmed_while_it_is_under_way_teaches_nothing() -> None:
 
 async def test_log_tells_when_a_camera_is_judged_by_its_own_tracks() -> None:
     """From then on its promise is its own; the operator reads since when."""
-    learning = calibration(Memory(Disk()))
+    disk = Disk()
+    memory = Memory(disk)
+    learning = calibration(memory)
     with capture_logs() as logs:
         for score in range(10):
             learning.learn(verdict(float(score)), "hall")
     assert [(log["event"], log["was"], log["now"]) for log in logs] == [("calibration_changed", "factory", "camera")]
+    await memory.flush()
+    again = calibration(memory)
+    again.take_up(disk.kept)
+    with capture_logs() as logs:
+        again.learn(verdict(1.0), "hall")
+    assert logs == []  # a restart changes nothing
 
 
 async def test_broken_disk_costs_calibration_alone() -> None:

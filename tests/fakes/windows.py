@@ -98,6 +98,10 @@ class FakeWindow:
         """Return the cameras, as the test sets them."""
         return tuple(self.views.get(name) or camera_view(name) for name in self.names)
 
+    def camera(self, name: str) -> CameraView | None:
+        """Return one of them."""
+        return next((each for each in self.cameras() if each.camera == name), None)
+
     def alerts(self) -> tuple[messages.Alert, ...]:
         """Return the alerts, newest first."""
         return tuple(self.latest)

@@ -4,6 +4,7 @@ import datetime as dt
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -13,21 +14,32 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from fakes.brokers import make_authority
 from fakes.clean_sets import PASSPHRASE, TOKEN, drawn_set, service_config
 
 from gateway.contract.exchange import CLEAN_SET_PATH, COMPLETE_PATH, JOB_PATH, PART_PATH, JobState, JobView, UploadState
 from trainer.keys import init_keys
 
 
+def with_tls(folder: Path, **names: str) -> None:
+    """Change the configuration so that the service shows this certificate."""
+    path = folder / "trainer.yaml"
+    value = json.loads(path.read_text("utf-8"))
+    value["http"] |= {f"tls_{key}": str(folder / name) for key, name in names.items()}
+    path.write_text(json.dumps(value), "utf-8")
+
+
 @contextmanager
-def service(folder: Path) -> Iterator[httpx2.Client]:
-    """Run the command, and return a client with its token."""
+def service(folder: Path, trust: ssl.SSLContext | None = None) -> Iterator[httpx2.Client]:
+    """Run the command, and return a client with its token; with `trust` it is encrypted."""
     command = [sys.executable, "-m", "trainer", "serve", "--config", str(folder / "trainer.yaml")]
     with subprocess.Popen(command, stderr=subprocess.PIPE, env=dict(os.environ), text=True) as process:
         try:
             line = next(each for each in process.stderr or () if "trainer_listening" in each)
-            url = f"http://127.0.0.1:{json.loads(line)['port']}"
-            with httpx2.Client(base_url=url, headers={"authorization": f"Bearer {TOKEN}"}, timeout=30) as client:
+            scheme = "http" if trust is None else "https"
+            url = f"{scheme}://127.0.0.1:{json.loads(line)['port']}"
+            headers = {"authorization": f"Bearer {TOKEN}"}
+            with httpx2.Client(base_url=url, headers=headers, timeout=30, verify=trust or True) as client:
                 yield client
         finally:
             process.send_signal(signal.SIGTERM)
@@ -69,3 +81,36 @@ def test_a_clean_set_becomes_a_signed_bundle_when_it_is_uploaded(tmp_path: Path)
     assert bundles
     left = [path for path in config.folder.rglob("*") if path.is_file()]
     assert [path for path in left if "sqlite" not in path.name] == []
+
+
+@pytest.mark.end_to_end
+def test_service_is_encrypted_by_nothing_older_than_tls_1_2(tmp_path: Path) -> None:
+    """Faces travel through it: a client that can only speak an older version gets nothing."""
+    make_authority(tmp_path)
+    config = service_config(tmp_path)
+    init_keys(config.keys, passphrase=PASSPHRASE, environments=["hall"], now=dt.datetime.now(dt.UTC))
+    with_tls(tmp_path, certfile="srv.pem", keyfile="srv.key")
+    trust = ssl.create_default_context(cafile=str(tmp_path / "ca.pem"))
+    old = ssl.create_default_context(cafile=str(tmp_path / "ca.pem"))
+    old.set_ciphers("ALL:@SECLEVEL=0")
+    with pytest.warns(DeprecationWarning, match="TLSVersion"):
+        old.minimum_version, old.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
+    with service(tmp_path, trust) as client:
+        assert client.get("/healthz").status_code == 200
+        with httpx2.Client(base_url=client.base_url, verify=old) as other, pytest.raises(httpx2.ConnectError):
+            other.get("/healthz")
+
+
+@pytest.mark.end_to_end
+def test_certificate_that_cannot_be_used_is_said_and_nothing_is_left_open(tmp_path: Path) -> None:
+    """Exit code 78, the key of the configuration, and no trace of a program's inside."""
+    config = service_config(tmp_path)
+    init_keys(config.keys, passphrase=PASSPHRASE, environments=["hall"], now=dt.datetime.now(dt.UTC))
+    for name in ("srv.pem", "srv.key"):
+        (tmp_path / name).write_text("no certificate")
+    with_tls(tmp_path, certfile="srv.pem", keyfile="srv.key")
+    command = [sys.executable, "-m", "trainer", "serve", "--config", str(tmp_path / "trainer.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50)
+    assert done.returncode == 78
+    assert "http.tls_certfile: the certificate and its key cannot be used" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -37,8 +37,8 @@ def page_addition(window: Window, watch: Watch, look: Look, *, clock: Callable[[
 
     @router.get("/page/pictures")
     async def pictures(camera: NamedInQuery) -> Response:
-        known = {each.camera for each in window.cameras()}
-        return PictureStream([name for name in dict.fromkeys(camera) if name in known], watch, look)
+        known = [name for name in dict.fromkeys(camera) if window.camera(name) is not None]
+        return PictureStream(known, watch, look)
 
     return Addition(router, open_prefixes=("/static/",), login=True)
 
@@ -101,10 +101,10 @@ class _Page:
         Raises:
             HTTPException: There is none of this name.
         """
-        for each in self.window.cameras():
-            if each.camera == name:
-                return each
-        raise HTTPException(404, f"there is no camera {name}")
+        found = self.window.camera(name)
+        if found is None:
+            raise HTTPException(404, f"there is no camera {name}")
+        return found
 
     def judge(self, alert_id: str, judgement: Judgement) -> None:
         """Take an operator's word on an alert.
