@@ -8,6 +8,8 @@ from obstore.store import LocalStore, ObjectStore, from_url
 
 from gateway.contract.exchange import CleanSet, Part, read_part
 
+_FOLDER = "clean-sets/"
+
 
 class Intake:
     """Parts by the digest of their set and their own; a part is there whole or not at all."""
@@ -20,7 +22,7 @@ class Intake:
 
     async def missing(self, clean_set: CleanSet) -> tuple[str, ...]:
         """Return the digests of the parts that are still to be put."""
-        prefix = f"clean-sets/{clean_set.sha256}/"
+        prefix = f"{_FOLDER}{clean_set.sha256}/"
         listed = await obstore.list(self._store, prefix).collect_async()
         there = {str(entry["path"]).rpartition("/")[2] for entry in listed}
         return tuple(part.sha256 for part in clean_set.parts if part.sha256 not in there)
@@ -41,13 +43,17 @@ class Intake:
             content = bytes(await found.bytes_async())
             await asyncio.to_thread((folder / part.sha256).write_bytes, content)
 
-    async def drop(self, clean_set: CleanSet) -> None:
-        """Erase all parts; those that are gone already are no fault."""
-        gone = set(await self.missing(clean_set))
-        paths = [_path(clean_set, part) for part in clean_set.parts if part.sha256 not in gone]
-        if paths:
-            await obstore.delete_async(self._store, paths)
+    async def held(self) -> tuple[str, ...]:
+        """Return the digests of the clean sets of which any part is here."""
+        listed = await obstore.list(self._store, _FOLDER).collect_async()
+        return tuple(sorted({str(entry["path"]).split("/")[1] for entry in listed}))
+
+    async def drop(self, sha256: str) -> None:
+        """Erase all parts of a clean set; where there are none that is no fault."""
+        listed = await obstore.list(self._store, f"{_FOLDER}{sha256}/").collect_async()
+        if listed:
+            await obstore.delete_async(self._store, [str(entry["path"]) for entry in listed])
 
 
 def _path(clean_set: CleanSet, part: Part) -> str:
-    return f"clean-sets/{clean_set.sha256}/{part.sha256}"
+    return f"{_FOLDER}{clean_set.sha256}/{part.sha256}"

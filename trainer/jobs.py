@@ -17,6 +17,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from gateway.contract.exchange import CleanSet, JobState, JobView, Scorecard
 
+UNFINISHED_S = 24 * 3600.0
+"""How long a clean set that is not complete is waited for; then its gateway begins anew."""
+
 _tables = sa.MetaData()
 _sets = sa.Table(
     "clean_sets",
@@ -90,12 +93,20 @@ class Jobs:
         await self._engine.dispose()
 
     async def describe(self, clean_set: CleanSet, *, now_s: float, most_open: int) -> bool:
-        """Note a clean set, once; false where its gateway has `most_open` others whose job has not ended."""
+        """Note a clean set, or that it is still wanted; false where its gateway has `most_open` others that are open.
+
+        Open is one whose job has not ended, or that was described within `UNFINISHED_S` and may still be completed.
+        """
         sha256 = clean_set.sha256
         if await self.clean_set(sha256) is not None:
+            async with self._engine.begin() as connection:
+                await connection.execute(sa.update(_sets).where(_sets.c.sha256 == sha256).values(created_s=now_s))
             return True
+        unended = sa.select(_jobs.c.clean_set).where(_jobs.c.state.not_in(_FINAL))
         ended = sa.select(_jobs.c.clean_set).where(_jobs.c.state.in_(_FINAL))
-        open_sets = sa.select(sa.func.count()).where(_sets.c.gateway == clean_set.gateway, _sets.c.sha256.not_in(ended))
+        may_come = sa.and_(_sets.c.created_s > now_s - UNFINISHED_S, _sets.c.sha256.not_in(ended))
+        is_open = sa.or_(_sets.c.sha256.in_(unended), may_come)
+        open_sets = sa.select(sa.func.count()).where(_sets.c.gateway == clean_set.gateway, is_open)
         async with self._engine.begin() as connection:
             if (await connection.execute(open_sets)).scalar_one() >= most_open:
                 return False
@@ -109,6 +120,17 @@ class Jobs:
             found = await connection.execute(sa.select(_sets.c.description).where(_sets.c.sha256 == sha256))
             text = found.scalar_one_or_none()
         return None if text is None else CleanSet.model_validate_json(text)
+
+    async def is_needed(self, sha256: str, *, now_s: float) -> bool:
+        """Return whether the faces of a clean set may still be wanted: its job has not ended, or may still come."""
+        found = sa.select(_sets.c.created_s, _jobs.c.state).select_from(
+            _sets.outerjoin(_jobs, _jobs.c.clean_set == _sets.c.sha256)
+        )
+        async with self._engine.connect() as connection:
+            row = (await connection.execute(found.where(_sets.c.sha256 == sha256))).one_or_none()
+        if row is None:
+            return False
+        return row.created_s > now_s - UNFINISHED_S if row.state is None else row.state not in _FINAL
 
     async def enqueue(self, clean_set: CleanSet, *, now_s: float) -> JobView:
         """Return the clean set's job, which is made by the first call."""

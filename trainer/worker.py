@@ -96,13 +96,29 @@ class Worker:
                 continue
 
     async def refresh(self) -> None:
-        """Keep the repository's signatures fresh, for ever."""
+        """Keep the repository's signatures fresh, and no face longer than it is needed, for ever."""
         while True:
             try:
                 await asyncio.to_thread(self._parts.publisher.refresh, self._now())
             except PublishError as error:
                 _log.warning("repository_not_refreshed", reason=str(error))
+            try:
+                await self.sweep()
+            except (SQLAlchemyError, obstore.exceptions.BaseError, OSError) as error:
+                _log.warning("faces_not_erased", error=type(error).__name__)
             await asyncio.sleep(REFRESH_S)
+
+    async def sweep(self) -> None:
+        """Erase the faces of jobs that were cancelled or lost, and of sets that nobody completed within a day."""
+        now_s = self._now().timestamp()
+        for sha256 in await self._parts.intake.held():
+            if not await self._parts.jobs.is_needed(sha256, now_s=now_s):
+                await self._parts.intake.drop(sha256)
+                _log.info("faces_erased", clean_set=sha256[:12])
+        for folder in await asyncio.to_thread(lambda: list((self._config.folder / "work").glob("*"))):
+            view = await self._parts.jobs.get(folder.name)
+            if view is None or view.state.is_final:
+                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     async def work_once(self) -> bool:
         """Carry one job as far as it goes; false where there is none."""
@@ -202,7 +218,7 @@ class Worker:
     async def _clean_up(self, leased: Leased) -> None:
         """Erase the faces: they are kept no longer than the job."""
         await asyncio.to_thread(shutil.rmtree, self._folder(leased), ignore_errors=True)
-        await self._parts.intake.drop(leased.clean_set)
+        await self._parts.intake.drop(leased.clean_set.sha256)
 
     def _folder(self, leased: Leased) -> Path:
         return self._config.folder / "work" / leased.job

@@ -19,8 +19,10 @@ async def test_parts_are_missing_until_they_are_put_and_gone_when_dropped(tmp_pa
     (tmp_path / "parts").mkdir()
     await intake.copy_to(clean_set, tmp_path / "parts")
     assert {path.name: path.read_bytes() for path in (tmp_path / "parts").iterdir()} == contents
-    await intake.drop(clean_set)
-    await intake.drop(clean_set)
+    assert await intake.held() == (clean_set.sha256,)
+    await intake.drop(clean_set.sha256)
+    await intake.drop(clean_set.sha256)
+    assert await intake.held() == ()
     assert set(await intake.missing(clean_set)) == set(contents)
 
 

@@ -9,7 +9,7 @@ from fakes.postgresql import postgresql_url
 from fakes.trainer_parts import CARD
 
 from gateway.contract.exchange import CleanSet, JobState
-from trainer.jobs import Jobs, Outcome
+from trainer.jobs import UNFINISHED_S, Jobs, Outcome
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=[pytest.mark.end_to_end, pytest.mark.long])])
@@ -101,3 +101,14 @@ async def test_a_gateway_is_told_to_wait_when_it_has_many_open_sets(jobs: Jobs) 
     assert await jobs.describe(clean_set(1), now_s=2, most_open=1)
     await jobs.cancel((await jobs.newest())[0].job)
     assert await jobs.describe(clean_set(2), now_s=3, most_open=1)
+
+
+async def test_sets_that_were_never_completed_do_not_lock_a_gateway_out(jobs: Jobs) -> None:
+    """After a day one counts no more; described again it is waited for again."""
+    assert await jobs.describe(clean_set(1), now_s=0, most_open=1)
+    assert not await jobs.describe(clean_set(2), now_s=UNFINISHED_S - 1, most_open=1)
+    assert not await jobs.is_needed(clean_set(1).sha256, now_s=UNFINISHED_S + 1)
+    assert await jobs.describe(clean_set(2), now_s=UNFINISHED_S + 1, most_open=1)
+    assert await jobs.describe(clean_set(1), now_s=UNFINISHED_S + 2, most_open=1)
+    assert await jobs.is_needed(clean_set(1).sha256, now_s=UNFINISHED_S + 3)
+    assert not await jobs.is_needed("f" * 64, now_s=0)

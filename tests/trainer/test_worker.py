@@ -73,6 +73,23 @@ async def test_a_job_is_published_and_its_faces_erased_when_it_passes(tmp_path: 
     assert not await bench.worker.work_once()
 
 
+async def test_faces_that_nobody_needs_are_erased(tmp_path: Path, jobs: Jobs) -> None:
+    """Of a cancelled job at the next look, of a set that was never completed after a day; others stay."""
+    bench = Bench(tmp_path, jobs, NotingExecutor())
+    cancelled, waiting = await bench.queue(1), await bench.queue(2)
+    unfinished, contents = drawn_set(count=4, seed=3)
+    await bench.intake.put(unfinished, unfinished.parts[0], contents[unfinished.parts[0].sha256])
+    await jobs.describe(unfinished, now_s=NOON.timestamp(), most_open=999)
+    (bench.config.folder / "work" / cancelled).mkdir(parents=True)
+    assert await jobs.cancel(cancelled)
+    await bench.worker.sweep()
+    assert {sha256[:32] for sha256 in await bench.intake.held()} == {waiting, unfinished.sha256[:32]}
+    assert list((bench.config.folder / "work").iterdir()) == []
+    bench.now += dt.timedelta(hours=25)
+    await bench.worker.sweep()
+    assert [sha256[:32] for sha256 in await bench.intake.held()] == [waiting]
+
+
 @pytest.mark.parametrize(
     ("executor", "reason"),
     [
