@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,10 @@ from gateway.wording import FrameFacts, Naming, Speaker, alert_message, verdict_
 Outcome = Screening | messages.Alert | messages.Verdict
 Deliver = Callable[[Outcome], Awaitable[None]]
 """Takes every scored face, alert and verdict of a camera, in order."""
+
+
+Standing = Literal["judging", "clean", "triggered", "unsure"]
+"""How a track under way stands: what it would be if it ended now; `judging` before it has the faces for a verdict."""
 
 
 class Detector(Protocol):
@@ -157,6 +161,13 @@ class Lane:
     def is_idle(self) -> bool:
         """Whether nothing waits and no track is under way."""
         return not self._line and not self._running
+
+    def standing(self, track_id: int) -> Standing:
+        """Return how a track stands; `judging` also where none of this id is under way."""
+        running = self._running.get(track_id)
+        if running is None or running.state.faces_seen < running.state.rule.first_face:
+            return "judging"
+        return decide.label_of(running.state)[0]
 
     def see(self, frame: FrameFaces) -> tuple[tuple[TrackedFace, ...], tuple[int, ...]]:
         """Return the frame's faces with their tracks, and the tracks that ended."""

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 import numpy as np
 
 from gateway.errors import SourceError, innermost
-from gateway.lane import Deliver, Lane, Parts, Scored, SourceSummary
+from gateway.lane import Deliver, Lane, Parts, Scored, SourceSummary, Standing
 from gateway.screening.batcher import Batcher
 from gateway.screening.screen import prepare
 from gateway.values import (
@@ -152,18 +152,26 @@ class LiveScreening:
             self.batches += 1
             self._let_go()
 
-    async def see(self, frame: FrameFaces) -> None:
-        """Take a camera's frame; never waits for the detector. After `close` nothing happens."""
+    async def see(self, frame: FrameFaces) -> tuple[TrackedFace, ...]:
+        """Take a camera's frame and return its faces with their tracks; never waits for the detector.
+
+        After `close` none is screened.
+        """
         lane = self._lane(frame.camera)
         faces, ended = lane.see(frame)
         await lane.end(ended)
         for face in faces:
             if self._is_closed:
-                return
+                break
             lane.wait_for(face, frame)
             shed = await self._batcher.put(face)
             if shed is not None:
                 await self._lanes[shed.crop.camera].shed(shed)
+        return faces
+
+    def standing(self, camera: str, track_id: int) -> Standing:
+        """Return how a camera's track stands; `judging` also where none of this id is under way."""
+        return self._lanes[camera].standing(track_id) if camera in self._lanes else "judging"
 
     async def end_tracks(self, camera: str) -> None:
         """End a camera's tracks because it went away; the ids of later ones go on counting."""

@@ -32,10 +32,12 @@ class Bench:
             self.lane.wait_for(face, frame)
         return faces
 
-    async def score(self, face: TrackedFace, score: float, scored: Scored | None = None) -> None:
+    async def score(
+        self, face: TrackedFace, score: float, scored: Scored | None = None, *, quality: Quality = Quality.USABLE
+    ) -> None:
         """Let a score come back."""
         crop = face.crop
-        screening = Screening(crop.camera, face.track_id, crop.seq, crop.captured_at_s, crop.box, score, Quality.USABLE)
+        screening = Screening(crop.camera, face.track_id, crop.seq, crop.captured_at_s, crop.box, score, quality)
         await self.lane.take(screening, scored)
 
     @property
@@ -121,6 +123,30 @@ async def test_track_ids_go_on_after_all_tracks_ended() -> None:
         await bench.lane.end_all()
         await bench.score(face, 0.0)
     assert ids == [1, 2, 3]
+
+
+async def test_track_stands_as_it_would_be_judged_now() -> None:
+    """Judging before as many faces as a verdict needs, then clean until it crosses; unknown ones are being judged."""
+    bench = Bench()
+    seen = []
+    for seq, score in enumerate((0.0, 0.0, 0.0, 99.0, 99.0, 99.0, 99.0)):
+        (face,) = await bench.see(live_frame(seq))
+        seen.append(bench.lane.standing(face.track_id))
+        await bench.score(face, score)
+    assert seen[:4] == ["judging", "judging", "judging", "clean"]
+    assert bench.lane.standing(face.track_id) == "triggered"
+    assert bench.lane.standing(99) == "judging"
+    await bench.lane.end_all()
+    assert bench.lane.standing(face.track_id) == "judging"
+
+
+async def test_track_of_faces_that_cannot_be_judged_stands_as_unsure() -> None:
+    """As many faces as a verdict needs, and none of them usable."""
+    bench = Bench()
+    for seq in range(3):
+        (face,) = await bench.see(live_frame(seq))
+        await bench.score(face, 0.0, quality=Quality.TOO_SMALL)
+    assert bench.lane.standing(face.track_id) == "unsure"
 
 
 async def test_score_out_of_turn_is_our_own_fault() -> None:

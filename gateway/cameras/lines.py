@@ -71,7 +71,7 @@ class Line:
 class _Seat:
     """Where the newest picture waits for one who watches."""
 
-    jpeg: bytes | None = None
+    preview: wire.Preview | None = None
     fresh: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -122,11 +122,11 @@ class Lines:
     def show(self, camera: str, preview: wire.Preview) -> None:
         """Give a picture to everyone who watches."""
         for seat in self._seats.get(camera, ()):
-            seat.jpeg = preview.jpeg
+            seat.preview = preview
             seat.fresh.set()
 
-    async def watch(self, camera: str) -> AsyncGenerator[bytes, None]:
-        """Yield a camera's pictures as JPEGs, the newest only; the worker makes them while somebody watches.
+    async def watch(self, camera: str) -> AsyncGenerator[wire.Preview, None]:
+        """Yield a camera's pictures, the newest only; the worker makes them while somebody watches.
 
         Close the iterator (`contextlib.aclosing`) to leave.
         """
@@ -139,8 +139,8 @@ class Lines:
             while True:
                 await seat.fresh.wait()
                 seat.fresh.clear()
-                if seat.jpeg is not None:
-                    yield seat.jpeg
+                if seat.preview is not None:
+                    yield seat.preview
         finally:
             seats.discard(seat)
             if not seats:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -14,7 +14,7 @@ from gateway.lane import SourceSummary
 from gateway.pipeline import LiveScreening
 from gateway.screening.overload import Overload, replaces_too_many
 from gateway.tasks import Retry, supervise
-from gateway.values import FrameFaces, SourceEvent, SourceProgress
+from gateway.values import FrameFaces, SourceEvent, SourceProgress, TrackedFace
 
 BY_CONFIG, BY_COMMAND = "by_config", "by_command"
 END_S = 2.0
@@ -32,7 +32,6 @@ class Frames:
     replaced: int = 0
     damaged: int = 0
     newest_arrived_at_s: float | None = None
-    size_px: tuple[int, int] | None = None
     events: int = 0
     _last: SourceProgress | None = None
 
@@ -56,12 +55,13 @@ class Frames:
 
 @dataclass(frozen=True, slots=True)
 class Ears:
-    """Who hears of a camera: its state, its overload; and who screens its environment now."""
+    """Who hears of a camera: its state, its overload, where its faces are; and who screens its environment now."""
 
     on_state: Callable[[CameraState], None]
     on_overload: Callable[[str, bool], None]
     screening_of: Callable[[str], LiveScreening]
     open_source: Open
+    on_faces: Callable[[FrameFaces, Sequence[TrackedFace]], None]
 
 
 class Camera:
@@ -149,8 +149,8 @@ class Camera:
         match event:
             case FrameFaces():
                 self.frames.newest_arrived_at_s = event.arrived_at_s
-                self.frames.size_px = (event.frame_width_px, event.frame_height_px)
-                await self._ears.screening_of(self.plan.environment).see(event)
+                faces = await self._ears.screening_of(self.plan.environment).see(event)
+                self._ears.on_faces(event, faces)
             case SourceProgress():
                 replaced, looked_at = self.frames.on_progress(event)
                 if replaces_too_many(replaced=replaced, looked_at=looked_at):

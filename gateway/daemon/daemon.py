@@ -33,7 +33,7 @@ from gateway.daemon.signalling import Signalling
 from gateway.daemon.statistics import camera_stats, outbox_stats, product_version
 from gateway.delivery.outbox import Outbox
 from gateway.errors import ConfigError, StorageError
-from gateway.lane import Outcome
+from gateway.lane import Outcome, Standing
 from gateway.models.shipped import is_release
 from gateway.screening import decide
 from gateway.screening.measured import Measured
@@ -100,7 +100,6 @@ class Daemon:
         self.obligations = Obligations(self.postman)
         self.board = Board(self.postman, fittings.topics, reference_of=self._reference_of, clock=clock)
         naming = LiveNaming(outbox.client_id, self.postman)
-        self.faces = FacesInView()
         self.adapting = Adapting(self.postman, fittings.topics, fittings.markers, model_of=self._model_of)
         make = fittings.make_collecting
         self.collecting = None if make is None else make(self._place())
@@ -112,11 +111,13 @@ class Daemon:
             self.memory,
             load=fittings.calibration.load,
             rates=self._rates,
-            witnesses=tuple(w for w in (self.adapting, self.faces, self.collecting, self.models) if w is not None),
+            witnesses=tuple(w for w in (self.adapting, self.collecting, self.models) if w is not None),
             bundle_of=configured_bundle if self.models is None else self.models.bundle_of,
         )
         self.environments = Environments(shared, group)
-        ears = Ears(self.board.on_state, self._on_overload, self.environments.screening, fittings.open_source)
+        self.faces = FacesInView(self._standing)
+        screening_of = self.environments.screening
+        ears = Ears(self.board.on_state, self._on_overload, screening_of, fittings.open_source, self.faces.see)
         self.cameras = Cameras(ears, group, switches=fittings.positions)
         self.previews = fittings.lines.watch
         self.signalling = Signalling(fittings.lines, token_of=self._publisher_token)
@@ -185,6 +186,7 @@ class Daemon:
         await self.cameras.end(what.cameras_ended)
         for name in what.cameras_gone:
             self.board.forget(name)
+            self.faces.forget(name)
         for name in what.environments_begun:
             await self.environments.replace(name, plan.environments[name], opened[name])
         self._plan = plan
@@ -296,6 +298,10 @@ class Daemon:
     def _reference_of(self, camera: str) -> decide.Reference | None:
         plan = self._plan.cameras.get(camera)
         return None if plan is None else self.environments.reference_of(camera, plan.environment)
+
+    def _standing(self, camera: str, track_id: int) -> Standing:
+        plan = self._plan.cameras.get(camera)
+        return "judging" if plan is None else self.environments.standing(plan.environment, camera, track_id)
 
     def _place(self) -> Place:
         return Place(

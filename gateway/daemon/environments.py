@@ -12,7 +12,7 @@ from gateway.contract.bundle import Bundle, BundleError
 from gateway.daemon.calibration import LiveCalibration, Memory
 from gateway.daemon.plan import EnvironmentPlan
 from gateway.errors import ConfigError, ScoreFault, StorageError
-from gateway.lane import Deliver, Detector, Parts, SourceSummary, Witness
+from gateway.lane import Deliver, Detector, Parts, SourceSummary, Standing, Witness
 from gateway.models.shipped import resolve_bundle
 from gateway.pipeline import LiveScreening
 from gateway.screening import decide
@@ -201,6 +201,11 @@ class Environments:
     def screening(self, environment: str) -> LiveScreening:
         """Return what screens an environment's cameras now."""
         return self._running[environment].screening
+
+    def standing(self, environment: str, camera: str, track_id: int) -> Standing:
+        """Return how a camera's track stands; `judging` also where none of this id is under way."""
+        running = self._running.get(environment)
+        return "judging" if running is None else running.screening.standing(camera, track_id)
 
     def reference_of(self, camera: str, environment: str) -> decide.Reference | None:
         """Return what a camera's next track would be judged against."""

@@ -1,63 +1,50 @@
-"""Where faces are in a camera's picture now, for the page that shows it: boxes, never pixels."""
+"""Where faces are in the frames that were just looked at, for the page that shows these frames: boxes, never pixels."""
 
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
+from gateway.lane import Standing
+from gateway.service.page.pictures import Mark, Marks
+from gateway.values import FrameFaces, TrackedFace
 
-from gateway.contract import messages
-from gateway.screening.decide import Verdict
-from gateway.service.page.pictures import Mark
-from gateway.values import FaceBox, Screening, TrackedFace
+MOST_FRAMES = 32
+"""Of so many frames a camera the boxes are kept: a picture of a frame follows right after its faces."""
 
-FRESH_S = 1.0
-"""A face that was not seen for so long is not there any more."""
+StandingOf = Callable[[str, int], Standing]
+"""Returns how a camera's track stands now."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
-    box: FaceBox
-    at_s: float
+class _Frame:
+    seq: int
+    size_px: tuple[int, int]
+    faces: tuple[tuple[int, tuple[float, float, float, float]], ...]  # track, corners
 
 
 class FacesInView:
-    """Implements `lane.Witness`: keeps the newest box of every track that is under way."""
+    """Remembers whose faces were where, frame by frame, so that each picture gets the boxes of its own frame."""
 
-    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._monotonic = monotonic
-        self._seen: dict[str, dict[int, _Seen]] = {}
+    def __init__(self, standing_of: StandingOf) -> None:
+        self._standing_of = standing_of
+        self._frames: dict[str, deque[_Frame]] = {}
 
-    def on_scored(
-        self,
-        environment: str,
-        faces: Sequence[TrackedFace],
-        pixels_NYXC: NDArray[np.uint8],
-        screenings: Sequence[Screening],
-    ) -> None:
-        """Note where faces are."""
-        del environment, pixels_NYXC, screenings
-        now_s = self._monotonic()
-        for face in faces:
-            self._seen.setdefault(face.crop.camera, {})[face.track_id] = _Seen(face.crop.box, now_s)
+    def see(self, frame: FrameFaces, faces: Sequence[TrackedFace]) -> None:
+        """Note where the faces of a frame are."""
+        boxes = [(face.track_id, face.crop.box) for face in faces]
+        corners = tuple((track_id, (box.x1, box.y1, box.x2, box.y2)) for track_id, box in boxes)
+        kept = self._frames.setdefault(frame.camera, deque(maxlen=MOST_FRAMES))
+        kept.append(_Frame(frame.seq, (frame.frame_width_px, frame.frame_height_px), corners))
 
-    def on_finished(self, camera: str, environment: str, verdict: Verdict) -> None:
-        """Forget a face that has gone."""
-        del environment
-        tracks = self._seen.get(camera, {})
-        tracks.pop(verdict.track_id, None)
-        if not tracks:
-            self._seen.pop(camera, None)
+    def marks(self, camera: str, seq: int) -> Marks | None:
+        """Return the boxes of one frame, each as its track stands now; None where the frame is not known any more."""
+        # The newest first: the numbers of frames begin anew with every connection.
+        for frame in reversed(self._frames.get(camera, ())):
+            if frame.seq == seq:
+                faces = tuple(Mark(corners, self._standing_of(camera, track)) for track, corners in frame.faces)
+                return Marks(frame.size_px, faces)
+        return None
 
-    def marks(self, camera: str, alerts: Iterable[messages.Alert]) -> tuple[Mark, ...]:
-        """Return the boxes that are fresh; a track whose alert is open is triggered."""
-        triggered = {
-            alert.data.track_id for alert in alerts if alert.data.camera == camera and alert.data.end_time is None
-        }
-        oldest_s = self._monotonic() - FRESH_S
-        return tuple(
-            Mark((seen.box.x1, seen.box.y1, seen.box.x2, seen.box.y2), is_triggered=track_id in triggered)
-            for track_id, seen in self._seen.get(camera, {}).items()
-            if seen.at_s >= oldest_s
-        )
+    def forget(self, camera: str) -> None:
+        """Forget a camera that is no more."""
+        self._frames.pop(camera, None)

@@ -9,7 +9,6 @@ from gateway.daemon.statistics import product_version
 from gateway.daemon.window import DaemonWindow
 from gateway.delivery.outbox import Outbox
 from gateway.service.doors import Doors
-from gateway.service.page.pictures import Marks
 from gateway.service.page.routes import page_addition
 from gateway.service.server import HttpServer
 from gateway.service.web import Addition, create_app
@@ -34,7 +33,6 @@ class Web:
         additions: Sequence[Addition] = (),
     ) -> None:
         self.window = DaemonWindow(daemon)
-        self._daemon = daemon
         self._outbox = outbox
         password = settings.password
         doors = Doors(settings.token.get_secret_value(), None if password is None else password.get_secret_value())
@@ -43,7 +41,7 @@ class Web:
             doors,
             version=product_version(),
             signalling=signalling,
-            additions=(page_addition(self.window, daemon.previews, self._look), *additions),
+            additions=(page_addition(self.window, daemon.previews, daemon.faces.marks), *additions),
             secure_cookie=settings.is_encrypted,
         )
         self._server = HttpServer(self.app, settings, on_end=self.window.hub.close)
@@ -56,14 +54,6 @@ class Web:
     def close(self) -> None:
         """Listen no more, also where it was never run."""
         self._server.close()
-
-    def _look(self, name: str) -> Marks | None:
-        """Return where a camera's faces are."""
-        sizes = [camera.frames.size_px for camera in self._daemon.cameras.all if camera.name == name]
-        if not sizes or sizes[0] is None:
-            return None
-        alerts = self.window.alerts() if self._daemon.board.is_alarmed(name) else ()
-        return Marks(sizes[0], self._daemon.faces.marks(name, alerts))
 
     async def run(self) -> NoReturn:
         """Serve until cancelled."""

@@ -184,7 +184,7 @@ def advance(state: TrackState, screening: Screening) -> tuple[TrackState, tuple[
 
 def finish(state: TrackState) -> tuple[Verdict, tuple[Announcement, ...]]:
     """Return the verdict on a track that ended, and the `end` of its alert if one was announced."""
-    label, reason = _label(state)
+    label, reason = label_of(state)
     verdict = Verdict(
         camera=state.last.camera,
         track_id=state.last.track_id,
@@ -202,6 +202,15 @@ def finish(state: TrackState) -> tuple[Verdict, tuple[Announcement, ...]]:
         reference=state.reference,
     )
     return verdict, _announce(state, "end")
+
+
+def label_of(state: TrackState) -> tuple[Label, Reason | None]:
+    """Return what a track would be if it ended now, and why where that is `unsure`."""
+    if state.statistic is None:
+        return "unsure", "quality"
+    if state.reference is None:
+        return "unsure", "calibration"
+    return ("clean" if state.announced is None else "triggered"), None
 
 
 def _reference(
@@ -245,14 +254,6 @@ def _supported_p_value(state: TrackState) -> float | None:
     p = p_value(state.statistic, reference.ordered_clean)
     floor = 1 / (len(reference.ordered_clean) + 1)
     return None if p <= floor and floor > reference.asked_rate else p
-
-
-def _label(state: TrackState) -> tuple[Label, Reason | None]:
-    if state.statistic is None:
-        return "unsure", "quality"
-    if state.reference is None:
-        return "unsure", "calibration"
-    return ("clean" if state.announced is None else "triggered"), None
 
 
 def _announce(state: TrackState, kind: AnnouncementType) -> tuple[Announcement, ...]:

@@ -73,7 +73,7 @@ async def test_a_worker_makes_pictures_only_while_somebody_watches() -> None:
             await asyncio.sleep(0)
             known.show("gate", wire.Preview(1, b"\xff\xd8\xff older"))
             known.show("gate", wire.Preview(2, JPEG))
-            assert await seeing == JPEG
+            assert await seeing == wire.Preview(2, JPEG)
             with known.connected("gate", line_to(sent)):
                 pass
     assert sent == [show, show]

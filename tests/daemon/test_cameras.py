@@ -35,8 +35,13 @@ class Hall:
         bundle = make_bundle()
         parts = Parts(bundle, FakeDetector(), FactoryCalibration(bundle), LiveNames(), 8)
         self.screening = LiveScreening(parts, environment="hall", deliver=self._deliver, max_wait_s=0.01)
+        self.seen: list[tuple[int, list[int]]] = []
         self.ears = Ears(
-            self._on_state, lambda camera, is_on: self.overloads.append((camera, is_on)), self._of, self.fake
+            self._on_state,
+            lambda camera, is_on: self.overloads.append((camera, is_on)),
+            self._of,
+            self.fake,
+            lambda frame, faces: self.seen.append((frame.seq, [face.track_id for face in faces])),
         )
         self.cameras = Cameras(self.ears, group, switches={})
 
@@ -83,6 +88,16 @@ async def test_camera_is_switched_off_while_it_waits_for_its_next_try() -> None:
         here.fake.away.clear()
         assert here.cameras.switch("gate", is_on=True)
         await here.until(lambda: here.fake.opened["gate"] == tries + 1)
+
+
+async def test_faces_of_a_frame_are_told_with_their_tracks() -> None:
+    """Whoever shows the camera's frames knows whose face is where in each of them."""
+    async with hall() as here:
+        here.cameras.begin(PLAN)
+        await here.until(lambda: here.fake.opened.get("gate") == 1)
+        here.fake.show("gate", live_frame(0), live_frame(1))
+        await here.until(lambda: len(here.seen) >= 2)
+        assert here.seen[:2] == [(0, [1]), (1, [1])]
 
 
 async def test_command_outlives_a_changed_configuration() -> None:

@@ -1,60 +1,78 @@
-"""Where faces are in a picture now."""
+"""Where faces are in the frame that is shown."""
 
-import numpy as np
-from fakes.boxes import alert
-from fakes.passages import BOX, screening, tracked
-from fakes.screening import make_bundle
+from dataclasses import replace
 
-from gateway.daemon.faces import FRESH_S, FacesInView
-from gateway.screening import decide
+from fakes.passages import BOX, tracked
 
-NO_PIXELS = np.zeros((0, 1, 1, 3), np.uint8)
+from gateway.daemon.faces import MOST_FRAMES, FacesInView
+from gateway.lane import Standing
+from gateway.values import ClockSource, FrameFaces, TrackedFace
 
-
-class Clock:
-    """A clock that a test sets."""
-
-    now_s = 10.0
-
-    def __call__(self) -> float:
-        """Return the time."""
-        return self.now_s
+STANDINGS: dict[int, Standing] = {1: "clean", 2: "triggered"}
 
 
-def verdict(track_id: int) -> decide.Verdict:
-    """Return the verdict on a track of one face."""
-    face = screening(0.0, track_id=track_id)
-    state = decide.open_track(face, rule=make_bundle().calibration.rule, reference=None, alert_id="a")
-    return decide.finish(decide.advance(state, face)[0])[0]
+def standing(camera: str, track_id: int) -> Standing:
+    """Return what is known of two tracks of the lobby."""
+    assert camera == "lobby"
+    return STANDINGS.get(track_id, "judging")
 
 
-def test_face_is_marked_while_it_is_fresh_and_by_its_alert() -> None:
-    """Red is the track whose alert is open, and no other; a face that went, or was not seen lately, has no box."""
-    clock = Clock()
-    faces = FacesInView(clock)
-    faces.on_scored("hall", [tracked(1, track_id=1), tracked(1, track_id=2)], NO_PIXELS, [])
-    raised = [alert(1, track_id=2), alert(2, track_id=1, camera="gate")]
-    marks = faces.marks("lobby", raised)
-    assert [mark.is_triggered for mark in marks] == [False, True]
-    assert marks[0].corners == (BOX.x1, BOX.y1, BOX.x2, BOX.y2)
-    assert faces.marks("gate", raised) == ()
-    clock.now_s += FRESH_S + 0.1
-    assert faces.marks("lobby", raised) == ()
+def see(faces: FacesInView, seq: int, *seen: TrackedFace, width_px: int = 640) -> None:
+    """Show a frame of the lobby."""
+    crops = tuple(face.crop for face in seen)
+    faces.see(FrameFaces("lobby", seq, float(seq), ClockSource.ARRIVAL, width_px, 360, crops, 0), seen)
 
 
-def test_face_is_forgotten_when_its_track_ends() -> None:
-    """Nothing grows with the people who walk past."""
-    faces = FacesInView(Clock())
-    faces.on_scored("hall", [tracked(1, track_id=1)], NO_PIXELS, [])
-    faces.on_finished("lobby", "hall", verdict(track_id=1))
-    faces.on_finished("lobby", "hall", verdict(track_id=7))
-    assert faces.marks("lobby", []) == ()
-    assert faces._seen == {}
+def moved(track_id: int, by_px: float) -> TrackedFace:
+    """Return a face that went to the right."""
+    face = tracked(1, track_id=track_id)
+    box = replace(face.crop.box, x1=BOX.x1 + by_px, x2=BOX.x2 + by_px)
+    return replace(face, crop=replace(face.crop, box=box))
 
 
-def test_alert_of_a_track_that_ended_marks_nobody() -> None:
-    """Numbers of tracks come again after a restart."""
-    faces = FacesInView(Clock())
-    faces.on_scored("hall", [tracked(1, track_id=2)], NO_PIXELS, [])
-    ended = alert(1, track_id=2, type="end", end_time=1_769_860_900.0)
-    assert [mark.is_triggered for mark in faces.marks("lobby", [ended])] == [False]
+def test_picture_has_the_boxes_of_its_own_frame() -> None:
+    """A face that walks on is marked where it was in the frame that is shown, each as its passage stands now."""
+    faces = FacesInView(standing)
+    see(faces, 7, moved(1, 0.0), moved(2, 5.0))
+    see(faces, 8, moved(1, 40.0), moved(3, 5.0))
+    shown = faces.marks("lobby", 7)
+    assert shown is not None
+    assert shown.frame_px == (640, 360)
+    assert [mark.standing for mark in shown.faces] == ["clean", "triggered"]
+    assert shown.faces[0].corners == (BOX.x1, BOX.y1, BOX.x2, BOX.y2)
+    later = faces.marks("lobby", 8)
+    assert later is not None
+    assert later.faces[0].corners == (BOX.x1 + 40.0, BOX.y1, BOX.x2 + 40.0, BOX.y2)
+    assert [mark.standing for mark in later.faces] == ["clean", "judging"]
+
+
+def test_frame_without_faces_is_known_and_an_unknown_frame_is_not() -> None:
+    """No box is a word as well; where nothing is known, none is made up."""
+    faces = FacesInView(standing)
+    see(faces, 1)
+    shown = faces.marks("lobby", 1)
+    assert shown is not None
+    assert shown.faces == ()
+    assert faces.marks("lobby", 2) is None
+    assert faces.marks("moat", 1) is None
+
+
+def test_number_that_comes_again_is_the_newest_frame() -> None:
+    """A camera that was lost counts its frames anew."""
+    faces = FacesInView(standing)
+    see(faces, 1, moved(1, 0.0))
+    see(faces, 1, width_px=1280)
+    shown = faces.marks("lobby", 1)
+    assert shown is not None
+    assert (shown.frame_px, shown.faces) == ((1280, 360), ())
+
+
+def test_nothing_grows_with_time_or_with_cameras_that_went() -> None:
+    """A bounded number of frames a camera, and none of one that is no more."""
+    faces = FacesInView(standing)
+    for seq in range(3 * MOST_FRAMES):
+        see(faces, seq, moved(1, float(seq)))
+    assert faces.marks("lobby", 3 * MOST_FRAMES - 1) is not None
+    assert faces.marks("lobby", 0) is None
+    faces.forget("lobby")
+    assert faces._frames == {}

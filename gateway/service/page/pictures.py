@@ -1,7 +1,7 @@
 """Pictures of several cameras in one answer, so that a page of many cameras needs one connection and not one each.
 
-Every picture is preceded by one line of JSON: its camera, how many bytes follow, and the faces that were judged last.
-Those are a moment older than the picture. Nothing of it is kept.
+Every picture is preceded by one line of JSON: its camera, how many bytes follow, and the faces that were found in this
+very frame, each with how its passage stands. Nothing of it is kept.
 """
 
 import asyncio
@@ -9,6 +9,7 @@ import json
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import Literal, Protocol
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -18,28 +19,41 @@ STREAM_S = 300.0
 
 MOST_PICTURE_BYTES = 1 << 20
 
-Watch = Callable[[str], AsyncGenerator[bytes, None]]
-"""Gives a camera's pictures as JPEGs from now on, the newest only."""
+
+class Picture(Protocol):
+    """A frame as it is shown: its number, and a JPEG."""
+
+    @property
+    def seq(self) -> int:
+        """The number of the frame."""
+
+    @property
+    def jpeg(self) -> bytes:
+        """The picture."""
+
+
+Watch = Callable[[str], AsyncGenerator[Picture, None]]
+"""Gives a camera's pictures from now on, the newest only."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A face in a camera's picture: the corners x1, y1, x2, y2 of its box, in px of the full-size frame."""
+    """A face in a picture: corners x1, y1, x2, y2 in px of the full-size frame, and how its passage stands."""
 
     corners: tuple[float, float, float, float]
-    is_triggered: bool
+    standing: Literal["judging", "clean", "triggered", "unsure"]
 
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """The faces of a camera's newest frame, and the size of that frame."""
+    """The faces of one frame, and its size."""
 
     frame_px: tuple[int, int]
     faces: tuple[Mark, ...]
 
 
-Look = Callable[[str], Marks | None]
-"""Tells where the faces of a camera are now; None where that is not known."""
+Look = Callable[[str, int], Marks | None]
+"""Tells where the faces of a camera's frame are; None where that is not known."""
 
 
 class PictureStream(Response):
@@ -72,18 +86,19 @@ class PictureStream(Response):
 
     async def _show(self, camera: str, send: Send, turn: asyncio.Lock) -> None:
         async with aclosing(self._watch(camera)) as pictures:
-            async for jpeg in pictures:
-                if len(jpeg) > MOST_PICTURE_BYTES:
+            async for picture in pictures:
+                if len(picture.jpeg) > MOST_PICTURE_BYTES:
                     continue
-                line = json.dumps({"camera": camera, "bytes": len(jpeg)} | self._marks(camera)).encode() + b"\n"
                 async with turn:
-                    await send({"type": "http.response.body", "body": line + jpeg, "more_body": True})
+                    head = {"camera": camera, "bytes": len(picture.jpeg)} | self._marks(camera, picture.seq)
+                    line = json.dumps(head).encode() + b"\n"
+                    await send({"type": "http.response.body", "body": line + picture.jpeg, "more_body": True})
 
-    def _marks(self, camera: str) -> dict[str, object]:
-        marks = self._look(camera)
+    def _marks(self, camera: str, seq: int) -> dict[str, object]:
+        marks = self._look(camera, seq)
         if marks is None:
             return {}
-        faces = [[*(round(each, 1) for each in mark.corners), mark.is_triggered] for mark in marks.faces]
+        faces = [[*(round(each, 1) for each in mark.corners), mark.standing] for mark in marks.faces]
         return {"frame": marks.frame_px, "faces": faces}
 
 

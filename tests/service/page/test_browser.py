@@ -1,6 +1,7 @@
 """The page in a real browser: it logs in, shows pictures with boxes, follows events, and takes an operator's word."""
 
 import asyncio
+import itertools
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -10,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from fakes.boxes import alert
-from fakes.pages import page_over
+from fakes.pages import Shot, page_over
 from fakes.windows import PASSWORD, TOKEN, FakeWindow, camera_view
 from playwright.async_api import Page, async_playwright, expect
 from pydantic import SecretStr
@@ -29,19 +30,35 @@ pytestmark = [
 ]
 
 
-async def grey_pictures(_camera: str) -> AsyncGenerator[bytes, None]:
-    """Yield the same picture five times a second."""
-    jpeg = cv2.imencode(".jpg", np.full((360, 640, 3), 90, np.uint8))[1].tobytes()
-    while True:
-        yield jpeg
+async def walking_pictures(_camera: str) -> AsyncGenerator[Shot, None]:
+    """Yield five pictures a second of a white square where `four_faces` says that the clean face is."""
+    for seq in itertools.count():
+        picture = np.full((360, 640, 3), 90, np.uint8)
+        left = 40 + 10 * (seq % 8)
+        picture[60:180, left : left + 100] = 255
+        yield Shot(seq, cv2.imencode(".jpg", picture)[1].tobytes())
         await asyncio.sleep(0.2)
+
+
+WHERE = """() => {
+  const image = document.querySelector("#tile-gate img"), box = document.querySelector("#tile-gate .face-clean");
+  const canvas = document.createElement("canvas");
+  canvas.width = 640; canvas.height = 360;
+  const drawing = canvas.getContext("2d");
+  drawing.drawImage(image, 0, 0);
+  const row = drawing.getImageData(0, 120, 640, 1).data;
+  let left = 0;
+  while (left < 640 && row[4 * left] < 170) left += 1;
+  return [left, Number(box.getAttribute("x"))];
+}"""
+"""Where the white square is in the picture that is shown, and where its box is."""
 
 
 @asynccontextmanager
 async def opened(window: FakeWindow, *, width: int = 1280, dark: bool = False) -> AsyncIterator[tuple[Page, list[str]]]:
     """Open the page's form in a browser; the list takes what goes wrong in there."""
     settings = HttpSettings(port=0, token=SecretStr(TOKEN))
-    server = HttpServer(page_over(window, grey_pictures), settings, on_end=window.hub.close)
+    server = HttpServer(page_over(window, walking_pictures), settings, on_end=window.hub.close)
     async with asyncio.TaskGroup() as group, async_playwright() as driver:
         serving = group.create_task(server.run(), name="server")
         browser = await driver.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
@@ -59,7 +76,8 @@ async def opened(window: FakeWindow, *, width: int = 1280, dark: bool = False) -
 
 async def log_in(page: Page) -> None:
     """Log in as an operator does."""
-    await page.keyboard.type(PASSWORD)  # the field has the focus
+    await expect(page.get_by_label("Password")).to_be_focused(timeout=20_000)
+    await page.keyboard.type(PASSWORD)
     await page.keyboard.press("Enter")
     await expect(page.locator("#alert-list")).to_be_visible(timeout=20_000)
 
@@ -72,7 +90,15 @@ async def test_page_shows_pictures_with_boxes_and_follows_events(record_property
         picture = page.get_by_alt_text("Live picture of gate")
         await expect(picture).to_be_visible(timeout=20_000)
         await expect(page.locator("#tile-gate .face-triggered")).to_have_count(1)
-        await expect(page.locator("#tile-gate .face")).to_have_count(2)
+        await expect(page.locator("#tile-gate .face")).to_have_count(4)
+        words = await page.locator("#tile-gate .word").all_text_contents()
+        assert words == ["clean", "triggered", "unsure", "judging"]
+        places = []
+        for _ in range(10):
+            places.append(await page.evaluate(WHERE))
+            await asyncio.sleep(0.11)
+        assert len({box for _, box in places}) > 1, "the face does not walk"
+        assert all(abs(face - box) < 3 for face, box in places), places
         await expect(page.locator("#chart-age canvas")).to_be_visible(timeout=20_000)
         window.latest = [alert(1, alert_id="a7", camera="gate", severity="critical", start_time=time.time())]
         window.views["gate"] = camera_view("gate", alarm=True)

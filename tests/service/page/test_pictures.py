@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator
 
-from fakes.pages import two_faces
+from fakes.pages import Shot, four_faces
 from starlette.types import Message
 
 from gateway.service.page.pictures import MOST_PICTURE_BYTES, PictureStream
@@ -19,12 +19,12 @@ class Cameras:
         self._pictures = pictures
         self._ends = ends
 
-    async def watch(self, camera: str) -> AsyncGenerator[bytes, None]:
+    async def watch(self, camera: str) -> AsyncGenerator[Shot, None]:
         """Yield the pictures."""
         self.watched.append(camera)
         try:
-            for picture in self._pictures:
-                yield picture
+            for seq, picture in enumerate(self._pictures):
+                yield Shot(seq, picture)
             if not self._ends:
                 await asyncio.Event().wait()
         finally:
@@ -65,7 +65,7 @@ class Browser:
 async def test_pictures_of_all_cameras_come_through_one_answer() -> None:
     """Each with its camera's name and its length; the answer ends when every camera has."""
     cameras, browser = Cameras(), Browser()
-    await PictureStream(["gate", "yard"], cameras.watch, two_faces)({}, browser.receive, browser.send)
+    await PictureStream(["gate", "yard"], cameras.watch, four_faces)({}, browser.receive, browser.send)
     assert sorted(browser.pictures()) == [
         ("gate", b"\xff1"), ("gate", b"\xff2"), ("yard", b"\xff1"), ("yard", b"\xff2"),
     ]  # fmt: skip
@@ -76,7 +76,7 @@ async def test_cameras_are_left_when_the_browser_leaves() -> None:
     """Workers make pictures only while somebody watches."""
     cameras, browser = Cameras(ends=False), Browser()
     async with asyncio.TaskGroup() as group:
-        stream = PictureStream(["gate", "yard"], cameras.watch, two_faces)
+        stream = PictureStream(["gate", "yard"], cameras.watch, four_faces)
         group.create_task(stream({}, browser.receive, browser.send), name="stream")
         async with asyncio.timeout(10):
             await browser.has_four.wait()
@@ -87,7 +87,7 @@ async def test_cameras_are_left_when_the_browser_leaves() -> None:
 async def test_picture_beyond_any_bound_is_left_out() -> None:
     """A worker that was broken into cannot fill the browser."""
     cameras, browser = Cameras(pictures=(b"x" * (MOST_PICTURE_BYTES + 1), b"ok")), Browser()
-    await PictureStream(["gate"], cameras.watch, two_faces)({}, browser.receive, browser.send)
+    await PictureStream(["gate"], cameras.watch, four_faces)({}, browser.receive, browser.send)
     assert browser.pictures() == [("gate", b"ok")]
 
 
@@ -95,16 +95,20 @@ async def test_stream_of_no_camera_ends_at_once() -> None:
     """Nobody waits for nothing."""
     browser = Browser()
     async with asyncio.timeout(10):
-        await PictureStream([], Cameras().watch, two_faces)({}, browser.receive, browser.send)
+        await PictureStream([], Cameras().watch, four_faces)({}, browser.receive, browser.send)
     assert browser.pictures() == []
 
 
 async def test_faces_travel_before_their_picture() -> None:
-    """In px of the frame, so that the browser can lay them over any size; none where nothing is known."""
+    """Those of that very frame, in px of it, so that they fit over any size; none where nothing is known."""
     browser = Browser()
-    await PictureStream(["gate"], Cameras().watch, two_faces)({}, browser.receive, browser.send)
-    head = json.loads(browser.sent[1]["body"].split(b"\n")[0])
-    assert head["frame"] == [640, 360]
-    assert head["faces"] == [[40.0, 60.0, 140.0, 180.0, False], [300.0, 50.0, 420.0, 210.0, True]]
-    await PictureStream(["gate"], Cameras().watch, lambda _: None)({}, browser.receive, browser.send)
+    await PictureStream(["gate"], Cameras().watch, four_faces)({}, browser.receive, browser.send)
+    heads = [json.loads(each["body"].split(b"\n")[0]) for each in browser.sent[1:3]]
+    assert [head["frame"] for head in heads] == [[640, 360]] * 2
+    assert [head["faces"][0] for head in heads] == [
+        [40.0, 60.0, 140.0, 180.0, "clean"],
+        [50.0, 60.0, 150.0, 180.0, "clean"],
+    ]
+    assert [face[4] for face in heads[0]["faces"]] == ["clean", "triggered", "unsure", "judging"]
+    await PictureStream(["gate"], Cameras().watch, lambda *_: None)({}, browser.receive, browser.send)
     assert b"faces" not in browser.sent[-2]["body"]

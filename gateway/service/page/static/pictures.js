@@ -5,6 +5,7 @@ const AGAIN_MS = 2000;
 const STALE_MS = 5000;
 const inView = new Set();
 const shownAt = new Map();
+const newest = new Map();
 let streaming = null;
 let isDue = false;
 
@@ -70,35 +71,58 @@ function takeAll(bytes) {
   }
 }
 
+// A picture and its boxes change together, once the picture is decoded: the boxes are those of this very frame.
 function show(head, jpeg) {
   const tile = document.getElementById("tile-" + head.camera);
   if (tile === null) return;
-  const image = tile.querySelector("img");
-  const before = image.src;
-  image.src = URL.createObjectURL(new Blob([jpeg], { type: "image/jpeg" }));
-  image.hidden = false;
+  const number = (newest.get(head.camera) ?? 0) + 1;
+  newest.set(head.camera, number);
+  const image = new Image();
   image.alt = "Live picture of " + head.camera;
-  tile.querySelector(".picture-none").hidden = true;
-  draw(tile.querySelector(".boxes"), head);
-  if (before.startsWith("blob:")) URL.revokeObjectURL(before);
-  shownAt.set(head.camera, Date.now());
+  const url = URL.createObjectURL(new Blob([jpeg], { type: "image/jpeg" }));
+  image.onerror = () => URL.revokeObjectURL(url);
+  image.onload = () => {
+    URL.revokeObjectURL(url);
+    if (newest.get(head.camera) !== number) return;
+    tile.querySelector("img").replaceWith(image);
+    tile.querySelector(".picture-none").hidden = true;
+    draw(tile.querySelector(".boxes"), head);
+    shownAt.set(head.camera, Date.now());
+  };
+  image.src = url;
 }
 
+const LABEL_PX = 12;
+
+function part(drawing, kind, name, values) {
+  const made = document.createElementNS(drawing.namespaceURI, kind);
+  made.setAttribute("class", name);
+  for (const [key, value] of Object.entries(values)) made.setAttribute(key, value);
+  return made;
+}
+
+// The word stands at every box, so that nobody has to tell colours apart.
 function draw(drawing, head) {
-  const boxes = [];
+  const parts = [];
   if (head.frame) {
-    drawing.setAttribute("viewBox", `0 0 ${head.frame[0]} ${head.frame[1]}`);
-    for (const [x1, y1, x2, y2, isTriggered] of head.faces) {
-      const box = document.createElementNS(drawing.namespaceURI, "rect");
-      box.setAttribute("class", isTriggered ? "face face-triggered" : "face");
-      box.setAttribute("x", x1);
-      box.setAttribute("y", y1);
-      box.setAttribute("width", x2 - x1);
-      box.setAttribute("height", y2 - y1);
-      boxes.push(box);
+    const [width, height] = head.frame;
+    drawing.setAttribute("viewBox", `0 0 ${width} ${height}`);
+    const place = drawing.getBoundingClientRect();
+    const unit = Math.max(width / Math.max(1, place.width), height / Math.max(1, place.height));
+    const size = LABEL_PX * unit;
+    for (const [x1, y1, x2, y2, standing] of head.faces) {
+      const box = { x: x1, y: y1, width: x2 - x1, height: y2 - y1 };
+      parts.push(part(drawing, "rect", "halo", box), part(drawing, "rect", "face face-" + standing, box));
+      const top = y1 > 1.6 * size ? y1 - 1.5 * size : Math.min(y2 + 0.2 * size, height - 1.4 * size);
+      const wide = (0.62 * standing.length + 0.9) * size;
+      const left = Math.max(0, Math.min(x1 - unit, width - wide));
+      parts.push(part(drawing, "rect", "tag tag-" + standing, { x: left, y: top, width: wide, height: 1.4 * size, rx: 0.25 * size }));
+      const word = part(drawing, "text", "word word-" + standing, { x: left + 0.45 * size, y: top + size * 1.02, "font-size": size });
+      word.textContent = standing;
+      parts.push(word);
     }
   }
-  drawing.replaceChildren(...boxes);
+  drawing.replaceChildren(...parts);
 }
 
 // An old picture must never pass for what happens now.
@@ -106,14 +130,14 @@ function fade() {
   for (const tile of document.querySelectorAll(".tile")) {
     const name = tile.dataset.camera;
     if (shownAt.has(name) && Date.now() - shownAt.get(name) > STALE_MS) {
-      const image = tile.querySelector("img");
-      if (image.src.startsWith("blob:")) URL.revokeObjectURL(image.src);
-      image.removeAttribute("src");
-      image.hidden = true;
+      const none = new Image();
+      none.alt = "";
+      none.hidden = true;
+      tile.querySelector("img").replaceWith(none);
       tile.querySelector(".boxes").replaceChildren();
-      const none = tile.querySelector(".picture-none");
-      none.textContent = "No picture now";
-      none.hidden = false;
+      const words = tile.querySelector(".picture-none");
+      words.textContent = "No picture now";
+      words.hidden = false;
       shownAt.delete(name);
     }
   }
