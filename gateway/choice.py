@@ -130,7 +130,8 @@ def _live_source(source: SourceConfig, allow: tuple[str, ...]) -> LiveSource:
         is_device = source.path.is_relative_to("/dev")
         return DeviceSource(source.path) if is_device else FileSource(source.path, source.loop)
     if isinstance(source, WhepConfig):
-        return PeerSource(allow, source.url, source.token.get_secret_value() if source.token else None)
+        token = source.token.get_secret_value() if source.token else None
+        return PeerSource(allow, source.url, token, source.ca_file)
     return PeerSource(allow, token=source.token.get_secret_value())
 
 

@@ -122,9 +122,9 @@ def _check_url(url: str) -> str:
 
 
 def _is_encrypted(info: Info) -> bool | None:
-    """Return whether the address beside this key is rtsps://, or None where it is wrong itself."""
+    """Return whether the address beside this key is rtsps:// or https://, or None where it is wrong itself."""
     url = info.data.get("url")
-    return None if url is None else url.startswith("rtsps:")
+    return None if url is None else url.startswith(("rtsps:", "https:"))
 
 
 def _check_transport(transport: str, info: Info) -> str:
@@ -135,7 +135,7 @@ def _check_transport(transport: str, info: Info) -> str:
 
 def _check_ca_file(path: Path | None, info: Info) -> Path | None:
     if path is not None and _is_encrypted(info) is False:
-        raise ValueError("only an rtsps:// address is encrypted; this file would never be used")
+        raise ValueError("only rtsps:// and https:// are encrypted; this file would never be used")
     return path
 
 
@@ -196,6 +196,9 @@ class WhepConfig(_Section):
         max_length=2000, description="https:// address of the stream; http:// only where nobody can listen."
     )
     token: SecretStr | None = Field(default=None, max_length=512, description="Bearer token, where it asks for one.")
+    ca_file: Annotated[Annotated[Path, AfterValidator(file_beside_config)] | None, AfterValidator(_check_ca_file)] = (
+        Field(default=None, description="Authority that signed the server's certificate; default: the system's.")
+    )
 
 
 SourceConfig = Annotated[RtspConfig | WhipConfig | WhepConfig | FileConfig, Field(discriminator="type")]
@@ -210,6 +213,13 @@ def _check_networks(networks: tuple[str, ...]) -> tuple[str, ...]:
     return networks
 
 
+def _check_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
+    for origin in origins:
+        if not re.fullmatch(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:.]+\](:[0-9]{1,5})?", origin):
+            raise ValueError(f"{origin}: an origin looks as browsers say it, https://studio.example, without a path")
+    return origins
+
+
 class WebrtcConfig(_Section):
     """WebRTC, for every camera that uses it."""
 
@@ -218,6 +228,11 @@ class WebrtcConfig(_Section):
         min_length=1,
         max_length=64,
         description="Networks that media may come from and go to; others get no packet, whatever an offer names.",
+    )
+    allow_origins: Annotated[tuple[str, ...], AfterValidator(_check_origins)] = Field(
+        default=(),
+        max_length=64,
+        description="Other sites (https://studio.example) whose pages may publish, with the token.",
     )
 
 

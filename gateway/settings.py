@@ -15,6 +15,9 @@ from gateway.contract.topics import check_prefix
 
 MACHINE_ID = Path("/etc/machine-id")
 
+COMMANDS_PER_MINUTE = 60
+"""So many commands are obeyed over MQTT, and as many over HTTP."""
+
 
 def default_client_id(machine_id: Path = MACHINE_ID) -> str:
     """Return the product's name and a hash of the machine's id: 23 characters, what every MQTT 3.1.1 broker takes."""

@@ -118,6 +118,13 @@ class SourceProgress:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceWaiting:
+    """A live source that is ready and waits for somebody to send to it: nothing is wrong."""
+
+    camera: str
+
+
+@dataclass(frozen=True, slots=True)
 class SourceEnded:
     """A recording is over; every frame it held is counted in exactly one of the three numbers."""
 
@@ -136,7 +143,7 @@ class PictureRefused:
     reason: str
 
 
-SourceEvent = SourceOpened | FrameFaces | PictureRefused | SourceProgress | SourceEnded
+SourceEvent = SourceOpened | SourceWaiting | FrameFaces | PictureRefused | SourceProgress | SourceEnded
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -131,7 +131,7 @@ def test_path_of_a_recording_starts_at_the_file(tmp_path: Path) -> None:
         ("url: 'rtsp://cam/x', password: hunter2", "password: ***: a password needs a username"),
         (
             "url: 'rtsp://cam/x', ca_file: gateway.yaml",
-            'ca_file: "gateway.yaml": only an rtsps:// address is encrypted; this file would never be used',
+            'ca_file: "gateway.yaml": only rtsps:// and https:// are encrypted; this file would never be used',
         ),
         ("url: 'rtsp://cam/x', loop: true", "loop: unknown key"),
         ("url: 'rtsp://cam/x', user: a", "user: unknown key (did you mean username?)"),
@@ -142,6 +142,34 @@ def test_network_camera_that_cannot_work_is_refused(tmp_path: Path, source: str,
     """Before anything starts, at its key, and without repeating a password."""
     text = f"cameras:\n  lobby:\n    source: {{type: rtsp, {source}}}\n"
     assert mistakes_in(tmp_path, text) == [f"3: cameras.lobby.source.{mistake}"]
+
+
+def test_authority_of_a_server_that_is_pulled_from_is_taken_where_it_is_used(tmp_path: Path) -> None:
+    """With https:// alone."""
+    whep = "cameras: {a: {source: {type: whep, url: 'SCHEME://media/hall/whep', ca_file: gateway.yaml}}}"
+    source = load(tmp_path, whep.replace("SCHEME", "https")).cameras["a"].source
+    assert source.type == "whep"
+    assert source.ca_file == tmp_path / "gateway.yaml"
+    (mistake,) = mistakes_in(tmp_path, whep.replace("SCHEME", "http"))
+    assert "only rtsps:// and https:// are encrypted" in mistake
+
+
+@pytest.mark.parametrize(
+    ("origin", "is_one"),
+    [
+        *[("https://studio.example", True), ("http://10.0.0.7:8080", True), ("https://[fc00::1]:8443", True)],
+        *[("https://studio.example/", False), ("studio.example", False), ("*", False), ("null", False)],
+        *[("https://Studio.example", False), ("https://a@b", False), ("https://a b", False)],
+    ],
+)
+def test_sites_that_may_publish_are_named_as_browsers_name_them(tmp_path: Path, origin: str, is_one: bool) -> None:
+    """One that is written otherwise would never match, and is refused where it stands."""
+    text = f"webrtc: {{allow_origins: ['{origin}']}}"
+    if is_one:
+        assert load(tmp_path, text).webrtc.allow_origins == (origin,)
+    else:
+        (mistake,) = mistakes_in(tmp_path, text)
+        assert "as browsers say it" in mistake
 
 
 @pytest.mark.parametrize("port", ["", ":1", ":65535"])

@@ -29,7 +29,7 @@ async def with_address(job: CameraJob) -> CameraJob:
     host = urlsplit(source.url).hostname or ""
     try:
         async with asyncio.timeout(job.connect_s):
-            address = await _number_of(host)
+            address = await number_of(host)
     except TimeoutError:
         text = f"{job.camera}: no name server told the address of {host} within {job.connect_s:g} s"
         raise SourceError(text, SourceReason.UNREACHABLE) from None
@@ -42,7 +42,13 @@ async def with_address(job: CameraJob) -> CameraJob:
     return replace(job, source=replace(source, address=address))
 
 
-async def _number_of(host: str) -> str:
+async def number_of(host: str) -> str:
+    """Return the numeric address of a name; asked in a thread that nobody waits for, so set a deadline.
+
+    Raises:
+        OSError: The name is not known.
+        UnicodeError: No host can have this name.
+    """
     try:
         return str(ipaddress.ip_address(host))
     except ValueError:

@@ -128,12 +128,14 @@ class PeerSource:
     """A camera that sends over WebRTC: it calls us (WHIP) and shows `token`, or we call it at `url` (WHEP) and show it.
 
     Media comes from and goes to the networks in `allow` alone. Worker and parent have different needs: the parent
-    speaks HTTP, so the worker is told neither address nor token.
+    speaks HTTP, so the worker is told neither address nor token, nor the authority (`ca_file`; None is the system's)
+    that signed the server's certificate.
     """
 
     allow: tuple[str, ...]
     url: str | None = None
     token: str | None = field(default=None, repr=False)
+    ca_file: Path | None = None
 
     @property
     def calls(self) -> bool:
@@ -158,6 +160,11 @@ class CameraJob:
     max_pixels: int = MAX_LIVE_PIXELS
     connect_s: float = 5.0
     stall_s: float = 1.5
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is the camera that calls."""
+        return isinstance(self.source, PeerSource) and not self.source.calls
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -188,7 +195,7 @@ def to_json(job: Job) -> bytes:
     fields = {"kind": _KINDS[type(job)], **asdict(job)}
     if isinstance(job, CameraJob):
         if isinstance(job.source, PeerSource):
-            fields["source"] |= {"url": "" if job.source.calls else None, "token": None}
+            fields["source"] |= {"url": "" if job.source.calls else None, "token": None, "ca_file": None}
         fields["source"]["kind"] = _SOURCE_KINDS[type(job.source)]
     return json.dumps(fields, default=str).encode("ascii")
 

@@ -19,9 +19,9 @@ import structlog
 from gateway import backoff
 from gateway.cameras.jobs import CameraJob
 from gateway.errors import ConfigError, SourceError, SourceReason
-from gateway.values import FrameFaces, SourceEnded, SourceEvent
+from gateway.values import FrameFaces, SourceEnded, SourceEvent, SourceWaiting
 
-CONFIG, CRASH_LOOP, STARTING = "config", "crash_loop", "starting"
+CONFIG, CRASH_LOOP, STARTING, WAITING = "config", "crash_loop", "starting", "waiting"
 
 PAUSES_S: dict[str, float] = {
     CONFIG: 30.0,
@@ -117,6 +117,8 @@ class Keeper:
             async for event in events:
                 if isinstance(event, FrameFaces):
                     self._on_frame(began_s)
+                elif isinstance(event, SourceWaiting) and not self._is_looping:
+                    self._change("offline", WAITING)
                 await take(event)
                 if isinstance(event, SourceEnded):
                     return self._change("offline", SourceReason.ENDED)

@@ -16,7 +16,16 @@ WORKER_S = 3.0
 
 ANSWER_S = 8.0
 
-Call = Callable[[PeerSource, bytes], Awaitable[bytes]]
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """What a server said to the worker's own offer, and how to take leave of it."""
+
+    sdp: bytes
+    leave: Callable[[], Awaitable[None]]
+
+
+Call = Callable[[PeerSource, bytes], Awaitable[Called]]
 
 
 class LineError(Exception):
@@ -29,6 +38,7 @@ class Line:
 
     send: Callable[[bytes], None]
     _number: int = 0
+    _answered: int = 0
     _asked: "asyncio.Future[wire.Answered | wire.Declined] | None" = None
 
     async def offer(self, sdp: bytes) -> wire.Answered | wire.Declined:
@@ -51,14 +61,15 @@ class Line:
             self._asked = None
 
     def take(self, answer: wire.Answered | wire.Declined) -> None:
-        """Take an answer.
+        """Take an answer; one that nobody waits for any more is passed over.
 
         Raises:
-            WireError: Nobody asked for it.
+            WireError: Nobody asked for it, or it was given before.
         """
-        if answer.number != self._number or self._number == 0:
+        if not self._answered < answer.number <= self._number:
             raise wire.WireError("an answer to nothing")
-        if self._asked is not None and not self._asked.done():
+        self._answered = answer.number
+        if answer.number == self._number and self._asked is not None and not self._asked.done():
             self._asked.set_result(answer)
 
     def end(self) -> None:

@@ -26,12 +26,12 @@ from gateway.cameras.jobs import (
     RecordingJob,
     to_json,
 )
-from gateway.cameras.lines import Line, Lines
+from gateway.cameras.lines import Called, Line, Lines
 from gateway.cameras.order import Order
 from gateway.cameras.patience import within
 from gateway.cameras.starting import EXIT_S, Complaints, ExecWorkers, StartedWorker, StartWorker, end_worker, listen
 from gateway.errors import ConfigError, SourceError, SourceReason
-from gateway.values import SourceEnded, SourceEvent, SourceOpened
+from gateway.values import SourceEnded, SourceEvent, SourceOpened, SourceWaiting
 
 __all__ = ["CameraJob", "Deadlines", "FaceSettings", "Injection", "Job", "PicturesJob", "RecordingJob", "open_source"]
 
@@ -110,7 +110,8 @@ async def _open_source(
         events = _Events(job, deadlines, reader, worker, complaints)
         if isinstance(job, CameraJob):
             line = Line(writer.write)
-            events.desk = _Desk(job, stack.enter_context(lines.connected(job.camera, line)), lines)
+            events.desk = desk = _Desk(job, stack.enter_context(lines.connected(job.camera, line)), lines)
+            stack.push_async_callback(desk.leave)
         yield events
 
 
@@ -125,6 +126,12 @@ class _Desk:
     def __init__(self, job: CameraJob, line: Line, lines: Lines) -> None:
         self._job, self._line, self._lines = job, line, lines
         self._has_called = False
+        self._called: Called | None = None
+
+    async def leave(self) -> None:
+        """Take leave of the server that was called."""
+        if self._called is not None:
+            await self._called.leave()
 
     async def take(self, message: wire.Aside) -> None:
         """Hand a message on.
@@ -146,7 +153,8 @@ class _Desk:
         if not (isinstance(source, PeerSource) and source.calls) or self._has_called or self._lines.call is None:
             raise wire.WireError("an offer to nobody")
         self._has_called = True
-        return await self._lines.call(source, sdp)
+        self._called = await self._lines.call(source, sdp)
+        return self._called.sdp
 
 
 class _Events:
@@ -196,7 +204,7 @@ class _Events:
                     raise _failure(message)
                 if not isinstance(message, wire.Alive):
                     self._order.check(message, now_s=now_s)
-                    if self._order.is_opened:
+                    if self._order.is_opened or isinstance(message, SourceWaiting):
                         return message
             except wire.WireError as error:
                 raise self._error(f"was stopped: it sent {error}") from None

@@ -33,7 +33,7 @@ from gateway.cameras.previews import Previews
 from gateway.cameras.rtsp import leads_elsewhere, open_rtsp, redirected
 from gateway.cameras.stream import Feed, FeedHeader, FFmpegLog, LiveFrame
 from gateway.errors import SourceError, SourceReason
-from gateway.values import SourceEnded, SourceOpened, SourceProgress
+from gateway.values import SourceEnded, SourceOpened, SourceProgress, SourceWaiting
 
 if TYPE_CHECKING:
     from gateway.cameras.webrtc import Peer
@@ -94,7 +94,7 @@ class Reader(threading.Thread):
     @property
     def begun_at_s(self) -> float | None:
         """When the camera was asked to send: at once, or when a publisher called; None before."""
-        if isinstance(self._job.source, PeerSource) and not self._job.source.calls:
+        if self._job.waits:
             return None if self._peer is None else self._peer.begun_at_s
         return self._started_at_s
 
@@ -191,7 +191,7 @@ class Watch:
         try:
             looker = Looker(self._job)
             self._began_s = time.monotonic()
-            self._send(wire.Alive())
+            self._send(SourceWaiting(self._job.camera) if self._job.waits else wire.Alive())
             while self._waits():
                 news = self._mailbox.collect()
                 for message in news.said:

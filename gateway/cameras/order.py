@@ -4,7 +4,15 @@ from dataclasses import astuple
 
 from gateway.cameras.jobs import CameraJob, Job, PicturesJob, RecordingJob
 from gateway.cameras.wire import WireError
-from gateway.values import FrameFaces, PictureRefused, SourceEnded, SourceEvent, SourceOpened, SourceProgress
+from gateway.values import (
+    FrameFaces,
+    PictureRefused,
+    SourceEnded,
+    SourceEvent,
+    SourceOpened,
+    SourceProgress,
+    SourceWaiting,
+)
 
 SAVED_S = 60.0
 """What a camera's worker did not say for so long it may say at once: it waits while the parent is held up."""
@@ -23,6 +31,7 @@ class Order:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._is_live = isinstance(job, CameraJob)
+        self._waits = isinstance(job, CameraJob) and job.waits
         self._count = len(job.paths) if isinstance(job, PicturesJob) else None
         self.is_opened = isinstance(job, PicturesJob)
         self._next_seq = self._frames = 0
@@ -49,6 +58,10 @@ class Order:
         Raises:
             WireError: It must not come here.
         """
+        if isinstance(event, SourceWaiting):
+            if self.is_opened or not self._waits:
+                raise WireError("an event out of order")
+            return
         # A camera may tell its size late: until then it counts what it received, which only shows that it lives.
         is_early = isinstance(event, SourceProgress) and self._is_live and not self.is_opened
         if not is_early:

@@ -30,7 +30,10 @@ from gateway.errors import SourceError, SourceReason
 from gateway.values import ClockSource
 
 CONFLICT = 409
-_CLOSE_S = 0.2
+_CLOSE_S, _DROP_S = 0.2, 2.0
+_ANSWER_S = 6.0
+"""Time to answer an offer: shorter than the parent waits."""
+
 _MOST_WAITING = 100
 """Pictures that wait for the decoder: beyond it the processor does not keep up with this camera."""
 
@@ -84,23 +87,23 @@ class Peer:
 
     def close(self) -> None:
         """Take leave of the publisher."""
-        with contextlib.suppress(TimeoutError, ConnectionError):
-            self._loop.run_until_complete(self._leave())
+        with contextlib.suppress(TimeoutError):
+            self._loop.run_until_complete(self._leave(_CLOSE_S))
         self._loop.remove_reader(self._inbox.fileno())
         self._loop.close()
 
-    async def _leave(self) -> None:
-        if self._connection is not None:
-            async with asyncio.timeout(_CLOSE_S):
-                await self._connection.close()
-
     def _hear(self) -> None:
         for ask in self._inbox.collect():
-            if isinstance(ask, Offer) and self._receiver is not None:
-                self._say(wire.Declined(ask.number, CONFLICT, "somebody already sends for this camera"))
-            else:
-                self._offers.append(ask)
+            self._offers.append(ask)
+        if self._receiver is not None:
+            self._decline_others()
         self._called.set()
+
+    def _decline_others(self) -> None:
+        while self._offers:
+            ask = self._offers.popleft()
+            if isinstance(ask, Offer):
+                self._say(wire.Declined(ask.number, CONFLICT, "somebody already sends for this camera"))
 
     async def _connect(self) -> bool:
         """Return whether a publisher was found before the end."""
@@ -108,9 +111,11 @@ class Peer:
             await self._call()
         while not self._inbox.is_closed:
             while self._offers:
+                self.begun_at_s = time.monotonic()  # from here on the watch runs, also where a library hangs
                 if await self._take(self._offers.popleft()):
-                    self.begun_at_s = time.monotonic()
+                    self._decline_others()
                     return True
+                self.begun_at_s = None
             self._called.clear()
             await self._called.wait()
         return False
@@ -127,7 +132,12 @@ class Peer:
             await self._on_answer(ask)
             return True
         try:
-            answer = await self._answer(ask.sdp)
+            async with asyncio.timeout(_ANSWER_S):
+                answer = await self._answer(ask.sdp)
+        except TimeoutError:
+            await self._drop()
+            self._say(wire.Declined(ask.number, UNUSABLE, f"it could not be answered within {_ANSWER_S:g} s"))
+            return False
         except Refusal as refusal:
             await self._drop()
             self._say(wire.Declined(ask.number, refusal.status, str(refusal)))
@@ -176,9 +186,22 @@ class Peer:
             raise Refusal(UNUSABLE, "no address of this machine leads to an allowed network") from None
 
     async def _drop(self) -> None:
-        connection, self._connection = self._connection, None
+        """Leave nothing of an offer behind.
+
+        Raises:
+            SourceError: The library does not let go of it; the next life of this worker is free of it.
+        """
+        try:
+            await self._leave(_DROP_S)
+        except TimeoutError:
+            raise SourceError("the connection of a declined offer does not end", SourceReason.HUNG) from None
+
+    async def _leave(self, within_s: float) -> None:
+        connection, self._connection, self._receiver = self._connection, None, None
         if connection is not None:
-            await connection.close()
+            with contextlib.suppress(ConnectionError):
+                async with asyncio.timeout(within_s):
+                    await connection.close()
 
     def _watch_losses(self) -> None:
         ask_for_keyframe = self._receiver._send_rtcp_pli  # noqa: SLF001  (the one place where a loss is told)

@@ -27,6 +27,7 @@ from gateway.values import (
     SourceEvent,
     SourceOpened,
     SourceProgress,
+    SourceWaiting,
 )
 
 PREFIX = struct.Struct("!4sII")
@@ -130,6 +131,8 @@ def _fields(message: Message) -> tuple[dict[str, Any], bytes]:
             return {"kind": "ended", "frames": [looked_at, skipped, damaged]}, b""
         case Failed(blame, reason, code):
             return {"kind": "failed", "blame": blame, "reason": reason[:_MAX_TEXT], "code": code.value}, b""
+        case SourceWaiting():
+            return {"kind": "waiting"}, b""
         case Alive():
             return {"kind": "alive"}, b""
         case Answered() | Declined() | Calling() | Preview():
@@ -227,6 +230,8 @@ def _plain(fields: dict[str, Any], *, camera: str) -> Message:
             return SourceProgress(camera, *map(_count, counts))
         case {"kind": "ended", "frames": [looked_at, skipped, damaged]}:
             return SourceEnded(camera, _count(looked_at), _count(skipped), _count(damaged))
+        case {"kind": "waiting"}:
+            return SourceWaiting(camera)
         case {"kind": "alive"}:
             return Alive()
         case {"kind": "failed", "blame": "config" | "source" as blame, "reason": reason, "code": code}:

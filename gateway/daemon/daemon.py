@@ -120,7 +120,9 @@ class Daemon:
         ears = Ears(self.board.on_state, self._on_overload, screening_of, fittings.open_source, self.faces.see)
         self.cameras = Cameras(ears, group, switches=fittings.positions)
         self.previews = fittings.lines.watch
-        self.signalling = Signalling(fittings.lines, token_of=self._publisher_token)
+        self.signalling = Signalling(
+            fittings.lines, token_of=self._publisher_token, allows_origin=lambda origin: origin in self._plan.origins
+        )
 
     def _make_models(self, updates: Updates) -> Models:
         house = House(lambda: self.environments, self.memory, self.postman, self._fittings.topics, self._clock)

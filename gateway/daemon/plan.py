@@ -33,12 +33,16 @@ class EnvironmentPlan:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything that runs; `fixed` is what only a restart can change, by its key."""
+    """Everything that runs; `fixed` is what only a restart can change, by its key.
+
+    `origins` are other sites whose pages may publish.
+    """
 
     cameras: Mapping[str, CameraPlan]
     environments: Mapping[str, EnvironmentPlan]
     mqtt: BrokerSettings | None
     fixed: Mapping[str, object]
+    origins: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,7 @@ def plan_of(config: Config) -> Plan:
             "adaptation": config.adaptation,
             **{f"mqtt.{key}": getattr(broker, key) for key in BROKER_NAMES},
         },
+        origins=frozenset(config.webrtc.allow_origins),
     )
 
 

@@ -17,10 +17,19 @@ _log = structlog.get_logger()
 
 
 class Signalling:
-    """Takes offers to the cameras that wait for publishers; `token_of` tells what those show, None of the others."""
+    """Takes offers to the cameras that wait for publishers; `token_of` tells what those show, None of the others.
 
-    def __init__(self, lines: Lines, *, token_of: Callable[[str], str | None]) -> None:
-        self._lines, self.token_of = lines, token_of
+    `allows_origin` tells whether pages of another site may publish.
+    """
+
+    def __init__(
+        self,
+        lines: Lines,
+        *,
+        token_of: Callable[[str], str | None],
+        allows_origin: Callable[[str], bool] = lambda _origin: False,
+    ) -> None:
+        self._lines, self.token_of, self.allows_origin = lines, token_of, allows_origin
         self._sessions: dict[str, str] = {}
 
     async def offer(self, camera: str, sdp: bytes) -> Signalled:

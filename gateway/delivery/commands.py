@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import structlog
 
+from gateway.bucket import Bucket
 from gateway.contract.requests import RequestError, read_feedback, read_switch
 from gateway.contract.topics import OFF, ON, Asked
-from gateway.delivery.flood import Bucket, log_budget
+from gateway.delivery.flood import log_budget
 from gateway.delivery.packets import Incoming
-
-MOST_PER_MINUTE = 60
+from gateway.settings import COMMANDS_PER_MINUTE
 
 _log = structlog.get_logger()
 
@@ -50,7 +50,7 @@ class Commands:
         self._on_switch = on_switch
         self._on_feedback = on_feedback
         self._monotonic = monotonic
-        self._budget = Bucket(MOST_PER_MINUTE, MOST_PER_MINUTE / 60.0, now_s=monotonic())
+        self._budget = Bucket(COMMANDS_PER_MINUTE, COMMANDS_PER_MINUTE / 60.0, now_s=monotonic())
         self._lines = log_budget(monotonic())
         self.ignored = 0
         self.obeyed = 0
@@ -73,7 +73,7 @@ class Commands:
         if message.retain:
             return "it is retained"
         if not self._budget.take(self._monotonic()):
-            return f"more than {MOST_PER_MINUTE} came in a minute"
+            return f"more than {COMMANDS_PER_MINUTE} came in a minute"
         try:
             if asked.what == "enabled":
                 is_on = read_switch(message.payload)

@@ -7,28 +7,11 @@ What is critical always goes out, and what was begun outside is finished outside
 
 from collections import OrderedDict
 
+from gateway.bucket import Bucket
 from gateway.contract.fields import Severity
 from gateway.settings import FloodSettings
 
 _MOST_ALERTS = 4096  # held alerts under way that are remembered; beyond it the oldest end counts as new
-
-
-class Bucket:
-    """Tokens: `most` at the start, one taken for each time, so many a second put back; `now_s` never goes back."""
-
-    def __init__(self, most: float, per_s: float, *, now_s: float) -> None:
-        self._most = self._tokens = most
-        self._per_s = per_s
-        self._filled_s = now_s
-
-    def take(self, now_s: float) -> bool:
-        """Take a token, or return False where none is left."""
-        gained = max(0.0, now_s - self._filled_s) * self._per_s
-        self._tokens, self._filled_s = min(self._most, self._tokens + gained), now_s
-        if self._tokens < 1.0:
-            return False
-        self._tokens -= 1.0
-        return True
 
 
 def log_budget(now_s: float) -> Bucket:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, HTTPException, Path, Query
 from fastapi.responses import StreamingResponse
 from fastapi.security import HTTPBearer
+from pydantic import Field
 from starlette.responses import Response
 
 from gateway.contract import messages
@@ -39,6 +40,12 @@ class Switch(Model):
     enabled: bool
 
 
+class Latest(Model):
+    """How many alerts are wanted; a key that is not known here is refused, not passed over."""
+
+    limit: int = Field(default=100, ge=1, le=MOST_ALERTS, strict=False)  # a query holds texts
+
+
 REFUSED: Responses = {
     status: {"model": Problem, "description": text}
     for status, text in {
@@ -47,7 +54,7 @@ REFUSED: Responses = {
         403: "The session's CSRF token is missing or wrong.",
         408: "The body did not come in time.",
         413: "The body is too large.",
-        429: "Too many wrong secrets came from this address.",
+        429: "Too many wrong secrets came from this address, or too many commands: try later.",
     }.items()
 }
 UNKNOWN: Responses = {404: {"model": Problem, "description": "There is nothing of this name."}}
@@ -81,9 +88,9 @@ def _add_views(router: APIRouter, window: Window) -> None:
         return window.cameras()
 
     @router.get("/alerts")
-    async def alerts(limit: Annotated[int, Query(ge=1, le=MOST_ALERTS)] = 100) -> tuple[messages.Alert, ...]:
+    async def alerts(asked: Annotated[Latest, Query()]) -> tuple[messages.Alert, ...]:
         """Return the newest message of each of the latest alerts, newest first."""
-        return window.alerts()[:limit]
+        return window.alerts()[: asked.limit]
 
     @router.get("/environments")
     async def environments() -> tuple[EnvironmentView, ...]:

@@ -1,7 +1,8 @@
 """Who may come in: bearer tokens, the page's sessions, and a pause for whoever guesses.
 
 Secrets are compared in constant time. Ten wrong ones from one address within a minute, and that address is not listened
-to until the minute is over, whatever it shows; only a session that was opened before goes on.
+to until the minute is over, whatever it shows; only a session that was opened before goes on. Commands are counted
+too, whoever gives them: each becomes an alert of its own, and must not crowd the others out.
 """
 
 import hashlib
@@ -11,6 +12,9 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+
+from gateway.bucket import Bucket
+from gateway.settings import COMMANDS_PER_MINUTE
 
 MOST_FAILURES = 10
 WINDOW_S = 60.0
@@ -69,6 +73,11 @@ class Doors:
         self._clock = clock
         self._sessions: OrderedDict[str, Session] = OrderedDict()
         self.failures = Failures(clock=clock)
+        self._commands = Bucket(COMMANDS_PER_MINUTE, COMMANDS_PER_MINUTE / 60.0, now_s=clock())
+
+    def command_pause_s(self) -> float:
+        """Count a command; return 0 where it may be obeyed, or how long to wait where too many came."""
+        return 0.0 if self._commands.take(self._clock()) else self._commands.wait_s
 
     def takes_token(self, shown: str) -> bool:
         """Return whether this is the box's token."""

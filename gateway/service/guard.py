@@ -15,6 +15,7 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.service.doors import Doors, Session, is_same
+from gateway.settings import COMMANDS_PER_MINUTE
 
 COOKIE = "spectragate_session"
 CSRF_HEADER = b"x-csrf-token"
@@ -51,13 +52,17 @@ class Refusal(Exception):
 class Rules:
     """Whom the guard lets pass: `open_paths` and what is below `open_prefixes` everybody, WHIP who shows its token.
 
-    Somebody whose browser asks for a page without a session is sent to `login`, where there is one.
+    Somebody whose browser asks for a page without a session is sent to `login`, where there is one. Pages of another
+    site that `allows_origin` takes may publish: their browsers ask first, without a token. Whatever changes something
+    is a command and counted, but for `logout` and WHIP.
     """
 
     open_paths: frozenset[str] = OPEN_PATHS
     open_prefixes: tuple[str, ...] = ()
     login: str | None = None
+    logout: str | None = None
     whip_token: Callable[[str], str | None] = lambda _camera: None
+    allows_origin: Callable[[str], bool] = lambda _origin: False
 
 
 class Guard:
@@ -72,9 +77,10 @@ class Guard:
         """Let a request pass, or refuse it."""
         if scope["type"] != "http":  # neither web sockets nor anything else is served
             return
-        send = _with_headers(send)
+        send = _with_headers(send, self._shared(scope))
         try:
             self._check(scope)
+            self._count(scope)
             await self._app(scope, await _read_body(scope, receive), send)
         except Refusal as refusal:
             await _refuse(refusal, send)
@@ -87,11 +93,36 @@ class Guard:
         if path in rules.open_paths or path.startswith(rules.open_prefixes):
             self._check_open(scope)
         elif path.startswith(WHIP):
+            if self._is_preflight(scope):
+                return
             self._check_token(scope, rules.whip_token(path.removeprefix(WHIP).split("/")[0]))
         elif _values(scope, b"authorization"):
             self._check_token(scope, None)
         else:
             state["session"] = self._check_session(scope)
+
+    def _shared(self, scope: Scope) -> Mapping[bytes, bytes]:
+        """Return the headers by which a page of another site may read the answer, none where it may not."""
+        origin = _values(scope, b"origin")
+        if len(origin) != 1 or not scope["path"].startswith(WHIP) or not self._rules.allows_origin(_text(origin[0])):
+            return {}
+        return {
+            b"access-control-allow-origin": origin[0],
+            b"access-control-expose-headers": b"location, retry-after",
+            b"vary": b"origin",
+        }
+
+    def _is_preflight(self, scope: Scope) -> bool:
+        asked = _one(scope, b"access-control-request-method")
+        return scope["method"] == "OPTIONS" and asked is not None and bool(self._shared(scope))
+
+    def _count(self, scope: Scope) -> None:
+        path, rules = scope["path"], self._rules
+        if scope["method"] in SAFE_METHODS or path in rules.open_paths or path == rules.logout or path.startswith(WHIP):
+            return
+        pause_s = self._doors.command_pause_s()
+        if pause_s:
+            raise _too_many(f"more than {COMMANDS_PER_MINUTE} commands came in a minute", pause_s)
 
     def _check_open(self, scope: Scope) -> None:
         """Whoever changes something at an open door must come from our own page."""
@@ -104,8 +135,7 @@ class Guard:
         address = address_of(scope)
         pause_s = self._doors.failures.pause_s(address)
         if pause_s:
-            wait = str(math.ceil(pause_s)).encode()
-            raise Refusal(HTTPStatus.TOO_MANY_REQUESTS, TOO_MANY, ((b"retry-after", wait),))
+            raise _too_many(TOO_MANY, pause_s)
         shown = _bearer(scope)
         if scope["path"].startswith(WHIP):
             # Compared in any case, so that time does not tell which cameras there are.
@@ -137,8 +167,17 @@ def address_of(scope: Scope) -> str:
     return client[0] if client else ""
 
 
+def _too_many(reason: str, pause_s: float) -> Refusal:
+    wait = str(math.ceil(pause_s)).encode()
+    return Refusal(HTTPStatus.TOO_MANY_REQUESTS, reason, ((b"retry-after", wait),))
+
+
 def _unauthorized(reason: str) -> Refusal:
     return Refusal(HTTPStatus.UNAUTHORIZED, reason, ((b"www-authenticate", b"Bearer"),))
+
+
+def _text(value: bytes) -> str:
+    return value.decode("latin-1")
 
 
 def _values(scope: Scope, name: bytes) -> list[bytes]:
@@ -214,14 +253,14 @@ def _too_large() -> Refusal:
     return Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a request has at most {MOST_BODY_BYTES} bytes")
 
 
-def _with_headers(send: Send) -> Send:
-    """Add the headers of every answer, where the route has not set them itself."""
+def _with_headers(send: Send, more: Mapping[bytes, bytes]) -> Send:
+    """Add the headers of every answer and `more`, where the route has not set them itself."""
 
     async def send_with(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = list(message.get("headers", ()))
             there = {name.lower() for name, _ in headers}
-            headers += [(name, value) for name, value in HEADERS.items() if name not in there]
+            headers += [(name, value) for name, value in {**HEADERS, **more}.items() if name not in there]
             message = {**message, "headers": headers}
         await send(message)
 

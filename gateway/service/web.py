@@ -54,7 +54,9 @@ def create_app(
         open_paths=OPEN_PATHS | {LOGIN},
         open_prefixes=tuple(prefix for addition in additions for prefix in addition.open_prefixes),
         login=LOGIN if any(addition.login for addition in additions) else None,
+        logout=LOGOUT,
         whip_token=signalling.token_of if signalling else lambda _camera: None,
+        allows_origin=signalling.allows_origin if signalling else lambda _origin: False,
     )
     return Guard(app, doors=doors, rules=rules)
 

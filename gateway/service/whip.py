@@ -10,6 +10,8 @@ from gateway.service.api import REFUSED, UNKNOWN, NamedInPath, Problem, Response
 from gateway.service.window import Signalling
 
 SDP = "application/sdp"
+PREFLIGHT_S = 600
+"""How long a browser may remember what it may send."""
 
 CAMERA_TOKEN = Depends(HTTPBearer(scheme_name="camera", description="source.token of the camera", auto_error=False))
 SessionInPath = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]+$", max_length=128)]
@@ -23,6 +25,16 @@ ANSWERS: Responses = {
     429: {"model": Problem, "description": "The camera cannot answer now, or too many wrong tokens came: try later."},
 }
 OFFER = {"requestBody": {"required": True, "content": {SDP: {"schema": {"type": "string"}}}}}
+
+
+def _allowed(methods: str) -> dict[str, str]:
+    return {
+        "Allow": methods,
+        "Accept-Post": SDP,
+        "Access-Control-Allow-Methods": methods,
+        "Access-Control-Allow-Headers": "authorization, content-type",
+        "Access-Control-Max-Age": str(PREFLIGHT_S),
+    }
 
 
 def whip_routes(signalling: Signalling) -> APIRouter:
@@ -40,6 +52,16 @@ def whip_routes(signalling: Signalling) -> APIRouter:
             return JSONResponse({"detail": answer.reason}, answer.status)
         location = f"/whip/{camera}/{answer.session}"
         return Response(answer.body, answer.status, {"Location": location}, media_type=SDP)
+
+    @router.options("/{camera}", include_in_schema=False)
+    async def may_publish() -> Response:
+        """Say what may be sent here; browsers ask before a page of another site publishes."""
+        return Response(status_code=204, headers=_allowed("OPTIONS, POST"))
+
+    @router.options("/{camera}/{session}", include_in_schema=False)
+    async def may_hang_up() -> Response:
+        """Say the same of a session."""
+        return Response(status_code=204, headers=_allowed("OPTIONS, DELETE"))
 
     @router.delete("/{camera}/{session}", status_code=200, responses=UNKNOWN)
     async def hang_up(camera: NamedInPath, session: SessionInPath) -> Response:

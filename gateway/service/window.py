@@ -148,6 +148,9 @@ class Signalling(Protocol):
     def token_of(self, camera: str) -> str | None:
         """Return what a publisher for this camera must show; None where no publisher is expected."""
 
+    def allows_origin(self, origin: str) -> bool:
+        """Return whether pages of another site may publish."""
+
     async def offer(self, camera: str, sdp: bytes) -> Signalled:
         """Hand an offer to the camera's worker and return its answer."""
 

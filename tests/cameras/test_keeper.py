@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from gateway.cameras.jobs import CameraJob, FileSource
 from gateway.cameras.keeper import STEADY_S, CameraState, Clocks, Keeper
 from gateway.errors import ConfigError, RuntimeFault, SourceError, SourceReason
-from gateway.values import FrameFaces, SourceEnded, SourceEvent, SourceOpened
+from gateway.values import FrameFaces, SourceEnded, SourceEvent, SourceOpened, SourceWaiting
 
 JOB = CameraJob("lobby", FileSource(Path("lobby.mp4")))
 OPENED = SourceOpened("lobby", 640, 360, 25.0, "h264", None)
@@ -250,3 +250,22 @@ async def test_the_log_is_not_filled_when_a_camera_comes_and_goes_every_second()
         assert len(world.said) == 1 + 2 * 200
         await fail(keeper, 2)
     assert [log["event"] for log in logs[-3:]] == ["camera_lost", "camera_back", "camera_lost"]
+
+
+async def test_camera_that_waits_for_its_publisher_says_so() -> None:
+    """Nothing is wrong with it, also after a publisher has left; one that crashes all the time stays degraded."""
+    world = World()
+    waiting = SourceWaiting("lobby")
+    keeper = world.keeper(
+        failing(SourceReason.ENDED, waiting, OPENED, FRAME),
+        failing(SourceReason.TIMEOUT, waiting),
+        *[failing(SourceReason.CRASHED, waiting)] * 4,
+    )
+    await fail(keeper, 2)
+    assert world.words == [
+        *[("offline", "starting"), ("offline", "waiting"), ("online", None), ("offline", "ended")],
+        *[("offline", "waiting"), ("offline", "timeout")],
+    ]
+    await fail(keeper, 4)
+    assert world.words[-1] == ("degraded", "crash_loop")
+    assert world.words.count(("offline", "waiting")) == 5

@@ -84,3 +84,23 @@ async def test_a_worker_makes_pictures_only_while_somebody_watches() -> None:
             known.show("gate", wire.Preview(3, JPEG))
             await seeing
     assert sent == [show, show, show, hide]
+
+
+async def test_a_late_answer_is_passed_over_and_no_breach(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asked has given up and another asks; an answer that comes twice is a breach all the same."""
+    monkeypatch.setattr(lines, "ANSWER_S", 0.05)
+    line = line_to([])
+    with pytest.raises(LineError, match="does not answer"):
+        await line.offer(b"1")
+    monkeypatch.setattr(lines, "ANSWER_S", 20.0)
+    async with asyncio.TaskGroup() as group:
+        asking = group.create_task(line.offer(b"2"), name="asking")
+        await asyncio.sleep(0)
+        line.take(wire.Declined(1, 422, "late"))
+        await asyncio.sleep(0)
+        assert not asking.done()
+        line.take(wire.Answered(2, b"answer"))
+    assert asking.result() == wire.Answered(2, b"answer")
+    for number in (1, 2, 3):
+        with pytest.raises(wire.WireError):
+            line.take(wire.Answered(number, b"again"))

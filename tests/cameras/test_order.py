@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cameras.jobs import CameraJob, Job, PicturesJob, RecordingJob, RtspSource
+from gateway.cameras.jobs import CameraJob, Job, PeerSource, PicturesJob, RecordingJob, RtspSource
 from gateway.cameras.order import SAVED_S, Order
 from gateway.cameras.wire import WireError
 from gateway.values import (
@@ -16,6 +16,7 @@ from gateway.values import (
     SourceEvent,
     SourceOpened,
     SourceProgress,
+    SourceWaiting,
 )
 
 
@@ -34,6 +35,8 @@ def _progress(*counts: int) -> SourceProgress:
 OPENED = SourceOpened("lobby", 64, 36, 25.0, "h264", None)
 RECORDING, TWO_PICTURES = RecordingJob("lobby", Path("a.mp4")), PicturesJob("gate", (Path("a.png"), Path("b.png")))
 CAMERA = CameraJob("lobby", RtspSource("rtsp://camera/stream?token=secret"))
+CALLED = CameraJob("lobby", PeerSource(("10.0.0.0/8",), token="secret"))
+WAITING = SourceWaiting("lobby")
 
 
 @pytest.mark.parametrize(
@@ -58,6 +61,9 @@ CAMERA = CameraJob("lobby", RtspSource("rtsp://camera/stream?token=secret"))
         (CAMERA, [OPENED, _progress(3, 1, 1, 1, 0), _progress(4, 1, 1, 0, 0)]),
         (CAMERA, [OPENED, _progress(3, 1, 1, 1, 1)]),
         (CAMERA, [OPENED, _live(0), SourceEnded("lobby", 2, 0, 0)]),
+        (CAMERA, [WAITING]),
+        (RECORDING, [WAITING]),
+        (CALLED, [WAITING, OPENED, WAITING]),
     ],
 )
 def test_events_are_refused_when_their_order_or_sum_is_wrong(job: Job, events: list[SourceEvent]) -> None:
@@ -123,3 +129,11 @@ def test_what_a_camera_said_while_nobody_listened_is_taken() -> None:
 def test_a_recording_may_say_as_much_as_it_can() -> None:
     """Its worker blocks while the parent is slow."""
     assert _said(RECORDING, per_s=20_000, for_s=5.0) == 100_000
+
+
+def test_a_camera_that_calls_us_may_wait_for_it_before_it_opens() -> None:
+    """And goes on as any other."""
+    order = Order(CALLED)
+    for event in (WAITING, _progress(1, 0, 1, 0, 0), OPENED, _live(0)):
+        order.check(event, now_s=9.0)
+    assert order.is_opened

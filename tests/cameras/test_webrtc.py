@@ -23,11 +23,11 @@ from fakes.webrtc import LOOPBACK, ClipTrack, accept, offer_of, on_loopback, pre
 
 from gateway.cameras import wire
 from gateway.cameras.jobs import CameraJob, PeerSource
-from gateway.cameras.lines import Lines
+from gateway.cameras.lines import Called, Lines
 from gateway.cameras.link import open_source
 from gateway.cameras.webrtc import is_keyframe
 from gateway.errors import SourceError, SourceReason
-from gateway.values import FrameFaces, SourceEvent
+from gateway.values import FrameFaces, SourceEvent, SourceWaiting
 
 __all__ = ["on_loopback"]
 
@@ -137,10 +137,12 @@ async def test_a_publisher_that_never_connects_is_given_up() -> None:
 
 
 async def test_a_camera_waits_for_its_publisher_for_as_long_as_it_takes() -> None:
-    """No deadline runs before anybody calls."""
-    async with watched(replace(JOB, connect_s=0.2, stall_s=0.2)) as camera:
+    """No deadline runs before anybody calls, and it says that it waits."""
+    job = replace(JOB, connect_s=0.2, stall_s=0.2)
+    async with open_source(job, lines=Lines()) as events:
+        assert await asyncio.wait_for(anext(events), WAIT_S) == SourceWaiting("gate")
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(camera.ended), 4.0)
+            await asyncio.wait_for(anext(events), 4.0)
 
 
 async def test_a_second_publisher_is_told_that_there_is_one() -> None:
@@ -195,18 +197,25 @@ async def test_a_stream_is_pulled_when_we_call_its_server() -> None:
     server.addTrack(ClipTrack())
     prefer_h264(server)
 
-    async def call(source: PeerSource, sdp: bytes) -> bytes:
+    left = []
+
+    async def leave() -> None:
+        left.append("hall")
+
+    async def call(source: PeerSource, sdp: bytes) -> Called:
         assert source.token == "secret"
         await server.setRemoteDescription(aiortc.RTCSessionDescription(sdp.decode(), "offer"))
         await server.setLocalDescription(await server.createAnswer())
-        return server.localDescription.sdp.encode()
+        return Called(server.localDescription.sdp.encode(), leave)
 
     job = replace(JOB, source=PeerSource(LOOPBACK, "http://media/whep", "secret"))
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(server.close)
         camera = await stack.enter_async_context(watched(job, Lines(call)))
         await camera.until(5)
+        assert left == []
     assert any(frame.crops for frame in camera.frames)
+    assert left == ["hall"]
 
 
 class DrawnTrack(MediaStreamTrack):

@@ -19,6 +19,7 @@ from gateway.values import (
     SourceEnded,
     SourceOpened,
     SourceProgress,
+    SourceWaiting,
 )
 
 
@@ -57,6 +58,7 @@ PIXELS = bytes(20 * 20 * 3)
         SourceOpened("lobby", 640, 360, 25.0, "h264", 100),
         SourceOpened("lobby", 640, 360, 25.0, "h264", None),
         PictureRefused("lobby", 3, "a.png: the file is empty"),
+        SourceWaiting("lobby"),
         SourceEnded("lobby", 10, 2, 1),
         wire.Alive(),
         SourceProgress("lobby", 10, 4, 3, 2, 1),

@@ -81,3 +81,10 @@ def test_broker_changes_whole_or_after_a_restart(tmp_path: Path, old: str, new: 
 def test_plan_tells_no_password(tmp_path: Path) -> None:
     """A plan may stand in a traceback."""
     assert "secret" not in repr(plan(tmp_path, BASE))
+
+
+def test_sites_that_may_publish_change_without_touching_a_camera(tmp_path: Path) -> None:
+    """A reload is enough."""
+    old, new = (plan(tmp_path, f"webrtc: {{allow_origins: [{sites}]}}") for sites in ("", "'https://a'"))
+    assert changes(old, new).are_none
+    assert (old.origins, new.origins) == (frozenset(), {"https://a"})

@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from gateway.contract.topics import Asked
-from gateway.delivery.commands import MOST_PER_MINUTE, Commands, Obeyed
+from gateway.delivery.commands import Commands, Obeyed
 from gateway.delivery.packets import Incoming
+from gateway.settings import COMMANDS_PER_MINUTE
 
 SWITCH, JUDGE = Asked("enabled", "lobby"), Asked("feedback", "3f0c")
 
@@ -86,7 +87,7 @@ def test_commands_when_they_come_in_a_flood() -> None:
     with capture_logs() as logs:
         for _ in range(1_000):
             box.commands.obey(SWITCH, incoming(b"OFF"))
-    assert (len(box.done), box.commands.ignored) == (MOST_PER_MINUTE, 1_000 - MOST_PER_MINUTE)
+    assert (len(box.done), box.commands.ignored) == (COMMANDS_PER_MINUTE, 1_000 - COMMANDS_PER_MINUTE)
     assert len([entry for entry in logs if entry["event"] == "command_ignored"]) < 50
 
     box.now_s += 60.0

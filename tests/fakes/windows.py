@@ -22,6 +22,7 @@ from gateway.service.window import (
 
 IDENTITY = messages.ModelIdentity(version=3, sha256="ab" * 32, profile="paper")
 TOKEN, PASSWORD, GATE_TOKEN, YARD_TOKEN = "t" * 32, "open sesame", "gate-" + "g" * 32, "yard-" + "y" * 32
+STUDIO = "https://studio.example"
 ANSWER = b"v=0\r\nanswer"
 
 
@@ -158,6 +159,10 @@ class FakeSignalling:
     def token_of(self, camera: str) -> str | None:
         """Return the tokens of two cameras."""
         return {"gate": GATE_TOKEN, "yard": YARD_TOKEN}.get(camera)
+
+    def allows_origin(self, origin: str) -> bool:
+        """Return whether it is the studio."""
+        return origin == STUDIO
 
     async def offer(self, camera: str, sdp: bytes) -> Signalled:
         """Note an offer and answer it."""

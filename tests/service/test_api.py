@@ -52,3 +52,11 @@ async def test_alert_is_judged_and_an_unknown_one_is_not() -> None:
         assert (await client.post("/api/v1/alerts/a9/feedback", json=right)).status_code == 404
         assert (await client.post("/api/v1/alerts/a1/feedback", json={"feedback": "maybe"})).status_code == 422
         assert window.judged == [("a1", "confirmed"), ("a9", "confirmed")]
+
+
+async def test_alerts_are_as_many_as_asked_and_no_key_is_passed_over() -> None:
+    """A limit that is misspelt is said, not taken for none."""
+    async with client_of(app_over(), headers=BEARER) as client:
+        assert len((await client.get("/api/v1/alerts?limit=1")).json()) == 1
+        for query in ("limit=0", "limit=x", "limt=1", "limit=1&limit=2&x="):
+            assert (await client.get(f"/api/v1/alerts?{query}")).status_code == 422

@@ -1,6 +1,7 @@
 """Secrets, sessions, and the pause for whoever guesses."""
 
 from gateway.service.doors import MOST_ADDRESSES, MOST_FAILURES, MOST_SESSIONS, SESSION_S, WINDOW_S, Doors, Failures
+from gateway.settings import COMMANDS_PER_MINUTE
 
 
 class Clock:
@@ -77,3 +78,13 @@ def test_addresses_when_they_are_too_many() -> None:
             failures.note(str(number))
     assert failures.pause_s("0") == 0.0
     assert failures.pause_s("1") > 0.0
+
+
+def test_commands_when_more_come_than_are_obeyed() -> None:
+    """As many as over MQTT, whoever gives them; then one a second."""
+    clock = Clock()
+    doors = Doors("0123456789abcdef", clock=clock)
+    assert [doors.command_pause_s() for _ in range(COMMANDS_PER_MINUTE)] == [0.0] * COMMANDS_PER_MINUTE
+    assert doors.command_pause_s() == 1.0
+    clock.now_s += 1.0
+    assert [doors.command_pause_s(), doors.command_pause_s()] == [0.0, 1.0]

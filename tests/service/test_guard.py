@@ -5,11 +5,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 from fakes.web import BEARER, app_over, client_of
-from fakes.windows import PASSWORD, TOKEN, FakeWindow
+from fakes.windows import GATE_TOKEN, PASSWORD, TOKEN, FakeSignalling, FakeWindow
 
 from gateway.service import guard
 from gateway.service.doors import MOST_FAILURES
 from gateway.service.guard import COOKIE, MOST_BODY_BYTES
+from gateway.settings import COMMANDS_PER_MINUTE
 
 
 async def test_security_headers_stand_in_every_answer() -> None:
@@ -130,3 +131,27 @@ async def test_body_that_does_not_come_is_not_waited_for(monkeypatch: pytest.Mon
     async with client_of(app_over()) as client:
         answer = await client.post("/api/v1/alerts/a1/feedback", content=stuck(), headers=BEARER)
         assert answer.status_code == 408
+
+
+async def test_commands_are_counted_whoever_gives_them() -> None:
+    """By token or session, over whichever route; reading, logging in and out and publishing go on."""
+    window = FakeWindow()
+    app = app_over(window, signalling=FakeSignalling())
+    async with client_of(app, headers=BEARER) as script, client_of(app) as page:
+        await page.post("/login", data={"password": PASSWORD})
+        session = app._doors.session(page.cookies[COOKIE])
+        assert session is not None
+        csrf = {"X-CSRF-Token": session.csrf}
+        for number in range(COMMANDS_PER_MINUTE):
+            client, headers = ((script, {}), (page, csrf))[number % 2]
+            body = {"enabled": True}
+            assert (await client.post("/api/v1/cameras/gate/enabled", json=body, headers=headers)).status_code == 204
+        late = await page.post("/api/v1/alerts/a1/feedback", json={"feedback": "confirmed"}, headers=csrf)
+        assert (late.status_code, window.judged) == (429, [])
+        assert 1 <= int(late.headers["retry-after"]) <= 60
+        assert (await script.get("/api/v1/cameras")).status_code == 200
+        offer = {"Authorization": f"Bearer {GATE_TOKEN}", "Content-Type": "application/sdp"}
+        async with client_of(app, headers=offer) as camera:
+            assert (await camera.post("/whip/gate", content=b"v=0")).status_code == 201
+        assert (await page.post("/logout", headers=csrf)).status_code == 303
+        assert (await page.post("/login", data={"password": PASSWORD})).status_code == 303

@@ -2,7 +2,7 @@
 
 import pytest
 from fakes.web import app_over, client_of
-from fakes.windows import ANSWER, GATE_TOKEN, TOKEN, YARD_TOKEN, FakeSignalling
+from fakes.windows import ANSWER, GATE_TOKEN, STUDIO, TOKEN, YARD_TOKEN, FakeSignalling
 
 from gateway.service.guard import MOST_BODY_BYTES
 from gateway.service.window import Signalled
@@ -73,3 +73,55 @@ async def test_publisher_routes_are_absent_where_nobody_listens() -> None:
     """Without WebRTC no token opens them."""
     async with client_of(app_over(), headers=GATE) as client:
         assert (await client.post("/whip/gate", content=OFFER, headers=SDP)).status_code == 401
+
+
+ASKS = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,content-type"}
+
+
+async def test_page_of_an_allowed_site_may_ask_and_publish() -> None:
+    """Its browser asks without a token (RFC 9725, CORS) and lets the page read the answer, refusals too."""
+    async with client_of(app_over(signalling=FakeSignalling()), headers={"Origin": STUDIO}) as client:
+        for path, method in (("/whip/gate", "POST"), ("/whip/gate/s1", "DELETE")):
+            asked = await client.options(path, headers=ASKS)
+            assert asked.status_code == 204
+            assert asked.headers["access-control-allow-origin"] == STUDIO
+            assert method in asked.headers["access-control-allow-methods"]
+            assert asked.headers["access-control-allow-headers"] == "authorization, content-type"
+        answer = await client.post("/whip/gate", content=OFFER, headers={**GATE, **SDP})
+        assert answer.status_code == 201
+        assert "location" in answer.headers["access-control-expose-headers"]
+        refused = await client.post("/whip/gate", content=OFFER, headers=SDP)
+        assert refused.status_code == 401
+        for each in (answer, refused):
+            assert each.headers["access-control-allow-origin"] == STUDIO
+            assert each.headers["vary"] == "origin"
+            assert "access-control-allow-credentials" not in each.headers
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "https://studio.example.evil", "null", "", "*"])
+async def test_page_of_any_other_site_is_told_nothing(origin: str) -> None:
+    """Its browser is refused and hands nothing to the page; a token would pass, but no browser shows it then."""
+    async with client_of(app_over(signalling=FakeSignalling()), headers={"Origin": origin}) as client:
+        asked = await client.options("/whip/gate", headers=ASKS)
+        assert asked.status_code == 401
+        answer = await client.post("/whip/gate", content=OFFER, headers={**GATE, **SDP})
+        for each in (asked, answer):
+            assert not any(name.startswith("access-control") and "origin" in name for name in each.headers)
+
+
+async def test_allowed_site_reaches_no_other_route() -> None:
+    """Not the box's, and neither without asking nor with two origins."""
+    async with client_of(app_over(signalling=FakeSignalling()), headers={"Origin": STUDIO}) as client:
+        for path in ("/api/v1/cameras", "/", "/whip"):
+            asked = await client.options(path, headers=ASKS)
+            assert (asked.status_code, "access-control-allow-origin" in asked.headers) == (401, False)
+        assert (await client.options("/whip/gate")).status_code == 401
+        twice = await client.options("/whip/gate", headers=[("Origin", STUDIO), *ASKS.items()])
+        assert (twice.status_code, "access-control-allow-origin" in twice.headers) == (401, False)
+
+
+async def test_what_may_be_sent_is_told_to_who_shows_the_token() -> None:
+    """Also without a browser."""
+    async with client_of(app_over(signalling=FakeSignalling()), headers=GATE) as client:
+        answer = await client.options("/whip/gate")
+        assert (answer.status_code, answer.headers["accept-post"]) == (204, "application/sdp")

@@ -38,6 +38,7 @@ REASONS = {
     "transport": "the connection broke",
     "unreachable": "it cannot be reached: check network and power",
     "unreadable": "what it sends cannot be read",
+    "waiting": "it waits for somebody to send to it",
 }
 CALIBRATIONS: dict[CalibrationLevel, str] = {
     "camera": "passages of this very camera",
