@@ -14,7 +14,8 @@ from trainer.data import DataError, Pictures, split_by_group
 from trainer.environments import REGIMES
 from trainer.export import make_self_test, write_bundle
 from trainer.finetune import TuneSettings, finetune, tuning_set
-from trainer.model import Detector, export_weights, score_pixels
+from trainer.model import Detector
+from trainer.network import export_weights, score_pixels
 from trainer.optics import Picture
 from trainer.pretrain import BundleFacts, calibrate
 from trainer.upsampling import GeneratorSettings, train_stand_in

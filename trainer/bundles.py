@@ -5,7 +5,8 @@ from pathlib import Path
 
 from gateway.contract.bundle import Bundle, BundleError, open_bundle
 from trainer.data import Pictures, split_faces
-from trainer.model import Detector, load_weights
+from trainer.model import Detector
+from trainer.network import load_weights
 
 SPLIT_SEEDS = range(1, 11)
 """Where it is looked for which people a base has seen: the seeds that `pretrain --split-seed` is given."""

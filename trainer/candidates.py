@@ -14,7 +14,8 @@ from trainer.baseline import GRID, AutoencoderSettings, choose_autoencoder, reco
 from trainer.data import Pictures
 from trainer.finetune import TuneSettings, finetune, tuning_set
 from trainer.measures import Scores
-from trainer.model import Detector, score_pixels
+from trainer.model import Detector
+from trainer.network import score_pixels
 from trainer.optics import Picture
 from trainer.perturb import FAMILIES, PerturbSettings
 from trainer.protocol import Setting

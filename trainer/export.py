@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from gateway.contract.bundle import MANIFEST_NAME, Calibration, FileDigest, Manifest, SelfTest
+from gateway.contract.constants import graph_constants
 from gateway.contract.geometry import CONTEXT, RESIZE_FILTER
 from gateway.contract.network import Profile
+from trainer.wide_graph import wide_nodes
 
 OPSET = 20
 IR_VERSION = 10
-DCT_INPUTS = ("dct", "dct_transposed")
 
 
 def graph_template(profile: Profile) -> bytes:
@@ -29,9 +30,10 @@ def graph_template(profile: Profile) -> bytes:
     with weights from a bundle, and none of another can linger (decision 0005).
     """
     side_px = profile.side_px
-    shapes = dict.fromkeys(DCT_INPUTS, (side_px, side_px)) | {t.name: t.shape for t in profile.tensors}
+    constants = {name: array.shape for name, array in graph_constants(profile).items()}
+    shapes = constants | {t.name: t.shape for t in profile.tensors}
     graph = helper.make_graph(
-        nodes=_nodes(profile),
+        nodes=wide_nodes(profile) if profile.name == "wide" else _paper_nodes(profile),
         name=f"spectragate_{profile.name}",
         inputs=[helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["N", side_px, side_px, 3])],
         outputs=[helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["N"])],
@@ -51,7 +53,7 @@ def _external(name: str, shape: tuple[int, ...]) -> TensorProto:
     return tensor
 
 
-def _nodes(profile: Profile) -> list[onnx.NodeProto]:
+def _paper_nodes(profile: Profile) -> list[onnx.NodeProto]:
     nodes = [
         helper.make_node("Cast", ["pixels"], ["pixels_float"], to=TensorProto.FLOAT),
         helper.make_node("Transpose", ["pixels_float"], ["planes"], perm=[0, 3, 1, 2]),

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from gateway.contract.exchange import Gate, Scorecard
 from trainer.measures import share_above, threshold_at
-from trainer.model import Detector, export_weights, score_pixels
+from trainer.model import Detector
+from trainer.network import export_weights, score_pixels
 from trainer.optics import Passage, Picture
 from trainer.perturb import Perturber
 

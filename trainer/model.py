@@ -1,28 +1,26 @@
-"""The detector in torch: pixels in, score out, the DCT inside; used for training and export, never at the edge.
+"""The detector of the profile `paper` in torch: pixels in, score out, the DCT inside.
 
 N faces, Y/X pixel row/column, C colour (R, G, B).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gateway.contract.network import Profile
 from gateway.contract.spectrum import dct_matrix
+from trainer.network import Network
 
 
-class Detector(nn.Module):
+class Detector(Network):
     """The network of a profile over the spectrum of each colour plane (paper, sections IV-A and IV-C, Table I).
 
     Dropout after each pool (0.2, 0.3, 0.4) is the authors' code's, not the paper's; it does nothing outside training.
     """
 
     def __init__(self, profile: Profile) -> None:
-        super().__init__()
-        self.profile = profile
+        super().__init__(profile)
         # A plain attribute: it belongs to the definition of the spectrum and is never trained, saved or cast.
         self.dct_UY = torch.from_numpy(dct_matrix(profile.side_px).copy())
         incoming = 3
@@ -65,40 +63,3 @@ class Detector(nn.Module):
         """Return the logits of what the last convolution gave."""
         logits: Tensor = self.dense(x.permute(0, 2, 3, 1).flatten(1))
         return logits
-
-    def score(self, pixels_NYXC: Tensor) -> Tensor:
-        """Return the logit margin, shape (N,): above 0 the network itself would say triggered."""
-        logits_N2 = self.forward(pixels_NYXC)
-        return logits_N2[:, 1] - logits_N2[:, 0]
-
-
-def export_weights(detector: Detector) -> dict[str, NDArray[np.float32]]:
-    """Return the profile's tensors by name, in its order, float32, C-contiguous."""
-    state = detector.state_dict()
-    return {
-        tensor.name: np.ascontiguousarray(state[tensor.name].detach().cpu().numpy(), dtype=np.float32)
-        for tensor in detector.profile.tensors
-    }
-
-
-def load_weights(detector: Detector, weights: Mapping[str, NDArray[np.float32]]) -> None:
-    """Put a bundle's tensors into the network.
-
-    Raises:
-        KeyError: A tensor of the profile is missing.
-    """
-    state = {tensor.name: torch.from_numpy(weights[tensor.name].copy()) for tensor in detector.profile.tensors}
-    detector.load_state_dict(state, strict=False)
-
-
-@torch.no_grad()
-def score_pixels(detector: Detector, pixels_NYXC: NDArray[np.uint8], *, batch: int = 512) -> NDArray[np.float32]:
-    """Return the scores of many faces, shape (N,), float32, with the network in evaluation mode."""
-    was_training = detector.training
-    detector.eval()
-    parts = [
-        detector.score(torch.from_numpy(np.ascontiguousarray(pixels_NYXC[start : start + batch]))).numpy()
-        for start in range(0, len(pixels_NYXC), batch)
-    ]
-    detector.train(was_training)
-    return np.concatenate(parts).astype(np.float32) if parts else np.empty(0, np.float32)

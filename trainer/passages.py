@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from gateway.contract.calibration import TrackRule, running_statistic
 from gateway.contract.geometry import reduce_to
 from trainer.data import Pictures
-from trainer.model import Detector, score_pixels
+from trainer.model import Detector
+from trainer.network import score_pixels
 from trainer.optics import Picture, coded, rounded
 
 SOURCE = (

@@ -16,7 +16,8 @@ from trainer.card import CardFacts, FamilyResult, model_card
 from trainer.data import DataError, FaceSplit, Pictures, split_faces
 from trainer.export import make_self_test, write_bundle
 from trainer.measures import auroc, detection_rate, threshold_at, wilson_interval
-from trainer.model import Detector, export_weights, load_weights, score_pixels
+from trainer.model import Detector
+from trainer.network import export_weights, load_weights, score_pixels
 from trainer.passages import SOURCE, clean_track_statistics, plain_faces
 from trainer.train import EpochReport, PretrainSettings, Source, fresh_detector, pretrain, validation_pairs
 

@@ -20,7 +20,8 @@ from gateway.contract.network import PROFILES, Profile
 from trainer.chain import ChainSettings, make_pair
 from trainer.data import DataError, Pictures
 from trainer.measures import auroc, detection_rate
-from trainer.model import Detector, score_pixels
+from trainer.model import Detector
+from trainer.network import score_pixels
 from trainer.optics import Picture
 from trainer.perturb import FAMILIES, Perturber
 

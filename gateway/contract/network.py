@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from gateway.contract import wide
+
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
@@ -79,5 +81,34 @@ def _paper_profile() -> Profile:
     )
 
 
-PROFILES = MappingProxyType({"paper": _paper_profile()})
+def _wide_profile() -> Profile:
+    """Return the network of `wide`: a dense branch over 3,142 statistics, five convolutions, two dense layers on both.
+
+    The first two tensors standardise the statistics; they are set by pre-training and stay.
+    """
+    tensors = [
+        Tensor("features_mean", (wide.FEATURES,), trainable=False),
+        Tensor("features_scale", (wide.FEATURES,), trainable=False),
+        Tensor("dense1.weight", (wide.HIDDEN, wide.FEATURES), trainable=True),
+        Tensor("dense1.bias", (wide.HIDDEN,), trainable=True),
+    ]
+    incoming = 6
+    for index, (outgoing, kernel) in enumerate(zip(wide.CHANNELS, wide.KERNELS, strict=True), start=1):
+        tensors.append(Tensor(f"conv{index}.weight", (outgoing, incoming, kernel, kernel), trainable=True))
+        tensors.extend(_norm(f"norm{index}", outgoing))
+        incoming = outgoing
+    for index, (outgoing, width) in enumerate(((wide.JOINED, wide.HIDDEN + 2 * incoming), (2, wide.JOINED)), start=2):
+        tensors.append(Tensor(f"dense{index}.weight", (outgoing, width), trainable=True))
+        tensors.append(Tensor(f"dense{index}.bias", (outgoing,), trainable=True))
+    return Profile(
+        name="wide",
+        side_px=wide.SIDE_PX,
+        min_crop_px=wide.SIDE_PX,
+        norm_epsilon=1e-3,
+        conv_channels=wide.CHANNELS,
+        tensors=tuple(tensors),
+    )
+
+
+PROFILES = MappingProxyType({"paper": _paper_profile(), "wide": _wide_profile()})
 """Every architecture this version knows, by name."""

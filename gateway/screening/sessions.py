@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.contract.bundle import Bundle, BundleError
-from gateway.contract.spectrum import dct_matrix
+from gateway.contract.constants import graph_constants
 from gateway.errors import RuntimeFault
 from gateway.models.shipped import graph_template
 
@@ -105,8 +105,7 @@ def open_session(bundle: Bundle, provider: str, threads: int) -> Session:
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    dct_UY = dct_matrix(bundle.profile.side_px)
-    initializers = {"dct": dct_UY, "dct_transposed": np.ascontiguousarray(dct_UY.T), **bundle.weights}
+    initializers = {**graph_constants(bundle.profile), **bundle.weights}
     values = [onnxruntime.OrtValue.ortvalue_from_numpy(np.array(array)) for array in initializers.values()]
     options.add_external_initializers(list(initializers), values)
     template = graph_template(bundle.profile.name)

@@ -18,7 +18,8 @@ from gateway.screening.runtime import InferenceThread
 from gateway.screening.screen import prepare
 from gateway.screening.sessions import Session, open_session, run_in_buckets
 from gateway.values import FaceBox, FaceCrop
-from trainer.model import Detector, load_weights
+from trainer.model import Detector
+from trainer.network import load_weights
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(300)]
 

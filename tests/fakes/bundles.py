@@ -3,13 +3,16 @@
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from gateway.contract.bundle import Calibration, SelfTest, Training
 from gateway.contract.calibration import TrackRule
 from gateway.contract.network import PROFILES
 from trainer.export import make_self_test, write_bundle
-from trainer.model import Detector, load_weights, score_pixels
+from trainer.model import Detector
+from trainer.network import load_weights, score_pixels
+from trainer.wide_model import WideDetector
 
 TRAINING = Training(command="drawn", seed=0, epochs=0, perturbations=(), data=())
 
@@ -55,3 +58,17 @@ def write_drawn_bundle(folder: Path, *, seed: int = 1, version: int = 1) -> str:
             "training": TRAINING,
         },
     )
+
+
+def drawn_wide() -> WideDetector:
+    """Return a `wide` detector with drawn weights and statistics, in evaluation mode."""
+    torch.manual_seed(3)
+    detector = WideDetector(PROFILES["wide"])
+    with torch.no_grad():
+        detector.features_mean.normal_()
+        detector.features_scale.uniform_(0.1, 0.5)
+        for module in detector.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.running_mean.normal_()  # type: ignore[operator, union-attr]
+                module.running_var.uniform_(0.5, 2)  # type: ignore[operator, union-attr]
+    return detector.eval()

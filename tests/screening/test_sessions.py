@@ -13,7 +13,7 @@ from fakes.sessions import FakeDevices, FakeSession, drawn_faces, healthy, silen
 
 from gateway.contract.bundle import Bundle, open_bundle
 from gateway.screening.sessions import BUCKETS, CUDA, open_on_gpu, open_session, run_in_buckets
-from trainer.model import score_pixels
+from trainer.network import score_pixels
 
 
 @pytest.fixture(scope="module")

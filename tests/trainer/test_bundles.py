@@ -7,7 +7,7 @@ import pytest
 from gateway.contract.bundle import BundleError
 from trainer.bundles import detector_of, find_bundle, people_seen_by
 from trainer.data import read_pictures, split_faces
-from trainer.model import score_pixels
+from trainer.network import score_pixels
 
 
 def test_shipped_bundle_is_found_by_its_name_or_folder() -> None:

@@ -8,7 +8,8 @@ from fakes.drawn_faces import drawn_faces
 
 from trainer.environments import REGIMES
 from trainer.finetune import PLANS, TuneSettings, TuningSet, finetune, tuning_set
-from trainer.model import Detector, export_weights, score_pixels
+from trainer.model import Detector
+from trainer.network import export_weights, score_pixels
 from trainer.optics import Picture
 from trainer.perturb import FAMILIES, PerturbSettings
 from trainer.train import PretrainSettings, fresh_detector

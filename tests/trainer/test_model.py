@@ -6,7 +6,8 @@ from fakes.bundles import draw_weights, drawn_detector
 
 from gateway.contract.network import PROFILES
 from gateway.contract.spectrum import spectrum
-from trainer.model import Detector, export_weights, load_weights, score_pixels
+from trainer.model import Detector
+from trainer.network import export_weights, load_weights, score_pixels
 
 PIXELS_NYXC = np.random.default_rng(3).integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from trainer.data import DataError, Pictures, read_pictures
-from trainer.model import export_weights
+from trainer.network import export_weights
 from trainer.train import EpochReport, PairDataset, PretrainSettings, Source, fresh_detector, pretrain
 
 TINY = PretrainSettings(epochs=3, batch=16, families=("white_block", "coloured_block"), threads=1, workers=0)

@@ -1,0 +1,62 @@
+"""The `wide` network: its size and its statistics."""
+
+import numpy as np
+import torch
+from fakes.bundles import drawn_wide
+from numpy.typing import NDArray
+
+from gateway.contract.constants import graph_constants
+from gateway.contract.network import PROFILES
+from gateway.contract.spectrum import spectrum
+from gateway.contract.wide import FEATURES, LOW, POOL
+from trainer.export import make_self_test
+from trainer.network import export_weights
+from trainer.wide_model import WideDetector
+
+WIDE = PROFILES["wide"]
+
+
+def _statistics(pixels_NYXC: NDArray[np.uint8]) -> NDArray[np.float32]:
+    detector = WideDetector(WIDE)
+    rgb_NCYX = detector.planes(torch.from_numpy(pixels_NYXC))
+    return np.asarray(detector.statistics(rgb_NCYX, detector.statistics.residuals(rgb_NCYX)))
+
+
+def test_network_is_light() -> None:
+    """At most a million parameters and 4 MB, counted by torch itself."""
+    detector = WideDetector(WIDE)
+    trainable = sum(each.numel() for each in detector.parameters() if each.requires_grad)
+    assert trainable == WIDE.trainable_parameters <= 1_000_000
+    assert sum(array.nbytes for array in export_weights(detector).values()) <= 4_000_000
+
+
+def test_first_statistics_are_the_contracts_spectrum() -> None:
+    """The pooled whole-face spectrum is that of the written definition, of luma and chroma."""
+    pixels_NYXC = make_self_test(WIDE)[:3]
+    ycc_NYXC = pixels_NYXC.astype(np.float32) @ graph_constants(WIDE)["ycc"].T
+    planes_NCUV = np.log1p(np.abs(spectrum(ycc_NYXC.astype(np.float32)))).transpose(0, 3, 1, 2)  # type: ignore[arg-type]
+    pooled = planes_NCUV.reshape(3, 3, 128 // POOL, POOL, 128 // POOL, POOL).mean(axis=(3, 5)).reshape(3, -1)
+    found_NF = _statistics(pixels_NYXC)
+    assert found_NF.shape == (3, FEATURES)
+    np.testing.assert_allclose(found_NF[:, : pooled.shape[1]], pooled, atol=2e-3)
+
+
+def test_signed_lowest_frequencies_keep_their_sign() -> None:
+    """A gradient and its mirror image differ in sign alone: log magnitude would lose that."""
+    slope_YX = np.linspace(60, 190, 128)[None, :].repeat(128, 0)
+    both_NYXC = np.stack([slope_YX, slope_YX[:, ::-1]])[..., None].repeat(3, 3).astype(np.uint8)
+    first = 3 * 2 * (128 // POOL) ** 2
+    low_NV = _statistics(both_NYXC)[:, first : first + LOW]
+    assert low_NV[0, 1] < -1
+    assert low_NV[1, 1] > 1
+    np.testing.assert_allclose(low_NV[:, 0], low_NV[:, 0].mean(), atol=1e-2)
+
+
+def test_statistics_learn_nothing() -> None:
+    """Training moves the dense and convolutional layers alone."""
+    detector = drawn_wide()
+    detector.train()
+    detector(torch.from_numpy(make_self_test(WIDE)[:4])).sum().backward()
+    assert detector.features_mean.grad is None
+    assert detector.dense1.weight.grad is not None
+    assert detector.get_parameter("conv1.weight").grad is not None

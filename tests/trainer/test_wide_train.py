@@ -1,0 +1,99 @@
+"""Pre-training of `wide`: it learns, repeats, and goes on where it was interrupted."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from trainer.data import DataError, Pictures
+from trainer.network import export_weights
+from trainer.wide_train import (
+    WideReport,
+    WideSettings,
+    fresh_wide,
+    pretrain_wide,
+    usable_stills,
+    validate_wide,
+    validation_pairs,
+)
+
+SETTINGS = WideSettings(
+    pairs=64,
+    batch=8,
+    reports=2,
+    standardise_pairs=16,
+    validation_draws=2,
+    left_out=("generator",),
+    workers=0,
+)
+
+
+def _pictures(count: int, first: int, side_px: int = 140) -> Pictures:
+    pixels = []
+    for seed in range(first, first + count):
+        noise = np.random.default_rng(seed).uniform(20, 230, (20, 20, 3)).astype(np.float32)
+        made = cv2.resize(noise, (side_px, side_px), interpolation=cv2.INTER_CUBIC)
+        pixels.append(np.asarray(np.clip(made, 0, 255), dtype=np.uint8))
+    names = tuple(f"person {seed}" for seed in range(first, first + count))
+    return Pictures(name="drawn", pixels=tuple(pixels), groups=names, sha256=f"{first:064d}")
+
+
+FACES, OTHERS = _pictures(16, 0), _pictures(128, 100)
+
+
+def _train(folder: Path, settings: WideSettings = SETTINGS) -> tuple[list[WideReport], dict[str, np.ndarray]]:
+    reports: list[WideReport] = []
+    detector = pretrain_wide(FACES, OTHERS, settings, start=fresh_wide(settings), folder=folder, report=reports.append)
+    return reports, export_weights(detector)
+
+
+def test_run_repeats_and_goes_on_after_an_interruption(tmp_path: Path) -> None:
+    """An interrupted run ends with the weights of an uninterrupted one, and every report is kept once."""
+    reports, whole = _train(tmp_path / "whole")
+    assert [report.pairs for report in reports] == [32, 64]
+    assert all("D auroc" in report.validation for report in reports)
+
+    class _Stop(Exception):
+        pass
+
+    def stop(_: WideReport) -> None:
+        raise _Stop
+
+    with pytest.raises(_Stop):
+        pretrain_wide(FACES, OTHERS, SETTINGS, start=fresh_wide(SETTINGS), folder=tmp_path / "again", report=stop)
+    again, resumed = _train(tmp_path / "again")
+    assert [report.pairs for report in again] == [64]
+    for name, values in whole.items():
+        np.testing.assert_allclose(resumed[name], values, atol=1e-5, err_msg=name)
+    assert len((tmp_path / "again" / "metrics.jsonl").read_text().splitlines()) == 2
+    with pytest.raises(DataError, match="belongs to other settings"):
+        _train(tmp_path / "again", replace(SETTINGS, learning_rate=1e-4))
+
+
+def test_features_are_standardised_by_the_pairs(tmp_path: Path) -> None:
+    """After the first pairs, features of faces are of the order of one."""
+    _, weights = _train(tmp_path)
+    assert np.ptp(weights["features_mean"]) > 1
+    assert (weights["features_scale"] > 0).all()
+
+
+def test_small_faces_are_left_out() -> None:
+    """Only faces that can be judged are learnt from; a source with none is refused in words."""
+    mixed = _pictures(2, 0).pixels + _pictures(2, 0, side_px=60).pixels
+    pictures = Pictures(name="mixed", pixels=mixed, groups=("a", "b", "c", "d"), sha256="0" * 64)
+    assert len(usable_stills(pictures)) == 2
+    with pytest.raises(DataError, match="at least 96 px"):
+        usable_stills(_pictures(2, 0, side_px=60))
+
+
+def test_validation_covers_kinds_that_are_left_out() -> None:
+    """Leave-one-out is judged on the kind that was left out; a detector that knows nothing finds half."""
+    torch.set_num_threads(1)
+    held = validation_pairs(usable_stills(OTHERS), [], SETTINGS)
+    found = validate_wide(fresh_wide(SETTINGS).eval(), held)
+    assert {"D auroc", "D bdr", "fpr/plain"} <= set(found)
+    assert 0.2 < found["D auroc"] < 0.8
+    assert any(key.startswith("D auroc/") for key in found)

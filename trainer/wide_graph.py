@@ -1,0 +1,219 @@
+"""The ONNX graph of the profile `wide`, operator by operator as `trainer.wide_model` computes it.
+
+N faces, C colour plane, R residual map, Y/X pixel row/column, F feature.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from gateway.contract.network import Profile
+from gateway.contract.wide import (
+    ACROSS_MAPS,
+    BLOCK_PX,
+    CLIP,
+    DOWN_MAPS,
+    EDGE_PX,
+    KERNELS,
+    LAPLACE_MAPS,
+    LARGEST_LOCAL,
+    LOW,
+    NTH,
+    POOL,
+    SIDE_PX,
+    STRIDES,
+    TILE_POOL,
+    TILE_PX,
+)
+
+
+class _Nodes:
+    """The nodes so far; every method adds some and returns the name of what they give."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self._numbers: dict[str, str] = {}
+
+    def add(self, kind: str, inputs: Sequence[str], *, outputs: int = 1, **attributes: Any) -> str:
+        names = [f"{kind.lower()}_{len(self.nodes)}" + (f"_{index}" if index else "") for index in range(outputs)]
+        self.nodes.append(helper.make_node(kind, list(inputs), names, **attributes))
+        return names[0]
+
+    def number(self, value: float | Sequence[int]) -> str:
+        """Return a constant: a float32 scalar, or whole numbers (shapes, axes, pads)."""
+        key = repr(value)
+        if key not in self._numbers:
+            array = np.float32(value) if isinstance(value, float) else np.array(value, np.int64)
+            self._numbers[key] = self.add("Constant", [], value=numpy_helper.from_array(np.asarray(array)))
+        return self._numbers[key]
+
+    def log(self, x: str, plus: float) -> str:
+        return self.add("Log", [self.add("Add", [x, self.number(plus)])])
+
+    def log_of_size(self, x: str) -> str:
+        return self.log(self.add("Abs", [x]), 1.0)
+
+    def signed_log(self, x: str, times: float = 1.0) -> str:
+        size = self.add("Abs", [x])
+        scaled = size if times == 1.0 else self.add("Mul", [size, self.number(times)])
+        return self.add("Mul", [self.add("Sign", [x]), self.log(scaled, 1.0)])
+
+    def reduced(self, kind: str, x: str, axes: Sequence[int], *, keep: bool = False) -> str:
+        return self.add(f"Reduce{kind}", [x, self.number(list(axes))], keepdims=int(keep))
+
+    def shaped(self, x: str, shape: Sequence[int]) -> str:
+        """Reshape; 0 keeps a dimension and -1 takes the rest."""
+        return self.add("Reshape", [x, self.number(list(shape))])
+
+    def sliced(self, x: str, starts: Sequence[int], ends: Sequence[int], axes: Sequence[int], step: int = 1) -> str:
+        steps = [step] * len(axes)
+        return self.add("Slice", [x, *(self.number(list(each)) for each in (starts, ends, axes, steps))])
+
+    def largest(self, x: str, count: int) -> str:
+        return self.add("TopK", [x, self.number([count])], outputs=2, axis=2, largest=1, sorted=1)
+
+    def nth(self, largest: str, n: int) -> str:
+        return self.add("Squeeze", [self.sliced(largest, [n], [n + 1], [2]), self.number([2])])
+
+    def spread(self, x: str, mean: str) -> str:
+        power = self.reduced("Mean", self.add("Mul", [x, x]), [2])
+        variance = self.add("Sub", [power, self.add("Mul", [mean, mean])])
+        return self.add("Sqrt", [self.add("Relu", [variance])])
+
+    def pooled(self, kind: str, x: str, kernel: tuple[int, int], stride: tuple[int, int]) -> str:
+        return self.add(f"{kind}Pool", [x], kernel_shape=list(kernel), strides=list(stride))
+
+    def falls_short(self, x: str) -> str:
+        """Return the mean over the pixels of how far values fall short of 1."""
+        short = self.add("Relu", [self.add("Sub", [self.number(1.0), x])])
+        return self.reduced("Mean", short, [2, 3])
+
+
+def wide_nodes(profile: Profile) -> list[onnx.NodeProto]:
+    """Return the nodes from `pixels` to `scores`; the constants of `contract.wide` and the tensors are inputs."""
+    g = _Nodes()
+    rgb = g.add("Transpose", [g.add("Cast", ["pixels"], to=TensorProto.FLOAT)], perm=[0, 3, 1, 2])
+    padded = g.add("Pad", [rgb, g.number([0, 0, 2, 2, 0, 0, 2, 2])], mode="edge")
+    residuals = g.add("Conv", [padded, "residuals"])
+    ycc = g.shaped(g.add("MatMul", ["ycc", g.shaped(rgb, [0, 3, -1])]), [0, 3, SIDE_PX, SIDE_PX])
+    parts = [
+        *_whole(g, ycc),
+        *_in_blocks(g, rgb),
+        *_tiled(g, ycc),
+        *_residual_statistics(g, residuals),
+        *_edges(g, residuals),
+        _channel_correlations(g, rgb),
+        *_levels(g, rgb),
+        *_grid_phase(g, ycc),
+    ]
+    features = g.add("Concat", [g.add("Flatten", [part], axis=1) for part in parts], axis=1)
+    centred = g.add("Mul", [g.add("Sub", [features, "features_mean"]), "features_scale"])
+    standard = g.add("Clip", [centred, g.number(-CLIP), g.number(CLIP)])
+    hidden = g.add("Relu", [g.add("Gemm", [standard, "dense1.weight", "dense1.bias"], transB=1)])
+    joined = g.add("Concat", [hidden, _shapes(g, rgb, residuals, profile.norm_epsilon)], axis=1)
+    joined = g.add("Relu", [g.add("Gemm", [joined, "dense2.weight", "dense2.bias"], transB=1)])
+    logits = g.add("Gemm", [joined, "dense3.weight", "dense3.bias"], transB=1)
+    clean, triggered = (g.sliced(logits, [index], [index + 1], [1]) for index in (0, 1))
+    margin = g.add("Sub", [triggered, clean])
+    g.nodes.append(helper.make_node("Reshape", [margin, g.number([-1])], ["scores"]))
+    return g.nodes
+
+
+def _whole(g: _Nodes, ycc: str) -> list[str]:
+    spectrum = g.add("MatMul", [g.add("MatMul", ["dct", ycc]), "dct_transposed"])
+    strength = g.log_of_size(spectrum)
+    low = g.sliced(spectrum, [0, 0], [LOW, LOW], [2, 3])
+    pools = [g.pooled(kind, strength, (POOL, POOL), (POOL, POOL)) for kind in ("Average", "Max")]
+    return [*pools, g.signed_log(low)]
+
+
+def _in_blocks(g: _Nodes, rgb: str) -> list[str]:
+    values = g.shaped(g.add("Conv", [rgb, "blocks"], strides=[BLOCK_PX, BLOCK_PX]), [0, 3 * BLOCK_PX**2, -1])
+    strength = g.log_of_size(values)
+    mean = g.reduced("Mean", strength, [2])
+    largest = g.nth(g.largest(strength, NTH), NTH - 1)
+    return [mean, g.spread(strength, mean), largest, g.signed_log(g.reduced("Mean", values, [2]), 4.0)]
+
+
+def _tiled(g: _Nodes, ycc: str) -> list[str]:
+    times = SIDE_PX // TILE_PX
+    windows = g.reduced("Mean", g.shaped(ycc, [0, 3, times, TILE_PX, times, TILE_PX]), [2, 4])
+    spectrum = g.add("MatMul", [g.add("MatMul", ["tile_dct", windows]), "tile_dct_transposed"])
+    return [g.pooled("Max", g.log_of_size(spectrum), (TILE_POOL, TILE_POOL), (TILE_POOL, TILE_POOL))]
+
+
+def _residual_statistics(g: _Nodes, residuals: str) -> list[str]:
+    size = g.add("Abs", [residuals])
+    log_mean = g.log(g.reduced("Mean", size, [2, 3]), 0.1)
+    power = g.reduced("Mean", g.add("Mul", [size, size]), [2, 3])
+    half_log_power = g.add("Mul", [g.log(power, 0.01), g.number(0.5)])
+    local = g.shaped(g.pooled("Average", size, (8, 8), (4, 4)), [0, 0, -1])
+    log_local = g.log(local, 0.1)
+    largest = g.largest(local, LARGEST_LOCAL)
+    peaks = g.largest(g.shaped(g.pooled("Max", size, (4, 4), (4, 4)), [0, 0, -1]), NTH)
+    above = [g.nth(largest, 0), g.reduced("Mean", largest, [2])]
+    return [
+        log_mean,
+        g.add("Sub", [half_log_power, log_mean]),
+        g.falls_short(size),
+        g.log(g.nth(peaks, 0), 1.0),
+        g.log(g.nth(peaks, NTH - 1), 1.0),
+        g.reduced("Min", log_local, [2]),
+        *(g.add("Sub", [g.log(each, 0.1), log_mean]) for each in above),
+        g.spread(log_local, g.reduced("Mean", log_local, [2])),
+    ]
+
+
+def _edges(g: _Nodes, residuals: str) -> list[str]:
+    found = []
+    for maps, kernel in ((ACROSS_MAPS, (EDGE_PX, 1)), (DOWN_MAPS, (1, EDGE_PX))):
+        chosen = g.add("Gather", [residuals, g.number(list(maps))], axis=1)
+        edges = g.add("Abs", [g.pooled("Average", chosen, kernel, (1, 1))])
+        peaks = g.largest(g.shaped(g.pooled("Max", edges, (4, 4), (4, 4)), [0, 0, -1]), NTH)
+        found += [g.log(g.nth(peaks, 0), 1.0), g.log(g.nth(peaks, NTH - 1), 1.0)]
+    return found
+
+
+def _channel_correlations(g: _Nodes, rgb: str) -> str:
+    fine = g.add("Conv", [rgb, "laplacian"], group=3, strides=[2, 2])
+    turn = g.number([1, 2, 0])
+    common = g.reduced("Mean", g.add("Mul", [fine, g.add("Gather", [fine, turn], axis=1)]), [2, 3])
+    power = g.reduced("Mean", g.add("Mul", [fine, fine]), [2, 3])
+    both = g.add("Sqrt", [g.add("Mul", [power, g.add("Gather", [power, turn], axis=1)])])
+    return g.add("Div", [common, g.add("Add", [both, g.number(0.05)])])
+
+
+def _levels(g: _Nodes, rgb: str) -> list[str]:
+    some = g.add("Unsqueeze", [g.sliced(rgb, [0, 0], [SIDE_PX, SIDE_PX], [2, 3], step=2), g.number([1])])
+    place = g.add("Mul", [some, "levels"])
+    off = g.add("Abs", [g.add("Sub", [place, g.add("Round", [place])])])
+    bright = g.add("Relu", [g.add("Sub", [rgb, g.number(254.0)])])
+    return [g.reduced("Mean", off, [3, 4]), g.falls_short(rgb), g.reduced("Mean", bright, [2, 3])]
+
+
+def _grid_phase(g: _Nodes, ycc: str) -> list[str]:
+    luma = g.add("Squeeze", [g.sliced(ycc, [0], [1], [1]), g.number([1])])
+    found = []
+    for axis in (2, 1):
+        ahead = g.sliced(luma, [1], [SIDE_PX], [axis])
+        last = g.sliced(luma, [SIDE_PX - 1], [SIDE_PX], [axis])
+        step = g.add("Abs", [g.add("Sub", [luma, g.add("Concat", [ahead, last], axis=axis)])])
+        means = g.shaped(g.reduced("Mean", step, [3 - axis]), [0, SIDE_PX // BLOCK_PX, BLOCK_PX])
+        logs = g.log(g.reduced("Mean", means, [1]), 0.2)
+        found.append(g.add("Sub", [logs, g.reduced("Mean", logs, [1], keep=True)]))
+    return found
+
+
+def _shapes(g: _Nodes, rgb: str, residuals: str, epsilon: float) -> str:
+    fine = g.add("Gather", [residuals, g.number(list(LAPLACE_MAPS))], axis=1)
+    fine = g.add("Clip", [g.add("Div", [fine, g.number(4.0)]), g.number(-8.0), g.number(8.0)])
+    coarse = g.add("Sub", [g.add("Div", [rgb, g.number(64.0)]), g.number(2.0)])
+    x = g.add("Concat", [coarse, fine], axis=1)
+    for index, (kernel, stride) in enumerate(zip(KERNELS, STRIDES, strict=True), start=1):
+        norm = [f"norm{index}.{part}" for part in ("weight", "bias", "running_mean", "running_var")]
+        x = g.add("Conv", [x, f"conv{index}.weight"], pads=[kernel // 2] * 4, strides=[stride, stride])
+        x = g.add("Relu", [g.add("BatchNormalization", [x, *norm], epsilon=epsilon)])
+    return g.add("Concat", [g.reduced(kind, x, [2, 3]) for kind in ("Mean", "Max")], axis=1)
