@@ -85,3 +85,8 @@ class Library:
         if draw.random() < 0.3:
             return rounded(values_YXC + opacity * soft_ellipse(len(values_YXC), draw) * (made_YXC - values_YXC))
         return rounded(values_YXC + opacity * (made_YXC - values_YXC))
+
+
+def visibly_differ(clean_YXC: Picture, changed_YXC: Picture) -> bool:
+    """Return whether a perturbed picture differs enough from the clean one to be called triggered."""
+    return float(np.abs(changed_YXC.astype(np.int16) - clean_YXC).mean()) >= LEAST_CHANGE_GREY

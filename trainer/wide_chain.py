@@ -15,7 +15,7 @@ import numpy as np
 
 from gateway.contract.geometry import reduce_to
 from trainer.chain import ChainSettings, vary_optics
-from trainer.library import LEAST_CHANGE_GREY, Library
+from trainer.library import Library, visibly_differ
 from trainer.nuisances import BEFORE_CODEC, draw_nuisance, with_nuisance
 from trainer.optics import Draw, Picture, coded
 from trainer.video_codec import frame_coded
@@ -101,13 +101,9 @@ def _changed(library: Library, picture_YXC: Picture, draw: Draw) -> tuple[Pictur
     for _ in range(MOST_TRIES):
         kind = library.draw_kind(draw)
         result_YXC = library.apply(kind, picture_YXC, draw)
-        if _differ(picture_YXC, result_YXC):
+        if visibly_differ(picture_YXC, result_YXC):
             break
     return result_YXC, kind
-
-
-def _differ(clean_YXC: Picture, changed_YXC: Picture) -> bool:
-    return float(np.abs(changed_YXC.astype(np.int16) - clean_YXC).mean()) >= LEAST_CHANGE_GREY
 
 
 def _before_codec(still_YXC: Picture, library: Library, draw: Draw, settings: WideChainSettings) -> _Going:
@@ -165,7 +161,11 @@ def _after_codec(each: _Going, library: Library, draw: Draw, settings: WideChain
     else:
         changed_YXC = reduce_to(changed_YXC, settings.side_px)
     # Chroma triggers do not survive 4:2:0: a perturbed face that is the clean one again would be a wrong label.
-    return Pair(clean_YXC, changed_YXC, kind, each.regime, each.nuisance) if _differ(clean_YXC, changed_YXC) else None
+    return (
+        Pair(clean_YXC, changed_YXC, kind, each.regime, each.nuisance)
+        if visibly_differ(clean_YXC, changed_YXC)
+        else None
+    )
 
 
 def make_pairs(stills: Sequence[Picture], library: Library, draw: Draw, settings: WideChainSettings) -> list[Pair]:

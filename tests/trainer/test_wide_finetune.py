@@ -1,0 +1,92 @@
+"""Fine-tuning of `wide`: it repeats, moves dense layers alone, forgets nothing it should keep, and doubts strangers."""
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import torch
+from fakes.bundles import drawn_wide
+
+from trainer.library import Library
+from trainer.network import export_weights, score_pixels
+from trainer.optics import Passage, Picture
+from trainer.wide_finetune import (
+    WideTuneSettings,
+    WideTuningSet,
+    between,
+    finetune_wide,
+    trimmed_loss,
+    wide_tuning_set,
+)
+
+SETTINGS = WideTuneSettings(draws=2, epochs=4, batch=16, kept=0.0)
+
+
+def _still(seed: int) -> Picture:
+    draw = np.random.default_rng(seed)
+    coarse = cv2.resize(draw.uniform(20, 230, (20, 20, 3)), (128, 128), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(np.clip(coarse + draw.normal(0, 3, (128, 128, 3)), 0, 255), dtype=np.uint8)
+
+
+STILLS = [_still(seed) for seed in range(24)]
+PASSAGE = Passage(lambda pictures: np.stack(list(pictures)), at_native_size=True)
+
+
+def _data(settings: WideTuneSettings = SETTINGS) -> WideTuningSet:
+    kept = ("noise", "levels", "grating")
+    library = Library(lambda draw: STILLS[int(draw.integers(24))])
+    library = Library(
+        lambda draw: STILLS[int(draw.integers(24))], left_out=[kind for kind in library.kinds if kind not in kept]
+    )
+    return wide_tuning_set(STILLS, PASSAGE, settings, library)
+
+
+def test_tuning_set_pairs_every_face_with_changed_copies() -> None:
+    """One copy a draw, each different from the face and from the other draw."""
+    data = _data()
+    assert len(data.changed) == 2
+    for copies in data.changed:
+        assert copies.shape == data.clean_NYXC.shape
+        assert (np.abs(copies.astype(int) - data.clean_NYXC).mean(axis=(1, 2, 3)) > 0.4).all()
+    assert (data.changed[0] != data.changed[1]).any()
+
+
+def test_tuning_repeats_and_moves_dense_layers_alone() -> None:
+    """The same settings give the same weights; convolutions and their norms stay as they were."""
+    base, data = drawn_wide(), _data()
+    before = export_weights(base)
+    losses: list[float] = []
+    once = finetune_wide(base, data, SETTINGS, progress=lambda _epoch, loss: losses.append(loss))
+    again = finetune_wide(base, data, SETTINGS)
+    for name, values in export_weights(once).items():
+        np.testing.assert_array_equal(values, export_weights(again)[name])
+        moved = bool((values != before[name]).any())
+        assert moved == name.startswith(("dense", "features_")), name
+    for name, values in export_weights(base).items():
+        np.testing.assert_array_equal(values, before[name], err_msg="the base must stay")
+    assert losses[-1] < losses[0]
+
+
+def test_tuning_learns_the_environment() -> None:
+    """After tuning, perturbed faces of the environment score above clean ones."""
+    data = _data()
+    tuned = finetune_wide(drawn_wide(), data, replace(SETTINGS, epochs=30))
+    clean_N, changed_N = score_pixels(tuned, data.clean_NYXC), score_pixels(tuned, data.changed[0])
+    assert np.median(changed_N) > np.quantile(clean_N, 0.75)
+
+
+def test_kept_share_lies_between() -> None:
+    """All of the base kept is the base, none kept is the tuned one, half is half."""
+    one, other = drawn_wide(), drawn_wide()
+    with torch.no_grad():
+        other.dense3.bias += 2.0
+    assert float((between(one, other, kept=0.5).dense3.bias - one.dense3.bias)[0].detach()) == 1.0
+    assert float((between(one, other, kept=1.0).dense3.bias - one.dense3.bias)[0].detach()) == 0.0
+
+
+def test_trimming_doubts_strangers_alone() -> None:
+    """The worst of those nobody vouches for teach nothing; the others always do."""
+    logits = torch.tensor([[5.0, -5.0], [-5.0, 5.0], [-5.0, 5.0], [5.0, -5.0]])
+    labels = torch.zeros(4, dtype=torch.long)
+    strangers = torch.tensor([True, True, False, False])
+    assert float(trimmed_loss(logits, labels, strangers, 0.0)) > float(trimmed_loss(logits, labels, strangers, 0.5)) > 3

@@ -1,0 +1,186 @@
+"""Fine-tuning of `wide`: a few hundred clean faces of an environment, and what the library makes of them.
+
+The convolutional branch stays as it is, so what it makes of the faces is computed once, and so are the statistics; only
+dense layers move. The statistics are standardised anew by the environment's own clean faces: how bright, sharp and
+coded its pictures are then no longer sets them apart.
+
+N faces, F feature, Y/X pixel row/column, C colour (R, G, B).
+"""
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from trainer.library import Library, visibly_differ
+from trainer.optics import Draw, Passage, Picture
+from trainer.wide_model import WideDetector
+
+MOST_TRIES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class WideTuneSettings:
+    """How a detector is tuned.
+
+    `draws` is how often each clean face is perturbed, `kept` the share of the base's weights in the result (weights
+    between the base and the tuned ones find more than either), `own` the share of the environment's own clean faces in
+    mean and scale of the statistics, and `trim` the share of each batch's faces of strangers, those with the highest
+    loss, that nothing is learnt from.
+    """
+
+    draws: int = 8
+    epochs: int = 24
+    batch: int = 64
+    learning_rate: float = 1e-3
+    weight_decay: float = 2e-2
+    kept: float = 0.3
+    own: float = 0.5
+    seed: int = 1
+    trim: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WideTuningSet:
+    """Inputs of the detector: clean faces, and for every draw one perturbed copy of each, uint8 (N, S, S, 3).
+
+    The first `strangers` of the clean faces are believed clean, but nobody vouches for them.
+    """
+
+    clean_NYXC: Picture
+    changed: tuple[Picture, ...]
+    strangers: int = 0
+
+
+def wide_tuning_set(
+    stills: Sequence[Picture], passage: Passage, settings: WideTuneSettings, library: Library
+) -> WideTuningSet:
+    """Return the clean faces as the detector gets them, and their perturbed copies."""
+    clean_NYXC = passage.finish(stills)
+    changed = []
+    for number in range(settings.draws):
+        draw = np.random.default_rng((settings.seed, 7, number))
+        sources = stills if passage.at_native_size else clean_NYXC
+        made = [_changed(library, still_YXC, draw) for still_YXC in sources]
+        changed.append(passage.finish(made) if passage.at_native_size else np.stack(made))
+    return WideTuningSet(clean_NYXC, tuple(changed))
+
+
+def _changed(library: Library, still_YXC: Picture, draw: Draw) -> Picture:
+    for _ in range(MOST_TRIES):
+        result_YXC = library.apply(library.draw_kind(draw), still_YXC, draw)
+        if visibly_differ(still_YXC, result_YXC):
+            break
+    return result_YXC
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Seen:
+    """What the parts of the network that stay make of pictures."""
+
+    features_NF: Tensor
+    shapes_NK: Tensor
+
+
+@torch.no_grad()
+def _seen(detector: WideDetector, pixels_NYXC: Picture, *, batch: int = 16) -> _Seen:
+    detector.eval()
+    features, shapes = [], []
+    for start in range(0, len(pixels_NYXC), batch):
+        part_NYXC = np.ascontiguousarray(pixels_NYXC[start : start + batch])
+        rgb_NCYX = detector.planes(torch.from_numpy(part_NYXC))
+        residuals_NRYX = detector.statistics.residuals(rgb_NCYX)
+        features.append(detector.statistics(rgb_NCYX, residuals_NRYX))
+        shapes.append(detector.shapes(rgb_NCYX, residuals_NRYX))
+    return _Seen(torch.cat(features), torch.cat(shapes))
+
+
+def finetune_wide(
+    base: WideDetector,
+    data: WideTuningSet,
+    settings: WideTuneSettings,
+    *,
+    progress: Callable[[int, float], None] | None = None,
+) -> WideDetector:
+    """Return a tuned copy of `base`, in evaluation mode; `progress` hears of each epoch and its loss.
+
+    The same base, data and settings give the same weights.
+    """
+    clean = _seen(base, data.clean_NYXC)
+    changed = [_seen(base, pixels_NYXC) for pixels_NYXC in data.changed]
+    return tune_on(base, clean, changed, settings, strangers=data.strangers, progress=progress)
+
+
+def tune_on(
+    base: WideDetector,
+    clean: _Seen,
+    changed: Sequence[_Seen],
+    settings: WideTuneSettings,
+    *,
+    strangers: int = 0,
+    progress: Callable[[int, float], None] | None = None,
+) -> WideDetector:
+    """Tune the dense layers on what the other layers made of the faces."""
+    start = copy.deepcopy(base)
+    _restandardise(start, clean.features_NF, settings.own)
+    detector = copy.deepcopy(start)
+    torch.manual_seed(settings.seed)
+    count = len(clean.features_NF)
+    clean_NF = detector.standardised(clean.features_NF)
+    changed_NF = [detector.standardised(each.features_NF) for each in changed]
+    moving = [value for name, value in detector.named_parameters() if name.startswith("dense")]
+    optimiser = torch.optim.AdamW(moving, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    steps = settings.epochs * -(-count // (settings.batch // 2))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.learning_rate, total_steps=steps)
+    detector.train()
+    for epoch in range(settings.epochs):
+        which, total = epoch % len(changed), 0.0
+        for chosen in torch.randperm(count).split(settings.batch // 2):
+            standard_NF = torch.cat([clean_NF[chosen], changed_NF[which][chosen]])
+            shapes_NK = torch.cat([clean.shapes_NK[chosen], changed[which].shapes_NK[chosen]])
+            labels_N = torch.arange(len(standard_NF)) >= len(chosen)
+            doubted_N = torch.cat([chosen < strangers] * 2)
+            loss = trimmed_loss(detector.combine(standard_NF, shapes_NK), labels_N.long(), doubted_N, settings.trim)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            schedule.step()
+            total += float(loss.detach()) * len(chosen)
+        if progress is not None:
+            progress(epoch + 1, total / count)
+    return between(start, detector, kept=settings.kept)
+
+
+@torch.no_grad()
+def _restandardise(detector: WideDetector, features_NF: Tensor, own: float) -> None:
+    """Move mean and scale of the statistics towards those of the environment's clean faces."""
+    mean, deviation = features_NF.mean(0), features_NF.std(0)
+    old = 1 / detector.features_scale
+    detector.features_mean.lerp_(mean, own)
+    # Never a smaller scale than half the old one: what does not vary here would be blown up by the first change.
+    detector.features_scale.copy_(1 / torch.maximum(torch.lerp(old, deviation + 1e-3, own), old / 2))
+
+
+@torch.no_grad()
+def between(base: WideDetector, tuned: WideDetector, *, kept: float) -> WideDetector:
+    """Return the weights between two detectors: `kept` of the first, the rest of the second."""
+    result = copy.deepcopy(tuned).eval()
+    first = dict(base.named_parameters())
+    for name, value in result.named_parameters():
+        value.lerp_(first[name], kept)
+    return result
+
+
+def trimmed_loss(logits_N2: Tensor, labels_N: Tensor, strangers_N: Tensor, trim: float) -> Tensor:
+    """Return the mean loss without the `trim` share of the strangers that the detector believes least."""
+    count = int(trim * int(strangers_N.sum()))
+    if count == 0:
+        return nn.functional.cross_entropy(logits_N2, labels_N)
+    losses_N = nn.functional.cross_entropy(logits_N2, labels_N, reduction="none")
+    doubted_N = losses_N.detach().masked_fill(~strangers_N, -torch.inf)
+    kept_N = torch.ones_like(strangers_N)
+    kept_N[doubted_N.topk(count).indices] = False
+    return losses_N[kept_N].mean()
