@@ -138,7 +138,9 @@ def tune_on(
     detector.train()
     for epoch in range(settings.epochs):
         which, total = epoch % len(changed), 0.0
-        for chosen in torch.randperm(count).split(settings.batch // 2):
+        order = torch.randperm(count)
+        for first in range(0, count, settings.batch // 2):
+            chosen = order[first : first + settings.batch // 2]
             standard_NF = torch.cat([clean_NF[chosen], changed_NF[which][chosen]])
             shapes_NK = torch.cat([clean.shapes_NK[chosen], changed[which].shapes_NK[chosen]])
             labels_N = torch.arange(len(standard_NF)) >= len(chosen)
