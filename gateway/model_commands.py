@@ -9,12 +9,13 @@ import click
 from gateway.outbox_commands import config_option
 
 if TYPE_CHECKING:
+    from gateway.adaptation.exchange import Channel
     from gateway.adaptation.store import BundleStore
     from gateway.choice import Choice
     from gateway.contract.bundle import Bundle
 
 BY_HAND = "undone by the operator"
-LATER = "a gateway that runs already takes it up when it is started again"
+SOON = "a gateway that runs takes it up at once"
 
 environment_option = click.option("--environment", metavar="NAME", help="Which environment of the configuration.")
 
@@ -76,10 +77,14 @@ def verify(config: Path | None, environment: str | None) -> int:
     Exit code 1 where the bundle is not the one that was installed, or another takes its place.
     """
     from gateway.choice import choose
+    from gateway.contract.bundle import BundleError
 
     choice = choose(config, environment=environment)
     loaded = _store(choice).load(choice.environment_name)
-    _test(loaded.bundle)
+    try:
+        _check(loaded.bundle)
+    except BundleError as error:
+        raise click.ClickException(str(error)) from None
     for fault in loaded.faults:
         click.echo(f"damaged: {fault}", err=True)
     click.echo(f"version {loaded.bundle.manifest.version} {loaded.bundle.identity.sha256} is whole ({loaded.slot})")
@@ -89,10 +94,9 @@ def verify(config: Path | None, environment: str | None) -> int:
 @model.command()
 @config_option
 @environment_option
-@click.option("--repository", required=True, metavar="URL", help="https:// address, or a folder that was brought here.")
+@click.option("--repository", metavar="URL", help="https:// address, or a folder that was brought here.")
 @click.option(
     "--root",
-    required=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Root metadata that this site trusts (1.root.json).",
 )
@@ -101,24 +105,23 @@ def verify(config: Path | None, environment: str | None) -> int:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Authority that signed the repository's certificate.",
 )
-def install(config: Path | None, environment: str | None, repository: str, root: Path, ca_file: Path | None) -> None:
+def install(
+    config: Path | None, environment: str | None, repository: str | None, root: Path | None, ca_file: Path | None
+) -> None:
     """Install the newest bundle that a signed repository offers, after everything about it was checked.
 
-    The token of the repository, where it asks for one, comes from $SPECTRAGATE_REPOSITORY_TOKEN.
+    Repository, root, authority and token are those of `adaptation` in the configuration; an option goes before its
+    key. The token of another repository comes from $SPECTRAGATE_REPOSITORY_TOKEN.
     """
     import datetime as dt
-    import os
 
-    from pydantic import SecretStr
-
-    from gateway.adaptation.exchange import Channel, Exchange, admit
+    from gateway.adaptation.exchange import Exchange, admit
     from gateway.choice import choose
     from gateway.contract.bundle import BundleError
 
     choice = choose(config, environment=environment)
     name, store = choice.environment_name, _store(choice)
-    token = os.environ.get("SPECTRAGATE_REPOSITORY_TOKEN")
-    channel = Channel(repository, root.read_bytes(), ca_file, SecretStr(token) if token else None)
+    channel = _channel(choice, repository, root, ca_file)
     # Not the running gateway's folder: python-tuf lets only one at a time use its cache.
     exchange = Exchange(channel, _folder(choice) / "channel-by-hand", now=lambda: dt.datetime.now(dt.UTC))
     try:
@@ -131,11 +134,33 @@ def install(config: Path | None, environment: str | None, repository: str, root:
         files = exchange.fetch(offer)
         admit(files, offer, store.slots(name))
         bundle = store.stage(name, files)
-        _test(bundle)
+        _check(bundle)
         store.change(name, lambda slots: slots.activated(offer.sha256, offer.version))
     except BundleError as error:
         raise click.ClickException(str(error)) from None
-    click.echo(f"{name}: version {offer.version} {offer.sha256[:12]} installed; {LATER}")
+    click.echo(f"{name}: version {offer.version} {offer.sha256[:12]} installed; {SOON}")
+
+
+def _channel(choice: "Choice", repository: str | None, root: Path | None, ca_file: Path | None) -> "Channel":
+    """Return the configured channel, with what the command line says otherwise."""
+    import os
+
+    from pydantic import SecretStr
+
+    from gateway.adaptation.exchange import Channel
+
+    asked = choice.config.adaptation
+    url, vouches = repository or asked.repository, root or asked.root
+    if url is None or vouches is None:
+        raise click.UsageError("name a repository and a root: `adaptation` in the configuration, or both options")
+    try:
+        content = vouches.read_bytes()
+    except OSError as error:
+        raise click.ClickException(f"adaptation.root: {vouches}: {error.strerror}") from None
+    given = os.environ.get("SPECTRAGATE_REPOSITORY_TOKEN")
+    # The token of the configuration is for the address beside it and no other.
+    own = asked.token if url == asked.repository else None
+    return Channel(url, content, ca_file or asked.ca_file, SecretStr(given) if given else own)
 
 
 @model.command()
@@ -144,14 +169,16 @@ def install(config: Path | None, environment: str | None, repository: str, root:
 def rollback(config: Path | None, environment: str | None) -> None:
     """Go back to the bundle before, never to take the present one again, and stay there until `pin none`."""
     from gateway.choice import choose
+    from gateway.contract.bundle import BundleError
 
     choice = choose(config, environment=environment)
     store, name = _store(choice), choice.environment_name
-    if store.slots(name).active is None:
-        raise click.ClickException(f"{name} runs the bundle that came along; there is nothing to go back to")
-    store.change(name, lambda slots: slots.rolled_back(BY_HAND))
+    try:
+        store.change(name, lambda slots: slots.rolled_back(BY_HAND))
+    except BundleError as error:
+        raise click.ClickException(f"{name}: {error}") from None
     loaded = store.load(name)
-    click.echo(f"{name}: back to version {loaded.bundle.manifest.version} ({loaded.slot}); {LATER}")
+    click.echo(f"{name}: back to version {loaded.bundle.manifest.version} ({loaded.slot}); {SOON}")
 
 
 @model.command()
@@ -163,23 +190,18 @@ def pin(config: Path | None, environment: str | None, version: str) -> None:
     from gateway.choice import choose
     from gateway.contract.bundle import BundleError
 
+    if version != "none" and not version.isdecimal():
+        raise click.UsageError(f"{version}: name a version as `model list` shows it, or none")
     choice = choose(config, environment=environment)
     store, name = _store(choice), choice.environment_name
-    if version == "none":
-        store.change(name, lambda slots: slots.with_pin(None))
-        click.echo(f"{name}: takes new bundles again")
-        return
-    wanted = [bundle for bundle in store.held(name) if str(bundle.manifest.version) == version]
-    if not wanted:
-        raise click.ClickException(f"no version {version} of {name} lies here; `model list` shows those that do")
-    bundle = wanted[-1]
-    _test(bundle)
-    sha256, number = bundle.identity.sha256, bundle.manifest.version
     try:
-        store.change(name, lambda slots: slots.activated(sha256, number).with_pin(sha256))
+        bundle = store.choose(name, None if version == "none" else int(version), check=_check)
     except BundleError as error:
         raise click.ClickException(str(error)) from None
-    click.echo(f"{name}: pinned to version {number} {sha256[:12]}; {LATER}")
+    if bundle is None:
+        click.echo(f"{name}: takes new bundles again")
+        return
+    click.echo(f"{name}: pinned to version {version} {bundle.identity.sha256[:12]}; {SOON}")
 
 
 def _folder(choice: "Choice") -> Path:
@@ -198,12 +220,8 @@ def _store(choice: "Choice") -> "BundleStore":
     )
 
 
-def _test(bundle: "Bundle") -> None:
-    """Run the self-test on the CPU of this machine."""
-    from gateway.contract.bundle import BundleError
+def _check(bundle: "Bundle") -> None:
+    """Run the self-test on the CPU of this machine; raises BundleError where it fails."""
     from gateway.screening.sessions import check_self_test, open_session
 
-    try:
-        check_self_test(open_session(bundle, "CPUExecutionProvider", 1), bundle)
-    except BundleError as error:
-        raise click.ClickException(str(error)) from None
+    check_self_test(open_session(bundle, "CPUExecutionProvider", 1), bundle)

@@ -10,6 +10,8 @@ from fakes.channel import adapted, digest_of
 from fakes.repositories import Site
 
 from gateway.__main__ import cli
+from gateway.choice import choose
+from gateway.model_commands import _channel
 
 
 @pytest.fixture
@@ -87,3 +89,34 @@ def test_verify_tells_damage_by_its_exit_code(site: Site) -> None:
     code, words = call(site, "verify")
     assert code == 1
     assert "damaged: active" in words
+
+
+def test_install_takes_repository_and_root_from_the_configuration(site: Site) -> None:
+    """No option is needed where `adaptation` names both; without either there is a sentence, and code 2."""
+    config = site.folder.parent / "gateway.yaml"
+    code, words = call(site, "install")
+    assert (code, "name a repository and a root" in words) == (1, True)
+    adaptation = f"adaptation: {{repository: {site.repository}, root: {site.repository}/metadata/1.root.json}}\n"
+    config.write_text(config.read_text() + adaptation)
+    assert "version 1" in call(site, "install")[1]
+    assert json.loads(call(site, "list", "--json")[1])["slot"] == "active"
+
+
+def test_token_of_the_configuration_is_shown_to_no_other_repository(site: Site) -> None:
+    """Whoever is named on the command line does not get the trainer's token."""
+    config = site.folder.parent / "gateway.yaml"
+    root = site.repository / "metadata" / "1.root.json"
+    own = f"adaptation: {{repository: 'https://trainer:8443/repository', root: {root}, token: a-token-of-sixteen}}\n"
+    config.write_text(config.read_text() + own)
+    config.chmod(0o600)
+    choice = choose(config)
+    channel = _channel(choice, None, None, None)
+    assert channel.token is not None
+    assert channel.token.get_secret_value() == "a-token-of-sixteen"
+    assert _channel(choice, "https://elsewhere/", None, None).token is None
+
+
+@pytest.mark.parametrize("version", ["three", "-1", "1.0"])
+def test_pin_takes_versions_alone(site: Site, version: str) -> None:
+    """A word that is no version is a mistake of usage."""
+    assert "name a version" in call(site, "pin", "--", version)[1]

@@ -11,6 +11,8 @@ from gateway.contract.bundle import BundleError
 MOST_DENIED = 256
 MOST_STARTS = 16
 
+NOTHING_BEFORE = "the bundle that came along runs; there is nothing to go back to"
+
 
 @dataclass(frozen=True, slots=True)
 class Slots:
@@ -56,20 +58,33 @@ class Slots:
         """Undo the active bundle and deny it for good; without one there is nothing to undo."""
         if self.active is None:
             return replace(self, probation=False, starts_s=())
-        return replace(
-            self.with_denied(self.active, reason), active=self.previous, previous=None, probation=False, starts_s=()
-        )
+        return self.with_denied(self.active, reason)
 
     def rolled_back(self, reason: str) -> Self:
-        """Undo the active bundle because the operator says so, and stay with what is returned to."""
-        back = self.restored(reason)
-        return replace(back, pinned=back.active or "factory")
+        """Undo the active bundle because the operator says so, and stay with what is returned to.
+
+        Raises:
+            BundleError: Nothing was ever installed, or all of it was undone.
+        """
+        if self.active is None:
+            raise BundleError(NOTHING_BEFORE)
+        return self.restored(reason).staying()
+
+    def staying(self) -> Self:
+        """Stay with the active bundle whatever the channel offers."""
+        return self.with_pin(self.active or "factory")
 
     def with_denied(self, sha256: str, reason: str) -> Self:
-        """Never run this bundle again; of too many denied ones the oldest are forgotten, whose versions are passed."""
+        """Never run this bundle again: where it is active the one before is, and where it was pinned that one is.
+
+        Of too many denied ones the oldest are forgotten, whose versions are passed.
+        """
         denied = {known: why for known, why in self.denied.items() if known != sha256} | {sha256: reason[:200]}
         kept = dict(list(denied.items())[-MOST_DENIED:])
-        return replace(self, denied=kept, previous=None if self.previous == sha256 else self.previous)
+        after = replace(self, denied=kept, previous=None if self.previous == sha256 else self.previous)
+        if self.active == sha256:
+            after = replace(after, active=after.previous, previous=None, probation=False, starts_s=())
+        return after.staying() if self.pinned == sha256 else after
 
     def with_pin(self, sha256: str | None) -> Self:
         """Stay with a bundle whatever the channel offers, or take new ones again."""

@@ -148,6 +148,37 @@ class BundleStore:
                 whole.append(bundle)
         return tuple(sorted(whole, key=lambda bundle: bundle.manifest.version))
 
+    def choose(self, environment: str, version: int | None, *, check: Callable[[Bundle], None]) -> Bundle | None:
+        """Run a version that lies here and take no other, once `check` took it; None: take new ones again.
+
+        Raises:
+            BundleError: No such version lies here, it was denied, or `check` refuses.
+            StorageError: The disk takes nothing.
+        """
+        if version is None:
+            self.change(environment, lambda slots: slots.with_pin(None))
+            return None
+        wanted = [bundle for bundle in self.held(environment) if bundle.manifest.version == version]
+        if not wanted:
+            raise BundleError(f"no version {version} of {environment} lies here; `model list` shows those that do")
+        check(wanted[-1])
+        sha256 = wanted[-1].identity.sha256
+        self.change(environment, lambda slots: slots.activated(sha256, version).with_pin(sha256))
+        return wanted[-1]
+
+    def factory(self, environment: str) -> Bundle:
+        """Return the bundle that an environment always has.
+
+        Raises:
+            BundleError: It is damaged.
+        """
+        return self._factory(environment)
+
+    @property
+    def slots_folder(self) -> Path:
+        """Where every change of any slots shows."""
+        return self._environments
+
     def sweep(self, environments: Iterable[str]) -> int:
         """Remove what was never finished, is damaged or is not needed any more; return how many folders went."""
         needed: set[str] = set()

@@ -5,7 +5,7 @@ as the one in use without being believed, then is activated between two batches,
 is confirmed when it has done well for long enough; otherwise the one before it comes back and it is denied for good.
 
 One bundle is under way at a time. An event that comes too late, of a bundle that is not under way any more, changes
-nothing.
+nothing. What an operator writes on the disk is followed: the disk names what is to run.
 """
 
 from dataclasses import dataclass
@@ -27,46 +27,50 @@ class Swap:
 
 
 @dataclass(frozen=True, slots=True)
-class Offered:
+class _OfBundle:
+    """What concerns the bundle whose manifest has this digest."""
+
+    sha256: str
+
+
+class Offered(_OfBundle):
     """The channel has another bundle."""
 
-    sha256: str
 
-
-@dataclass(frozen=True, slots=True)
-class Staged:
+class Staged(_OfBundle):
     """It is on the disk, whole and verified; a session with it is open and passed its self-test."""
 
-    sha256: str
 
-
-@dataclass(frozen=True, slots=True)
-class Missed:
+class Missed(_OfBundle):
     """It could not be had this time: the channel or the disk failed, which says nothing of the bundle."""
 
-    sha256: str
-
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(_OfBundle):
     """It is not what it should be, or behaves as it must not; `reason` is a sentence."""
 
-    sha256: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Passed:
+class Passed(_OfBundle):
     """It did well for long enough: in the shadow, or on probation."""
 
-    sha256: str
+
+class Activated(_OfBundle):
+    """Every face from now on is judged by it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Activated:
-    """Every face from now on is judged by it."""
+class Named(_OfBundle):
+    """An operator wrote on the disk, which names this bundle now; `is_running` where it is the one in use already."""
 
-    sha256: str
+    is_running: bool
+    is_on_probation: bool
+    is_pinned: bool
+
+
+class Followed(_OfBundle):
+    """The bundle that the disk names judges."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,82 +83,54 @@ class RollBack:
     """The operator wants the bundle before the one in use, and to stay with it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pin:
-    """The operator wants no other bundle, or takes that back."""
-
-    is_on: bool
+OfCandidate = Staged | Missed | Failed | Passed | Activated | Followed
+Event = Offered | OfCandidate | Named | Restored | RollBack
 
 
-Event = Offered | Staged | Missed | Failed | Passed | Activated | Restored | RollBack | Pin
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
+class Stage(_OfBundle):
     """Fetch it, verify it, put it on the disk, load and self-test it."""
 
-    sha256: str
 
-
-@dataclass(frozen=True, slots=True)
-class Shadow:
+class Shadow(_OfBundle):
     """Let it score the same faces as the bundle in use, unbelieved."""
 
-    sha256: str
 
-
-@dataclass(frozen=True, slots=True)
-class Activate:
+class Activate(_OfBundle):
     """Let it judge, from the next batch on."""
 
-    sha256: str
 
-
-@dataclass(frozen=True, slots=True)
-class Commit:
+class Commit(_OfBundle):
     """Write down that it is in use, on probation."""
 
-    sha256: str
 
-
-@dataclass(frozen=True, slots=True)
-class Confirm:
+class Confirm(_OfBundle):
     """Write down that it is good."""
 
-    sha256: str
-
 
 @dataclass(frozen=True, slots=True)
-class Deny:
+class Deny(_OfBundle):
     """Give its session back and write down that it is never to run here."""
 
-    sha256: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Discard:
+class Discard(_OfBundle):
     """Give its session back; it may be offered again."""
 
-    sha256: str
+
+class Follow(_OfBundle):
+    """Let the bundle that the disk names judge, from the next batch on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Restore:
-    """Deny the bundle in use, write it down, and let the one before judge; stay with that where `is_pinned`."""
+    """Let the bundle before the one in use judge, write it down and deny that one; stay there where `is_pinned`."""
 
     reason: str
     is_pinned: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class KeepPin:
-    """Write down that offers are taken, or not."""
-
-    is_on: bool
-
-
-Command = Stage | Shadow | Activate | Commit | Confirm | Deny | Discard | Restore | KeepPin
+Command = Stage | Shadow | Activate | Commit | Confirm | Deny | Discard | Follow | Restore
 Step = tuple[Swap, tuple[Command, ...]]
 
 OPERATOR = "the operator rolled it back"
@@ -165,19 +141,19 @@ def advance(state: Swap, event: Event) -> Step:
     match event:
         case RollBack():
             return _roll_back(state)
-        case Pin(is_on):
-            return _pin(state, is_on=is_on)
+        case Named():
+            return _named(state, event)
         case Restored():
             return (_steady(state), ()) if state.phase == "restoring" else (state, ())
         case Offered(sha256):
             if state.phase != "steady" or state.is_pinned:
                 return state, ()
             return Swap("staging", sha256), (Stage(sha256),)
-        case Staged() | Missed() | Failed() | Passed() | Activated():
+        case _:
             return _of_candidate(state, event) if event.sha256 == state.candidate else (state, ())
 
 
-def _of_candidate(state: Swap, event: Staged | Missed | Failed | Passed | Activated) -> Step:
+def _of_candidate(state: Swap, event: OfCandidate) -> Step:
     sha256 = event.sha256
     match state.phase, event:
         case "staging", Staged():
@@ -188,33 +164,41 @@ def _of_candidate(state: Swap, event: Staged | Missed | Failed | Passed | Activa
             return _in("activating", state), (Activate(sha256),)
         case "activating", Activated():
             return _in("probation", state), (Commit(sha256),)
+        case "activating", Followed():
+            return _in("probation", state), ()
+        case "restoring", Followed():
+            return _steady(state), ()
         case "probation", Passed():
             return _steady(state), (Confirm(sha256),)
-        case (("staging" | "shadow" | "activating"), Failed(_, reason)):
+        case (("staging" | "shadow" | "activating" | "restoring"), Failed(_, reason)):
             return _steady(state), (Deny(sha256, reason),)
         case "probation", Failed(_, reason):
-            return _in("restoring", state), (Restore(reason),)
+            return Swap("restoring", None, state.is_pinned), (Restore(reason),)
     return state, ()
 
 
 def _roll_back(state: Swap) -> Step:
     """Undo the bundle in use; what is still under way is let go, except in the one instant of its activation."""
-    match state.phase:
-        case "activating" | "restoring":
-            return state, ()
-        case "staging" | "shadow":
-            let_go: tuple[Command, ...] = (Discard(str(state.candidate)),)
-        case _:
-            let_go = ()
-    return Swap("restoring", None, is_pinned=True), (*let_go, Restore(OPERATOR, is_pinned=True))
+    if state.phase in {"activating", "restoring"}:
+        return state, ()
+    return Swap("restoring", None, is_pinned=True), (*_let_go(state), Restore(OPERATOR, is_pinned=True))
 
 
-def _pin(state: Swap, *, is_on: bool) -> Step:
-    """Take no more offers, or take them again; what is under way and not in use yet is let go."""
-    keep = KeepPin(is_on)
-    if is_on and state.candidate is not None and state.phase in {"staging", "shadow"}:
-        return Swap("steady", None, is_pinned=True), (Discard(state.candidate), keep)
-    return Swap(state.phase, state.candidate, is_pinned=is_on), (keep,)
+def _named(state: Swap, named: Named) -> Step:
+    """Follow the disk; what is under way and not in use yet is let go, except where it may still be taken."""
+    if state.phase in {"activating", "restoring"}:
+        return state, ()
+    if not named.is_running:
+        phase: Phase = "activating" if named.is_on_probation else "restoring"
+        return Swap(phase, named.sha256, named.is_pinned), (*_let_go(state), Follow(named.sha256))
+    if named.is_pinned and state.phase != "probation":
+        return Swap("steady", None, is_pinned=True), _let_go(state)
+    return Swap(state.phase, state.candidate, named.is_pinned), ()
+
+
+def _let_go(state: Swap) -> tuple[Command, ...]:
+    """Return what gives back a bundle that does not judge yet."""
+    return (Discard(str(state.candidate)),) if state.phase in {"staging", "shadow"} else ()
 
 
 def _in(phase: Phase, state: Swap) -> Swap:

@@ -7,22 +7,21 @@ away or has expired stops new bundles, never screening.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Protocol
 
-import numpy as np
 import structlog
-from numpy.typing import NDArray
 
 from gateway import backoff
 from gateway.adaptation import swap
-from gateway.adaptation.shadow import LIMITS, Limits, Trial
+from gateway.adaptation.place import Answer, Finished, Pace, Place, Said, Seen
+from gateway.adaptation.shadow import Limits, Trial
 from gateway.contract.bundle import Bundle, BundleError
+from gateway.contract.requests import ModelOrder
 from gateway.errors import ExchangeError, RuntimeFault, StorageError
-from gateway.values import Quality, Screening
+from gateway.values import Quality
 
+MOST_ASKED = 8
 MOST_WAITING = 256
 MOST_BATCHES = 16
 """Batches of faces that may wait for the bundle on trial; it is shown fewer faces where it is too slow."""
@@ -32,76 +31,6 @@ MOST_PAUSE_S = 60.0
 """A disk that took nothing is tried again so often, at least."""
 
 _log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How often the channel is asked, and how long a bundle is tried before it judges and after."""
-
-    poll_s: float = 300.0
-    shadow: Limits = LIMITS
-    probation: Limits = LIMITS
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Seen:
-    """A batch that was scored by the bundle in use; pixels are the detector's input, uint8 (N, S, S, 3)."""
-
-    pixels_NYXC: NDArray[np.uint8]
-    screenings: Sequence[Screening]
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """A track that is over; `alert_id` where the bundle in use flagged it."""
-
-    camera: str
-    track_id: int
-    faces_seen: int
-    alert_id: str | None
-
-
-class Place(Protocol):
-    """Where the environment runs: its channel, its store, its detector. Methods raise what the updater names."""
-
-    async def newest(self) -> str | None:
-        """Return the digest of a bundle that is offered, fits and is not in use, or None."""
-
-    async def stage(self, sha256: str) -> Bundle:
-        """Fetch, verify, store, load and self-test a bundle."""
-
-    async def score(self, pixels_NYXC: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the scores of the bundle that was staged."""
-
-    def learn(self, camera: str, statistic: float, alert_id: str | None) -> None:
-        """Keep a track for the calibration of the bundle that was staged."""
-
-    async def activate(self) -> None:
-        """Let the bundle that was staged judge."""
-
-    async def commit(self, sha256: str) -> None:
-        """Write down that it is in use."""
-
-    async def confirm(self) -> None:
-        """Write down that it is good."""
-
-    async def deny(self, sha256: str, reason: str) -> None:
-        """Write down that it is never to run."""
-
-    def discard(self) -> None:
-        """Give the session of the bundle that was staged back."""
-
-    async def restore(self) -> None:
-        """Let the bundle before the one in use judge."""
-
-    async def keep_restored(self, reason: str, *, is_pinned: bool) -> None:
-        """Write down that the bundle in use was undone, and whether offers are taken."""
-
-    async def keep_pin(self, *, is_on: bool) -> None:
-        """Write down whether offers are taken."""
-
-    def show(self, state: swap.Swap, update: str | None, reason: str | None) -> None:
-        """Say how things stand; `update` is what is wrong with the channel, `reason` why a bundle was undone."""
 
 
 class Updater:
@@ -122,7 +51,8 @@ class Updater:
         self._pace = pace
         self.state = state
         self._clock = clock
-        self._asked: deque[swap.Event] = deque(maxlen=8)
+        self._asked: deque[ModelOrder] = deque()
+        self._is_written_on = True  # whatever happened between the look at the disk and the first one here
         self._line: deque[Seen | Finished] = deque()
         self._wake = asyncio.Event()
         self._candidate: Bundle | None = running if state.phase == "probation" else None
@@ -134,11 +64,21 @@ class Updater:
         self._refused_writes = 0
         self._update: str | None = None
         self._reason: str | None = None
+        self._refusal: str | None = None
+        self._answer: Answer | None = None
         self.dropped = 0
 
-    def ask(self, event: swap.RollBack | swap.Pin) -> None:
-        """Take what the operator wants; never waits."""
-        self._asked.append(event)
+    def ask(self, order: ModelOrder) -> bool:
+        """Take what the operator wants; never waits. Return False where too much is wanted already."""
+        if len(self._asked) >= MOST_ASKED:
+            return False
+        self._asked.append(order)
+        self._wake.set()
+        return True
+
+    def look(self) -> None:
+        """Look at the disk soon: somebody wrote on it; never waits."""
+        self._is_written_on = True
         self._wake.set()
 
     def on_seen(self, seen: Seen) -> None:
@@ -166,7 +106,9 @@ class Updater:
             if self._clock() >= self._write_at_s:
                 await self._write()
             while self._asked:
-                await self._take(self._asked.popleft())
+                await self._obey(self._asked.popleft())
+            if self._is_written_on:
+                await self._look_at_disk()
             await self._look()
             await self._judge()
             if self._clock() >= self._poll_at_s:
@@ -193,6 +135,34 @@ class Updater:
         self._found()
         if offered is not None:
             await self._take(swap.Offered(offered))
+
+    async def _obey(self, order: ModelOrder) -> None:
+        """Do what the operator wants, and say what came of it."""
+        self._refusal = None
+        try:
+            if order.what == "rollback":
+                await self._place.check_before()
+                await self._take(swap.RollBack())
+            else:
+                await self._place.choose(order.version)
+                await self._look_at_disk()
+        except (BundleError, StorageError) as error:
+            self._refusal = str(error)
+        self._answer = Answer(order, self._refusal)
+        self._show()
+
+    async def _look_at_disk(self) -> None:
+        """Follow what somebody else wrote on it; not before what is to be written here stands there too."""
+        if self._unwritten:
+            return
+        self._is_written_on = False
+        try:
+            named = await self._place.named()
+        except BundleError as error:
+            _log.error("model_damaged", environment=self._environment, reason=str(error))
+            return
+        if named is not None:
+            await self._take(named)
 
     async def _look(self) -> None:
         """Let the bundle on trial see what waits."""
@@ -258,13 +228,13 @@ class Updater:
                 await self._keep(self._place.confirm)
             case swap.Deny(sha256, reason):
                 await self._deny(sha256, reason)
+            case swap.Follow(sha256):
+                return await self._follow(sha256)
             case swap.Discard():
                 self._end_trial()
                 self._place.discard()
             case swap.Restore(reason, is_pinned):
                 return await self._restore(reason, is_pinned=is_pinned)
-            case swap.KeepPin(is_on):
-                await self._keep(partial(self._place.keep_pin, is_on=is_on))
         return None
 
     async def _keep(self, write: Callable[[], Awaitable[None]]) -> None:
@@ -286,6 +256,7 @@ class Updater:
                 return
             self._unwritten.popleft()
             self._refused_writes = 0
+            self._wake.set()  # somebody else may have written meanwhile
 
     async def _stage(self, sha256: str) -> swap.Event:
         try:
@@ -305,9 +276,19 @@ class Updater:
             self._trial = self._new_trial(self._candidate, self._pace.probation, share)
         return swap.Activated(sha256)
 
+    async def _follow(self, sha256: str) -> swap.Event:
+        self._end_trial()
+        try:
+            bundle = await self._place.follow(sha256)
+        except (BundleError, RuntimeFault) as error:
+            return swap.Failed(sha256, str(error))
+        if self.state.phase == "activating":
+            self._candidate, self._trial = bundle, self._new_trial(bundle, self._pace.probation)
+        return swap.Followed(sha256)
+
     async def _deny(self, sha256: str, reason: str) -> None:
         self._end_trial()
-        self._reason = reason
+        self._reason = self._refusal = reason
         _log.warning("model_denied", environment=self._environment, version=sha256[:12], reason=reason)
         self._place.discard()
         await self._keep(partial(self._place.deny, sha256, reason))
@@ -316,8 +297,8 @@ class Updater:
         self._end_trial()
         self._reason = reason
         _log.warning("model_undone", environment=self._environment, reason=reason)
-        await self._place.restore()
-        await self._keep(partial(self._place.keep_restored, reason, is_pinned=is_pinned))
+        undone = await self._place.restore()
+        await self._keep(partial(self._place.keep_restored, undone, reason, is_pinned=is_pinned))
         return swap.Restored()
 
     def _new_trial(self, bundle: Bundle, limits: Limits, expected_share: float = 0.0) -> Trial:
@@ -351,4 +332,4 @@ class Updater:
             self._show()
 
     def _show(self) -> None:
-        self._place.show(self.state, self._update, self._reason)
+        self._place.show(Said(self.state, self._update, self._reason, self._answer))

@@ -82,6 +82,13 @@ _CHANNELS = {
         summary="Which bundle judges an environment, and how the next one is doing.",
         retain=True,
     ),
+    "modelSet": _Channel(
+        _TOPICS.model_set("environment"),
+        ("rollback", "pin none", "pin <version>"),
+        summary="Chooses an environment's bundle: the one before, a version that lies here, or new ones again; obeyed "
+        "with `mqtt.commands: true` only, told as a notice, and answered in `modelState`.",
+        asked=True,
+    ),
     "replay": _Channel(
         _TOPICS.replay,
         (messages.ReplayRequest,),
@@ -217,7 +224,8 @@ def _operation(name: str, channel: _Channel) -> Json:
 def _messages(name: str, channel: _Channel) -> dict[str, Json]:
     """Return what goes over a channel by name: each model under its own, plain words under the channel's."""
     words = [item for item in channel.content if isinstance(item, str)]
-    plain = {name: {"contentType": "text/plain", "payload": {"type": "string", "enum": words}}} if words else {}
+    known: Json = {"enum": words} if all("<" not in word for word in words) else {"pattern": topics.MODEL_ORDER}
+    plain = {name: {"contentType": "text/plain", "payload": {"type": "string", **known}}} if words else {}
     return plain | {item.__name__: _message(item) for item in channel.content if not isinstance(item, str)}
 
 

@@ -19,6 +19,7 @@ from gateway.contract.messages import (
     Gap,
     LatencyMs,
     Message,
+    ModelAnswer,
     ModelIdentity,
     ModelState,
     Notice,
@@ -154,6 +155,17 @@ EXAMPLES: dict[str, Message] = {
     "a command was obeyed": _notice(
         Command(seq=45, time=1_769_860_970.0, command="enabled", value="OFF", camera="lobby", alert_id=None)
     ),
+    "a bundle was chosen": _notice(
+        Command(
+            seq=48,
+            time=1_769_864_800.0,
+            command="model",
+            value="pin 3",
+            camera=None,
+            alert_id=None,
+            environment="indoor",
+        )
+    ),
     "the disk is full": _notice(Degraded(seq=46, time=1_769_860_980.0, part="outbox", reason="disk_full")),
     "the disk has room again": _notice(
         Recovered(seq=47, time=1_769_860_990.0, part="outbox", reason="disk_full", since=1_769_860_980.0)
@@ -233,6 +245,17 @@ EXAMPLES: dict[str, Message] = {
         pinned=False,
         update=None,
         reason=None,
+    ),
+    "an operator went back": ModelState(
+        environment="indoor",
+        time=1_769_864_800.0,
+        state="steady",
+        model=_MODEL,
+        candidate=None,
+        pinned=True,
+        update=None,
+        reason="the operator rolled it back",
+        answer=ModelAnswer(order="rollback", time=1_769_864_800.0, result="done", reason=None),
     ),
     "a replay is over": ReplayEnd(
         source=f"spectragate/{_CLIENT}",

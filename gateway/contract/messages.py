@@ -23,7 +23,7 @@ from gateway.contract.fields import (
     rfc3339,
 )
 from gateway.contract.notices import Command, Degraded, Flood, Gap, Notice, NoticeData, Recovered, SeverityCounts
-from gateway.contract.requests import Feedback, ReplayEnd, ReplayRequest
+from gateway.contract.requests import Feedback, ModelOrder, ReplayEnd, ReplayRequest
 from gateway.contract.states import (
     BrokerStats,
     CameraDrift,
@@ -32,6 +32,7 @@ from gateway.contract.states import (
     DriftChange,
     DriftState,
     EnvironmentStats,
+    ModelAnswer,
     ModelState,
     OutboxStats,
     Stats,
@@ -69,7 +70,9 @@ __all__ = [
     "LatencyMs",
     "Message",
     "MessageError",
+    "ModelAnswer",
     "ModelIdentity",
+    "ModelOrder",
     "ModelState",
     "Notice",
     "NoticeData",

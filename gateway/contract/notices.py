@@ -8,7 +8,7 @@ message from outside made this box do.
 from collections.abc import Iterable
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from gateway.contract.fields import (
     CameraName,
@@ -22,6 +22,7 @@ from gateway.contract.fields import (
     SeqRange,
     envelope,
 )
+from gateway.contract.topics import MODEL_ORDER
 
 MAX_RANGES = 512
 NO_CAMERA = "alerts"  # the subject of a notice that concerns no camera alone; a word no camera can have
@@ -86,10 +87,11 @@ class Command(_Numbered):
     """A message from outside that was obeyed."""
 
     kind: Literal["command"] = "command"
-    command: Literal["enabled", "feedback"]
-    value: Literal["ON", "OFF", "false_positive", "confirmed"]
+    command: Literal["enabled", "feedback", "model"]
+    value: Literal["ON", "OFF", "false_positive", "confirmed"] | Annotated[str, StringConstraints(pattern=MODEL_ORDER)]
     camera: CameraName | None = Field(description="which was switched")
     alert_id: Name | None = Field(description="which was judged")
+    environment: Name | None = Field(default=None, description="whose bundle was chosen; its model/state tells the end")
 
 
 class Degraded(_Numbered):

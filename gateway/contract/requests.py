@@ -1,12 +1,17 @@
-"""What others may ask of a box over MQTT: a replay of its alerts, a camera's switch, their judgement of an alert."""
+"""What others may ask of a box over MQTT.
 
+A replay of its alerts, a camera's switch, their judgement of an alert, another bundle for an environment.
+"""
+
+import re
+from dataclasses import dataclass
 from typing import Literal, Self, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from gateway.contract.fields import Code, Count, Model, SeqRange, Token
 from gateway.contract.notices import MAX_RANGES
-from gateway.contract.topics import OFF, ON
+from gateway.contract.topics import MODEL_ORDER, OFF, ON
 
 MAX_REQUEST_BYTES = 4096
 Judgement = Literal["false_positive", "confirmed"]
@@ -60,6 +65,21 @@ class Feedback(Model):
     note: str | None = Field(default=None, max_length=500)
 
 
+@dataclass(frozen=True, slots=True)
+class ModelOrder:
+    """What an operator wants of an environment's bundle, on `<prefix>/environments/<environment>/model/set`.
+
+    `rollback`: the one before, and to stay with it. `pin`: this version, and no other; without one, new ones again.
+    """
+
+    what: Literal["rollback", "pin"]
+    version: int | None = None
+
+    def __str__(self) -> str:
+        """Return the order as it is given."""
+        return self.what if self.what == "rollback" else f"pin {self.version or 'none'}"
+
+
 def read_replay_request(payload: bytes) -> ReplayRequest:
     """Return the request these bytes are.
 
@@ -89,6 +109,21 @@ def read_switch(payload: bytes) -> bool:
     if payload not in {ON.encode(), OFF.encode()}:
         raise RequestError(f"a camera is switched by {ON} or {OFF}")
     return payload == ON.encode()
+
+
+def read_model_order(payload: bytes) -> ModelOrder:
+    """Return an order about a bundle: `rollback`, `pin <version>` or `pin none`.
+
+    Raises:
+        RequestError: It is none.
+    """
+    text = payload[:MAX_REQUEST_BYTES].decode(errors="replace")
+    if not re.fullmatch(MODEL_ORDER[1:-1], text):
+        raise RequestError("a bundle is chosen by rollback, pin <version> or pin none")
+    if text == "rollback":
+        return ModelOrder("rollback")
+    version = text.removeprefix("pin ")
+    return ModelOrder("pin", None if version == "none" else int(version))
 
 
 def _read(kind: type[_Request], payload: bytes) -> _Request:

@@ -18,6 +18,7 @@ from gateway.contract.fields import (
     Promise,
     Token,
 )
+from gateway.contract.topics import MODEL_ORDER
 
 # Why a camera is not online: what its source says, what the box says, and what the operator wants.
 SOURCE_REASONS = (
@@ -167,6 +168,15 @@ class DriftState(Model):
     cameras: tuple[CameraDrift, ...] = Field(max_length=MAX_CAMERAS)
 
 
+class ModelAnswer(Model):
+    """What came of the last order on `<prefix>/environments/<environment>/model/set`."""
+
+    order: str = Field(pattern=MODEL_ORDER)
+    time: EpochSeconds
+    result: Literal["done", "refused"]
+    reason: str | None = Field(max_length=500, description="why it was refused, in words")
+
+
 class ModelState(Model):
     """Which bundle judges an environment, and how the next one is doing."""
 
@@ -184,3 +194,4 @@ class ModelState(Model):
         json_schema_extra={"examples": ["unreachable", "update_stale"]},
     )
     reason: str | None = Field(max_length=500, description="why the last bundle was undone or refused, in words")
+    answer: ModelAnswer | None = Field(default=None, description="to the last order over MQTT; null where none came")

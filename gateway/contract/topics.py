@@ -34,6 +34,9 @@ RESERVED_WORDS = frozenset(
 ONLINE, STOPPED, OFFLINE = "online", "stopped", "offline"
 ON, OFF = "ON", "OFF"
 
+MODEL_ORDER = r"^(rollback|pin none|pin [1-9][0-9]{0,9})$"
+"""What `model/set` takes."""
+
 
 def check_name(name: str) -> str:
     """Return `name` when it can be one segment of a topic: 1 to 64 of a-z, 0-9, `_` and `-`.
@@ -128,6 +131,10 @@ class Topics:
         """Return where the environment's `messages.ModelState` goes; retained."""
         return f"{self.prefix}/environments/{check_name(environment)}/model/state"
 
+    def model_set(self, environment: str) -> str:
+        """Return where a `requests.ModelOrder` is given, where commands are obeyed."""
+        return f"{self.prefix}/environments/{check_name(environment)}/model/set"
+
     @property
     def replay(self) -> str:
         """Where a `requests.ReplayRequest` asks for alerts again."""
@@ -145,7 +152,12 @@ class Topics:
     @property
     def requests(self) -> tuple[str, ...]:
         """What the box subscribes to."""
-        return self.replay, f"{self.prefix}/+/enabled/set", f"{self.alerts}/+/feedback"
+        return (
+            self.replay,
+            f"{self.prefix}/+/enabled/set",
+            f"{self.alerts}/+/feedback",
+            f"{self.prefix}/environments/+/model/set",
+        )
 
     def asked(self, topic: str) -> "Asked | None":
         """Return what a message on a topic asks for, or None where it is none of `requests`."""
@@ -159,6 +171,8 @@ class Topics:
                     return Asked("enabled", check_camera_name(camera))
                 case ["alerts", alert_id, "feedback"]:
                     return Asked("feedback", check_name(alert_id))
+                case ["environments", environment, "model", "set"]:
+                    return Asked("model", check_name(environment))
         except ValueError:
             return None
         return None
@@ -166,7 +180,7 @@ class Topics:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a topic asks for; `name` is the camera to switch or the alert that is judged."""
+    """What a topic asks for; `name` is the camera to switch, the alert that is judged or the environment."""
 
-    what: Literal["replay", "enabled", "feedback"]
+    what: Literal["replay", "enabled", "feedback", "model"]
     name: str = ""

@@ -15,6 +15,7 @@ from gateway.cameras.lines import Lines
 from gateway.config import Config
 from gateway.config_file import read_config
 from gateway.contract import messages
+from gateway.contract.requests import ModelOrder
 from gateway.contract.states import EnvironmentStats
 from gateway.contract.topics import Topics
 from gateway.daemon.adapting import Adapting
@@ -234,6 +235,10 @@ class Daemon:
 
     def _on_overload(self, camera: str, is_on: bool) -> None:  # noqa: FBT001  (called back)
         self.board.on_overload(camera, is_on=is_on)
+
+    def choose(self, environment: str, order: ModelOrder) -> bool:
+        """Take what an operator wants of an environment's bundle; return whether there is such an environment."""
+        return self.models is not None and self.models.ask(environment, order)
 
     def judge(self, alert_id: str, is_confirmed: bool) -> bool:  # noqa: FBT001  (called back)
         """Take an operator's word on an alert; return whether anything is known of it.

@@ -14,15 +14,18 @@ from numpy.typing import NDArray
 
 from gateway.adaptation import swap
 from gateway.adaptation.exchange import Offer, admit
-from gateway.adaptation.slots import Slots
+from gateway.adaptation.place import PACE, Answer, Finished, Pace, Said, Seen
+from gateway.adaptation.slots import NOTHING_BEFORE, Slots
 from gateway.adaptation.store import BundleStore, Loaded
-from gateway.adaptation.updater import Finished, Pace, Seen, Updater
+from gateway.adaptation.updater import Updater
 from gateway.contract import messages
 from gateway.contract.bundle import Bundle, BundleError
+from gateway.contract.requests import ModelOrder
 from gateway.contract.topics import Topics
 from gateway.daemon.board import Shown
 from gateway.daemon.calibration import Memory, kept_as
 from gateway.daemon.environments import Environments
+from gateway.daemon.watching import look_for_ever
 from gateway.errors import StorageError
 from gateway.models.shipped import resolve_bundle
 from gateway.screening import decide
@@ -50,11 +53,11 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Updates:
-    """What new bundles need: the state folder, where they come from, and how fast it goes."""
+    """What bundles need: the state folder, where new ones come from, if from anywhere, and how fast it goes."""
 
     folder: Path
-    source: Source
-    pace: Pace
+    source: Source | None = None
+    pace: Pace = PACE
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,14 @@ class Models:
             if name not in self._updaters:
                 self._begin(name, bundle)
 
+    async def run(self) -> None:
+        """Let every environment look at the disk when somebody wrote on it, for ever."""
+        await look_for_ever(lambda: (self._store.slots_folder,), self._look)
+
+    def _look(self) -> None:
+        for updater in self._updaters.values():
+            updater.look()
+
     async def stop(self) -> None:
         """End well: this start does not count against the bundle."""
         for task in self._tasks.values():
@@ -118,13 +129,10 @@ class Models:
             except StorageError as error:  # what is left to do at the end matters more
                 _log.error("model_not_kept", environment=name, reason=str(error))
 
-    def ask(self, environment: str, event: swap.RollBack | swap.Pin) -> bool:
-        """Take what the operator wants of an environment; return whether there is one."""
+    def ask(self, environment: str, order: ModelOrder) -> bool:
+        """Take what the operator wants of an environment; return whether there is one that can be asked now."""
         updater = self._updaters.get(environment)
-        if updater is None:
-            return False
-        updater.ask(event)
-        return True
+        return updater is not None and updater.ask(order)
 
     def on_scored(
         self,
@@ -157,7 +165,7 @@ class Models:
 class _Place:
     """One environment, as its updater sees it."""
 
-    def __init__(self, name: str, store: BundleStore, source: Source, house: House) -> None:
+    def __init__(self, name: str, store: BundleStore, source: Source | None, house: House) -> None:
         self._name = name
         self._store = store
         self._source = source
@@ -165,8 +173,14 @@ class _Place:
         self._offer: Offer | None = None
         self._staged: tuple[Bundle, BundleDetector] | None = None
         self._activated_version = 0
+        self._known: tuple[str | None, str | None] | None = None
+        """What the disk named when this process wrote on it or looked at it: active and pinned."""
+        self._answered: Answer | None = None
+        self._answered_at_s = 0.0
 
     async def newest(self) -> str | None:
+        if self._source is None:
+            return None
         offer = await asyncio.to_thread(self._source.newest, self._name)
         slots = await asyncio.to_thread(self._store.slots, self._name)
         if offer is None or offer.sha256 in slots.denied or slots.pinned is not None:
@@ -182,6 +196,8 @@ class _Place:
         return bundle
 
     def _fetch(self, offer: Offer) -> Bundle:
+        if self._source is None:
+            raise BundleError(f"bundle {offer.sha256[:12]}… comes from nowhere")
         files = self._source.fetch(offer)
         admit(files, offer, self._store.slots(self._name))
         bundle = self._store.stage(self._name, files)
@@ -206,7 +222,8 @@ class _Place:
         await self._change(lambda slots: slots.activated(sha256, version))
 
     async def confirm(self) -> None:
-        await self._change(Slots.confirmed)
+        sha256 = self._running().identity.sha256
+        await self._change(lambda slots: slots.confirmed() if slots.active == sha256 else slots)
 
     async def deny(self, sha256: str, reason: str) -> None:
         await self._change(lambda slots: slots.with_denied(sha256, reason))
@@ -216,36 +233,75 @@ class _Place:
             self._staged[1].release()
             self._staged = None
 
-    async def restore(self) -> None:
+    async def check_before(self) -> None:
+        if await asyncio.to_thread(self._is_factory, self._running()):
+            raise BundleError(NOTHING_BEFORE)
+
+    async def restore(self) -> str | None:
+        undone = self._running()
         loaded = await asyncio.to_thread(self._load_before)
-        if loaded.bundle.identity.sha256 != self._running().identity.sha256:
-            detector = await self._house.environments().open_bundle(loaded.bundle)
-            await self._house.environments().activate(self._name, loaded.bundle, detector, is_guarded=False)
+        await self._let_judge(loaded.bundle, is_guarded=False)
+        return None if await asyncio.to_thread(self._is_factory, undone) else undone.identity.sha256
+
+    def _is_factory(self, bundle: Bundle) -> bool:
+        return bundle.identity == self._store.factory(self._name).identity
 
     def _load_before(self) -> Loaded:
-        slots = self._store.slots(self._name)
-        # Otherwise the disk never learnt that the one in use was activated.
-        is_committed = slots.active == self._running().identity.sha256
-        return self._store.load(self._name, slots.restored("") if is_committed else slots)
+        slots, running = self._store.slots(self._name), self._running().identity.sha256
+        # Where it is not the active one, the disk never learnt that the one in use was activated.
+        return self._store.load(self._name, slots.restored("") if slots.active == running else slots)
 
-    async def keep_restored(self, reason: str, *, is_pinned: bool) -> None:
-        await self._change(lambda slots: slots.rolled_back(reason) if is_pinned else slots.restored(reason))
+    async def _let_judge(self, bundle: Bundle, *, is_guarded: bool) -> None:
+        if bundle.identity != self._running().identity:
+            detector = await self._house.environments().open_bundle(bundle)
+            await self._house.environments().activate(self._name, bundle, detector, is_guarded=is_guarded)
 
-    async def keep_pin(self, *, is_on: bool) -> None:
-        await self._change(lambda slots: slots.with_pin((slots.active or "factory") if is_on else None))
+    async def keep_restored(self, undone: str | None, reason: str, *, is_pinned: bool) -> None:
+        def step(slots: Slots) -> Slots:
+            after = slots if undone is None else slots.with_denied(undone, reason)
+            return after.staying() if is_pinned else after
 
-    def show(self, state: swap.Swap, update: str | None, reason: str | None) -> None:
-        said = messages.ModelState(
+        await self._change(step)
+
+    async def choose(self, version: int | None) -> None:
+        await asyncio.to_thread(self._store.choose, self._name, version, check=_anything)
+
+    async def named(self) -> swap.Named | None:
+        slots = await asyncio.to_thread(self._store.slots, self._name)
+        if self._known == _named_by(slots):
+            return None
+        self._known = _named_by(slots)
+        loaded = await asyncio.to_thread(self._store.load, self._name, slots)
+        return swap.Named(
+            loaded.bundle.identity.sha256,
+            is_running=loaded.bundle.identity == self._running().identity,
+            is_on_probation=slots.probation and loaded.slot == "active",
+            is_pinned=slots.pinned is not None,
+        )
+
+    async def follow(self, sha256: str) -> Bundle:
+        slots = await asyncio.to_thread(self._store.slots, self._name)
+        loaded = await asyncio.to_thread(self._store.load, self._name, slots)
+        if loaded.bundle.identity.sha256 != sha256:
+            raise BundleError(f"bundle {sha256[:12]}… is not what the disk names any more")
+        await self._let_judge(loaded.bundle, is_guarded=slots.probation and loaded.slot == "active")
+        return loaded.bundle
+
+    def show(self, said: Said) -> None:
+        if said.answer is not self._answered:
+            self._answered, self._answered_at_s = said.answer, self._house.clock()
+        state = messages.ModelState(
             environment=self._name,
             time=self._house.clock(),
-            state=state.phase,
+            state=said.state.phase,
             model=self._running().identity,
-            candidate=state.candidate,
-            pinned=state.is_pinned,
-            update=update,
-            reason=None if reason is None else reason[:500],
+            candidate=said.state.candidate,
+            pinned=said.state.is_pinned,
+            update=said.update,
+            reason=_short(said.reason),
+            answer=None if said.answer is None else _answer(said.answer, self._answered_at_s),
         )
-        self._house.shown.show(self._house.topics.model_state(self._name), messages.to_bytes(said))
+        self._house.shown.show(self._house.topics.model_state(self._name), messages.to_bytes(state))
 
     def _running(self) -> Bundle:
         return self._house.environments().bundles[self._name]
@@ -256,7 +312,37 @@ class _Place:
         return self._staged
 
     async def _change(self, step: Callable[[Slots], Slots]) -> None:
-        await asyncio.to_thread(self._store.change, self._name, step)
+        """Write on the disk, and know what it names then unless somebody else wrote on it before."""
+        found: list[Slots] = []
+
+        def noted(slots: Slots) -> Slots:
+            found.append(slots)
+            return step(slots)
+
+        after = await asyncio.to_thread(self._store.change, self._name, noted)
+        if self._known == _named_by(found[0]):
+            self._known = _named_by(after)
+
+
+def _anything(_bundle: Bundle) -> None:
+    """Take it: its self-test comes when it is opened."""
+
+
+def _named_by(slots: Slots) -> tuple[str | None, str | None]:
+    return slots.active, slots.pinned
+
+
+def _short(text: str | None) -> str | None:
+    return None if text is None else text[:500]
+
+
+def _answer(answer: Answer, time_s: float) -> messages.ModelAnswer:
+    return messages.ModelAnswer(
+        order=str(answer.order),
+        time=time_s,
+        result="done" if answer.refusal is None else "refused",
+        reason=_short(answer.refusal),
+    )
 
 
 def _started(slots: Slots, *, now_s: float) -> Slots:

@@ -11,17 +11,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import NoReturn
 
-import structlog
-from watchfiles import awatch
-from watchfiles._rust_notify import WatchfilesRustInternalError
-
-SETTLE_MS = 200
-"""Changes so close together are one."""
-
-LOOK_MS = 5000
-"""The file is looked at so often in any case: not every file system tells of changes, and a folder may be replaced."""
-
-_log = structlog.get_logger()
+from gateway.daemon.watching import LOOK_MS, look_for_ever
 
 Stamp = tuple[int, ...]
 
@@ -35,42 +25,8 @@ class ConfigFile:
         self._stamp = _stamp_of(path)
 
     async def watch(self, on_change: Callable[[], None]) -> NoReturn:
-        """Call back after every change, for ever; where the system cannot watch, the file is still looked at."""
-        try:
-            while True:
-                await self._watch_folders(on_change)
-        except (OSError, WatchfilesRustInternalError) as error:  # no such folder, or no more watches on this machine
-            look_s = self._look_ms / 1000.0
-            folder, instead = (
-                str(self._path.parent),
-                f"the file is looked at every {look_s:g} s; SIGHUP reloads at once",
-            )
-            _log.warning("config_not_watched", folder=folder, reason=str(error), instead=instead)
-        while True:
-            await asyncio.sleep(look_s)
-            self._look(on_change)
-
-    async def _watch_folders(self, on_change: Callable[[], None]) -> None:
-        """Watch the file until it lies in another folder."""
-        folders = self._folders()
-        changes = awatch(
-            *folders,
-            watch_filter=None,
-            recursive=False,
-            step=50,
-            debounce=SETTLE_MS,
-            rust_timeout=self._look_ms,
-            yield_on_timeout=True,
-        )
-        try:
-            self._look(on_change)
-            async for _ in changes:
-                self._look(on_change)
-                now = self._folders()
-                if now != folders and all(folder.is_dir() for folder in now):
-                    return
-        finally:
-            await changes.aclose()
+        """Call back after every change, for ever."""
+        await look_for_ever(self._folders, lambda: self._look(on_change), look_ms=self._look_ms)
 
     def _folders(self) -> tuple[Path, ...]:
         behind_links = Path(os.path.realpath(self._path)).parent

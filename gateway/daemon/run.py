@@ -17,8 +17,8 @@ import structlog
 
 from gateway.adaptation.clean_sets import CleanSets
 from gateway.adaptation.exchange import Channel, Exchange
+from gateway.adaptation.place import Pace
 from gateway.adaptation.shadow import Limits
-from gateway.adaptation.updater import Pace
 from gateway.cameras.forkserver import ForkServer
 from gateway.cameras.lines import Lines
 from gateway.cameras.link import open_source
@@ -38,8 +38,9 @@ from gateway.daemon.reload import ConfigFile, Reloads
 from gateway.daemon.statistics import product_version
 from gateway.daemon.watchdog import Watchdog, pulses_of
 from gateway.daemon.web import Web
+from gateway.delivery.commands import Ears
 from gateway.delivery.outbox import Outbox
-from gateway.delivery.service import Delivery, Ears
+from gateway.delivery.service import Delivery
 from gateway.errors import ConfigError, innermost
 from gateway.screening.hangs import HangFile
 from gateway.screening.runtime import LIVE, InferenceThread
@@ -152,15 +153,15 @@ def _collecting(config: Config, folder: Path, place: Place) -> Collecting:
     return Collecting(CleanSets(folder), config.adaptation, place, client_id=client_id, clock=time.time)
 
 
-def _updates(config: Config, folder: Path) -> Updates | None:
-    """Return how new bundles come, or None where none are taken.
+def _updates(config: Config, folder: Path) -> Updates:
+    """Return where bundles lie, and how new ones come where any are taken.
 
     Raises:
         ConfigError: The root that the site trusts cannot be read.
     """
     asked = config.adaptation
     if asked.repository is None or asked.root is None:
-        return None
+        return Updates(folder)
     try:
         root = asked.root.read_bytes()
     except OSError as error:
@@ -174,7 +175,7 @@ def _updates(config: Config, folder: Path) -> Updates | None:
 def _link(outbox: Outbox, ledger: RetainedTable, daemon: Daemon, settings: BrokerSettings | None) -> Delivering:
     if settings is None:
         return Unheard(outbox, Topics(BrokerSettings().topic_prefix))
-    return Delivery(settings, outbox, ledger, ears=Ears(daemon.switch, daemon.judge))
+    return Delivery(settings, outbox, ledger, ears=Ears(daemon.switch, daemon.judge, daemon.choose))
 
 
 @asynccontextmanager
@@ -246,6 +247,8 @@ def _begin_parts(daemon: Daemon, group: asyncio.TaskGroup, outside: Outside) -> 
     }
     if outside.web is not None:
         parts["http"] = outside.web.run
+    if daemon.models is not None:
+        parts["bundles"] = daemon.models.run
     if daemon.collecting is not None:
         parts["collecting"] = daemon.collecting.run
     return {group.create_task(supervise(name, part), name=name) for name, part in parts.items()}

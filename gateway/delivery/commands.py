@@ -1,8 +1,8 @@
-"""What messages from outside make the box do: switch a camera, and take people's judgement of an alert.
+"""What messages from outside make the box do: switch a camera, take a judgement of an alert, choose a bundle.
 
-Nothing is obeyed unless `mqtt.commands` allows it. Even then a hostile broker can only disable, and whatever is obeyed
-is told among the alerts. So that such notices never crowd alerts out, only so many commands a minute are obeyed. A
-retained command is never obeyed: it would come again with every connection.
+Nothing is obeyed unless `mqtt.commands` allows it. Even then a hostile broker can only disable, and take adaptations
+back, and whatever is obeyed is told among the alerts. So that such notices never crowd alerts out, only so many
+commands a minute are obeyed. A retained command is never obeyed: it would come again with every connection.
 """
 
 import time
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import structlog
 
 from gateway.bucket import Bucket
-from gateway.contract.requests import RequestError, read_feedback, read_switch
+from gateway.contract.requests import ModelOrder, RequestError, read_feedback, read_model_order, read_switch
 from gateway.contract.topics import OFF, ON, Asked
 from gateway.delivery.flood import log_budget
 from gateway.delivery.packets import Incoming
@@ -25,6 +25,18 @@ OnSwitch = Callable[[str, bool], bool]
 
 OnFeedback = Callable[[str, bool], bool]
 """Takes whether an alert was confirmed; False where nothing is known of it."""
+
+OnModel = Callable[[str, ModelOrder], bool]
+"""Takes what is wanted of an environment's bundle; False where there is no such environment, or too much is wanted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ears:
+    """Whom a command concerns."""
+
+    on_switch: OnSwitch = lambda _camera, _is_on: False
+    on_feedback: OnFeedback = lambda _alert_id, _confirmed: False
+    on_model: OnModel = lambda _environment, _order: False
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +54,11 @@ class Commands:
         self,
         *,
         allowed: bool,
-        on_switch: OnSwitch,
-        on_feedback: OnFeedback,
+        ears: Ears,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._allowed = allowed
-        self._on_switch = on_switch
-        self._on_feedback = on_feedback
+        self._ears = ears
         self._monotonic = monotonic
         self._budget = Bucket(COMMANDS_PER_MINUTE, COMMANDS_PER_MINUTE / 60.0, now_s=monotonic())
         self._lines = log_budget(monotonic())
@@ -77,10 +87,13 @@ class Commands:
         try:
             if asked.what == "enabled":
                 is_on = read_switch(message.payload)
-                known, value = self._on_switch(asked.name, is_on), ON if is_on else OFF
+                known, value = self._ears.on_switch(asked.name, is_on), ON if is_on else OFF
+            elif asked.what == "model":
+                order = read_model_order(message.payload)
+                known, value = self._ears.on_model(asked.name, order), str(order)
             else:
                 judgement = read_feedback(message.payload).feedback
-                known, value = self._on_feedback(asked.name, judgement == "confirmed"), judgement
+                known, value = self._ears.on_feedback(asked.name, judgement == "confirmed"), judgement
         except RequestError as error:
             return str(error)
         return Obeyed(asked, value) if known else "there is nothing of this name"

@@ -62,6 +62,7 @@ class Notices:
             "value": done.value,
             "camera": done.asked.name if done.asked.what == "enabled" else None,
             "alert_id": done.asked.name if done.asked.what == "feedback" else None,
+            "environment": done.asked.name if done.asked.what == "model" else None,
         }
         self._submit(messages.Command.model_validate(fields))
 

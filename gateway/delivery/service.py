@@ -8,7 +8,6 @@ import asyncio
 import time
 from asyncio import Future
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from typing import NoReturn
 
 import structlog
@@ -17,7 +16,7 @@ from gateway.contract import messages
 from gateway.contract.fields import Severity
 from gateway.contract.states import BrokerStats
 from gateway.contract.topics import Asked, Topics
-from gateway.delivery.commands import Commands, Obeyed, OnFeedback, OnSwitch
+from gateway.delivery.commands import Commands, Ears, Obeyed
 from gateway.delivery.discovery import announcements, birth_topic
 from gateway.delivery.flood import Flood
 from gateway.delivery.link import Link, Session
@@ -35,14 +34,6 @@ RANKS: dict[Severity, Rank] = {"watch": Rank.WATCH, "alert": Rank.ALERT, "critic
 _log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class Ears:
-    """Whom a command concerns."""
-
-    on_switch: OnSwitch = lambda _camera, _is_on: False
-    on_feedback: OnFeedback = lambda _alert_id, _confirmed: False
-
-
 class Delivery:
     """One box's link to its broker, and the outbox behind it."""
 
@@ -56,7 +47,6 @@ class Delivery:
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        ears = ears or Ears()
         self._settings = settings
         self._outbox = outbox
         self._monotonic = monotonic
@@ -66,7 +56,7 @@ class Delivery:
         self._notices = Notices(outbox, self._topics, source=self.source, clock=clock)
         self._sender = Sender(outbox)
         self._replies = Replies(outbox, self._topics, source=self.source)
-        self._commands = Commands(allowed=settings.commands, on_switch=ears.on_switch, on_feedback=ears.on_feedback)
+        self._commands = Commands(allowed=settings.commands, ears=ears or Ears())
         self._states = Shown(ledger, kind="state")
         self._discovery = Shown(ledger, kind="discovery")
         self._session: Session | None = None

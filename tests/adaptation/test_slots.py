@@ -22,6 +22,8 @@ RUNNING = Slots(active=B, previous=A, floor_version=2, probation=True)
         (RUNNING.rolled_back("by hand"), Slots(active=A, floor_version=2, denied={B: "by hand"}, pinned=A)),
         (Slots(active=A).rolled_back("by hand"), Slots(denied={A: "by hand"}, pinned="factory")),
         (Slots().restored("nothing"), Slots()),
+        (RUNNING.with_denied(B, "blind"), RUNNING.restored("blind")),
+        (RUNNING.with_pin(B).with_denied(B, "x"), Slots(active=A, floor_version=2, denied={B: "x"}, pinned=A)),
         (RUNNING.with_denied(A, "late"), Slots(active=B, floor_version=2, denied={A: "late"}, probation=True)),
         (RUNNING.with_pin(B).with_pin(None), RUNNING),
         (RUNNING.with_start(1.0).healthy(), RUNNING),
@@ -36,6 +38,12 @@ def test_denied_bundle_is_never_activated() -> None:
     """A bundle that was undone does not come back by being offered again."""
     with pytest.raises(BundleError, match="blind"):
         RUNNING.restored("blind").activated(B, 3)
+
+
+def test_nothing_installed_leaves_nothing_to_go_back_to() -> None:
+    """The factory's bundle is never undone, and a rollback says so."""
+    with pytest.raises(BundleError, match="nothing to go back to"):
+        Slots().rolled_back("by hand")
 
 
 def test_starts_are_counted_in_their_window() -> None:

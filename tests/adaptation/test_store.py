@@ -8,6 +8,7 @@ import pytest
 from fakes.channel import BASE_SHA256, adapted, digest_of, factory_bundle
 from fakes.cut_disk import CutDisk, PowerCut, materialise
 
+from gateway.adaptation.slots import Slots
 from gateway.adaptation.store import KEPT_VERSIONS, BundleStore
 from gateway.contract.bundle import BundleError
 from gateway.errors import StorageError
@@ -110,8 +111,7 @@ def test_slots_survive_damage_of_either_copy_and_any_bit(store: BundleStore, tmp
 
 def test_denied_bundle_is_not_loaded(store: BundleStore) -> None:
     """Whatever the slots say, a denied bundle stays out."""
-    store.change("indoor", lambda slots: slots.with_denied(B, "blind"))
-    loaded = store.load("indoor")
+    loaded = store.load("indoor", Slots(active=B, previous=A, denied={B: "blind"}))
     assert (loaded.bundle.identity.sha256, loaded.slot) == (A, "previous")
     assert "blind" in loaded.faults[0]
 

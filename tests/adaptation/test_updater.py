@@ -7,11 +7,14 @@ import pytest
 from fakes.screening import make_bundle
 
 from gateway.adaptation import swap
-from gateway.adaptation.updater import MOST_BATCHES, Pace, Seen, Updater
+from gateway.adaptation.place import Answer, Pace, Said, Seen
+from gateway.adaptation.updater import MOST_ASKED, MOST_BATCHES, Updater
 from gateway.contract.bundle import Bundle, BundleError
-from gateway.errors import ExchangeError, ExchangeReason, StorageError
+from gateway.contract.requests import ModelOrder
+from gateway.errors import ExchangeError, ExchangeReason, RuntimeFault, StorageError
 
 NEW = "a" * 64
+ROLL_BACK, UNPIN = ModelOrder("rollback"), ModelOrder("pin")
 BATCH = Seen(np.zeros((1, 32, 32, 3), np.uint8), ())
 
 
@@ -23,6 +26,10 @@ class FakePlace:
         self.error = error
         self.asked = 0
         self.is_full = False
+        self.is_factory = False
+        self.names: swap.Named | None = None
+        self.chosen: swap.Named | None = None
+        self.answer: Answer | None = None
         self.done: list[str] = []
         self.said: list[tuple[swap.Phase, str | None, str | None]] = []
         self.changed = asyncio.Event()
@@ -73,21 +80,41 @@ class FakePlace:
         """Note it."""
         self.done.append("discard")
 
-    async def restore(self) -> None:
+    async def check_before(self) -> None:
+        """Refuse as told."""
+        if self.is_factory:
+            raise BundleError("nothing to go back to")
+
+    async def restore(self) -> str | None:
         """Note it."""
         self.done.append("restore")
+        return NEW
 
-    async def keep_restored(self, reason: str, *, is_pinned: bool) -> None:
+    async def keep_restored(self, undone: str | None, reason: str, *, is_pinned: bool) -> None:
         """Note it."""
         self._write(f"kept: {reason}, {'stay' if is_pinned else 'go on'}")
 
-    async def keep_pin(self, *, is_on: bool) -> None:
-        """Note it."""
-        self._write(f"pin {is_on}")
+    async def choose(self, version: int | None) -> None:
+        """Note it, and name what is told."""
+        self._write(f"choose {version}")
+        self.names = self.chosen
 
-    def show(self, state: swap.Swap, update: str | None, reason: str | None) -> None:
+    async def named(self) -> swap.Named | None:
+        """Return what was named once."""
+        named, self.names = self.names, None
+        return named
+
+    async def follow(self, sha256: str) -> Bundle:
+        """Let it judge, or refuse as told."""
+        self.done.append(f"follow {sha256[:1]}")
+        if self.error is not None:
+            raise self.error
+        return make_bundle()
+
+    def show(self, said: Said) -> None:
         """Note it."""
-        self.said.append((state.phase, update, reason))
+        self.said.append((said.state.phase, said.update, said.reason))
+        self.answer = said.answer
         self.changed.set()
 
 
@@ -141,22 +168,84 @@ async def test_full_disk_delays_what_is_written_and_nothing_else() -> None:
         running=make_bundle(),
         clock=lambda: now_s,
     )
-    subject.ask(swap.RollBack())
-    subject.ask(swap.Pin(is_on=False))
+    subject.ask(ROLL_BACK)
+    subject.ask(UNPIN)
     async with asyncio.timeout(20), asyncio.TaskGroup() as group:
         task = group.create_task(subject.run(), name="updater")
-        while not place.said or place.said[-1][0] != "steady":
+        while place.answer is None or place.answer.order != UNPIN:
             place.changed.clear()
             await place.changed.wait()
-        assert (place.done, place.asked) == (["restore"], 0)
+        assert (place.done, place.asked, place.answer.refusal) == (["restore"], 0, "the disk is full")
         place.is_full, now_s = False, 1000.0
-        subject.ask(swap.Pin(is_on=False))
+        place.chosen = swap.Named(NEW, is_running=True, is_on_probation=False, is_pinned=False)
+        subject.ask(UNPIN)
         while not place.asked:
             place.changed.clear()
             await place.changed.wait()
         task.cancel()
-    kept = [f"kept: {swap.OPERATOR}, stay", "pin False", "pin False"]
-    assert place.done[:4] == ["restore", *kept]
+    assert place.done[:3] == ["restore", f"kept: {swap.OPERATOR}, stay", "choose None"]
+
+
+def named(*, is_on_probation: bool) -> swap.Named:
+    """Return that the disk names another bundle than the one in use."""
+    return swap.Named(NEW, is_running=False, is_on_probation=is_on_probation, is_pinned=True)
+
+
+async def answered(place: FakePlace, order: ModelOrder) -> str | None:
+    """Give an order, and return why it was refused."""
+    subject = updater(place)
+    subject.ask(order)
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        task = group.create_task(subject.run(), name="updater")
+        while place.answer is None:
+            place.changed.clear()
+            await place.changed.wait()
+        task.cancel()
+    assert place.answer.order == order
+    return place.answer.refusal
+
+
+async def test_order_is_answered() -> None:
+    """What the operator wants is written, followed and answered; what cannot be is refused with its reason."""
+    place = FakePlace()
+    place.chosen = named(is_on_probation=True)
+    assert await answered(place, ModelOrder("pin", 3)) is None
+    assert place.done[:2] == ["choose 3", "follow a"]
+    assert place.said[-1][0] == "probation"
+    place = FakePlace()
+    place.is_factory = True
+    assert await answered(place, ROLL_BACK) == "nothing to go back to"
+    assert place.done == []
+
+
+async def test_bundle_that_was_chosen_and_cannot_judge_is_denied() -> None:
+    """What judged before goes on, and the answer says why."""
+    place = FakePlace(error=RuntimeFault("no session"))
+    place.chosen = named(is_on_probation=True)
+    assert await answered(place, ModelOrder("pin", 3)) == "no session"
+    assert place.done == ["choose 3", "follow a", "discard", "deny a: no session"]
+    assert place.said[-1][0] == "steady"
+
+
+@pytest.mark.parametrize(("is_on_probation", "phase"), [(True, "probation"), (False, "steady")])
+async def test_what_somebody_else_wrote_is_followed(is_on_probation: bool, phase: swap.Phase) -> None:
+    """The command line installed a bundle, or went back: it judges, and a new one is watched."""
+    place = FakePlace(offered=NEW)
+    place.names = named(is_on_probation=is_on_probation)
+    subject = updater(place)
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        task = group.create_task(subject.run(), name="updater")
+        while place.done != ["follow a"] or place.said[-1][0] != phase:
+            place.changed.clear()
+            await place.changed.wait()
+        task.cancel()
+    assert subject.state == swap.Swap(phase, NEW if is_on_probation else None, is_pinned=True)
+
+
+async def test_orders_beyond_the_bound_are_not_taken() -> None:
+    """Whoever asks is told."""
+    subject = updater(FakePlace())
+    assert [subject.ask(UNPIN) for _ in range(MOST_ASKED + 1)] == [True] * MOST_ASKED + [False]
 
 
 async def test_batches_beyond_the_bound_are_dropped_and_counted() -> None:

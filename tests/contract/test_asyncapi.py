@@ -129,6 +129,7 @@ def test_asyncapi_channels_when_compared_with_the_topics() -> None:
         "{prefix}/alerts/{alert_id}/feedback",
         "{prefix}/environments/{environment}/drift/state",
         "{prefix}/environments/{environment}/model/state",
+        "{prefix}/environments/{environment}/model/set",
     }
     for channel in ASYNCAPI["channels"].values():
         assert set(channel["parameters"]) == set(re.findall(r"{(\w+)}", channel["address"]))
@@ -161,6 +162,7 @@ def test_asyncapi_operations_when_compared_with_the_delivery_promises() -> None:
         "feedback": ("receive", 1, False),
         "driftState": ("send", 1, True),
         "modelState": ("send", 1, True),
+        "modelSet": ("receive", 1, False),
     }
 
 

@@ -9,14 +9,16 @@ from hypothesis import strategies as st
 from gateway.contract.requests import (
     MAX_REQUEST_BYTES,
     Feedback,
+    ModelOrder,
     ReplayRequest,
     RequestError,
     read_feedback,
+    read_model_order,
     read_replay_request,
     read_switch,
 )
 
-READERS: list[Callable[[bytes], object]] = [read_replay_request, read_feedback, read_switch]
+READERS: list[Callable[[bytes], object]] = [read_replay_request, read_feedback, read_switch, read_model_order]
 
 
 def test_replay_request_when_it_is_one() -> None:
@@ -67,6 +69,29 @@ def test_switch_when_on_off_or_anything_else() -> None:
     assert read_switch(b"OFF") is False
     with pytest.raises(RequestError):
         read_switch(b"on")
+
+
+@pytest.mark.parametrize(
+    ("payload", "order"),
+    [
+        (b"rollback", ModelOrder("rollback")),
+        (b"pin 3", ModelOrder("pin", 3)),
+        (b"pin none", ModelOrder("pin")),
+    ],
+)
+def test_model_order_when_it_is_one(payload: bytes, order: ModelOrder) -> None:
+    """It is spelled as it is read."""
+    assert read_model_order(payload) == order
+    assert str(order).encode() == payload
+
+
+@pytest.mark.parametrize(
+    "payload", [b"", b"Rollback", b"pin", b"pin 0", b"pin -1", b"pin 3\n", b"pin 12345678901", b"\xff"]
+)
+def test_model_order_when_it_is_none(payload: bytes) -> None:
+    """Only the three forms count."""
+    with pytest.raises(RequestError):
+        read_model_order(payload)
 
 
 @pytest.mark.parametrize("read", READERS)

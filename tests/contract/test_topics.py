@@ -23,6 +23,7 @@ def test_topics_when_built_from_a_prefix() -> None:
     assert topics.replayed == "plant/hall-3/alerts/replayed"
     assert topics.feedback("3f0c") == "plant/hall-3/alerts/3f0c/feedback"
     assert topics.drift_state("indoor") == "plant/hall-3/environments/indoor/drift/state"
+    assert topics.model_set("indoor") == "plant/hall-3/environments/indoor/model/set"
 
 
 def test_requests_when_read_from_their_topics() -> None:
@@ -32,6 +33,7 @@ def test_requests_when_read_from_their_topics() -> None:
     assert topics.asked(topics.replay) == Asked("replay")
     assert topics.asked(topics.enabled_set("lobby")) == Asked("enabled", "lobby")
     assert topics.asked(topics.feedback("3f0c")) == Asked("feedback", "3f0c")
+    assert topics.asked(topics.model_set("indoor")) == Asked("model", "indoor")
 
 
 @pytest.mark.parametrize(
@@ -39,6 +41,7 @@ def test_requests_when_read_from_their_topics() -> None:
     [
         *("", "plant/hall-3", "plant/hall-3/alerts", "plant/hall-33/alerts/replay", "alerts/replay"),
         *("plant/hall-3/alerts/enabled/set", "plant/hall-3/Lobby/enabled/set", "plant/hall-3/a/b/enabled/set"),
+        *("plant/hall-3/environments/In/model/set", "plant/hall-3/environments/model/set"),
         *("plant/hall-3/alerts/a b/feedback", "plant/hall-3/alerts//feedback", "plant/hall-3/lobby/enabled/state"),
     ],
 )
@@ -51,7 +54,7 @@ def test_requests_when_the_topic_asks_for_nothing(topic: str) -> None:
 def test_requests_when_the_topic_is_any_text(rest: str) -> None:
     """No topic a broker may deliver raises."""
     asked = Topics("spectragate").asked(f"spectragate/{rest}")
-    assert asked is None or asked.what in {"replay", "enabled", "feedback"}
+    assert asked is None or asked.what in {"replay", "enabled", "feedback", "model"}
 
 
 @pytest.mark.parametrize(

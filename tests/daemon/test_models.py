@@ -10,21 +10,22 @@ from fakes.bundles import TRAINING
 from fakes.daemons import Box, running_daemon
 from numpy.typing import NDArray
 
-from gateway.adaptation import swap
 from gateway.adaptation.exchange import Offer
+from gateway.adaptation.place import Pace
 from gateway.adaptation.shadow import Limits
-from gateway.adaptation.slots import Slots
+from gateway.adaptation.slots import NOTHING_BEFORE, Slots
 from gateway.adaptation.store import BundleStore
-from gateway.adaptation.updater import Pace
 from gateway.contract import messages
 from gateway.contract.bundle import MANIFEST_NAME, Bundle, SelfTest
 from gateway.contract.repository import BUNDLE_FILES
+from gateway.contract.requests import ModelOrder
 from gateway.daemon.models import Updates
 from gateway.errors import ExchangeError, ExchangeReason
 from gateway.models.shipped import SHIPPED_SHA256, resolve_bundle
 from trainer.export import write_bundle
 
 ONE = "cameras:\n  gate: {source: {type: file, path: gate.mp4, loop: true}}\n"
+ROLL_BACK = ModelOrder("rollback")
 FACTORY = SHIPPED_SHA256["paper"]
 TOPIC = "spectragate/environments/default/model/state"
 
@@ -73,9 +74,14 @@ def child(folder: Path, **changes: object) -> Bundle:
     return resolve_bundle(str(folder))
 
 
+def files_of(bundle: Bundle) -> dict[str, bytes]:
+    """Return the files of a bundle."""
+    return {name: (bundle.folder / name).read_bytes() for name in BUNDLE_FILES}
+
+
 def source_of(bundle: Bundle, tamper: Tamper | None = None) -> FakeSource:
     """Return a source that offers a bundle, with files that were tampered with."""
-    files = {name: (bundle.folder / name).read_bytes() for name in BUNDLE_FILES}
+    files = files_of(bundle)
     if tamper is not None:
         tamper(files)
     return FakeSource(files, Offer("default", bundle.manifest.version, bundle.identity.sha256))
@@ -94,9 +100,21 @@ def word(box: Box) -> messages.ModelState:
     return said
 
 
+def result(box: Box) -> tuple[str, str, str | None]:
+    """Return what came of the last order."""
+    answer = word(box).answer
+    assert answer is not None
+    return answer.order, answer.result, answer.reason
+
+
+def store_of(folder: Path) -> BundleStore:
+    """Return the store as another process sees it."""
+    return BundleStore(folder / "state" / "bundles", factory=lambda _name: resolve_bundle("paper"))
+
+
 def slots_of(folder: Path) -> Slots:
     """Return what the disk says."""
-    return BundleStore(folder / "state" / "bundles", factory=lambda _name: resolve_bundle("paper")).slots("default")
+    return store_of(folder).slots("default")
 
 
 def phases(box: Box) -> list[str]:
@@ -261,12 +279,72 @@ async def test_operator_rolls_back_and_stays_there(tmp_path: Path) -> None:
     async with running_daemon(tmp_path, ONE, updates=updates(tmp_path, source_of(bundle))) as box:
         await box.until(lambda: "gate" in box.cameras.opened and word(box).state == "shadow")
         await pass_by(box, lambda: word(box).state == "probation")
-        assert box.daemon.models is not None
-        assert box.daemon.models.ask("default", swap.RollBack())
-        assert not box.daemon.models.ask("nowhere", swap.RollBack())
-        await box.until(lambda: word(box).state == "steady")
-        assert (word(box).model.sha256, word(box).pinned) == (FACTORY, True)
+        assert box.daemon.choose("default", ROLL_BACK)
+        assert not box.daemon.choose("nowhere", ROLL_BACK)
+        await box.until(lambda: word(box).answer is not None)
+        assert (word(box).state, word(box).model.sha256, word(box).pinned) == ("steady", FACTORY, True)
+        assert result(box) == ("rollback", "done", None)
+        assert box.daemon.choose("default", ROLL_BACK)
+        await box.until(lambda: result(box) == ("rollback", "refused", NOTHING_BEFORE))
     assert slots_of(tmp_path).pinned == "factory"
+
+
+async def test_operator_chooses_a_version_and_takes_that_back(tmp_path: Path) -> None:
+    """A version that lies here judges, on probation; with `pin none` new bundles are taken again."""
+    bundle = child(tmp_path / "good")
+    store = store_of(tmp_path)
+    store.stage("default", files_of(bundle))
+    async with running_daemon(tmp_path, ONE, updates=updates(tmp_path, source_of(bundle))) as box:
+        await box.until(lambda: "gate" in box.cameras.opened and word(box).state == "shadow")
+        assert box.daemon.choose("default", ModelOrder("pin", 77))
+        await box.until(lambda: word(box).answer is not None)
+        assert "no version 77 of default" in str(result(box)[2])
+        assert box.daemon.choose("default", ModelOrder("pin", bundle.manifest.version))
+        await box.until(lambda: word(box).state == "probation")
+        assert (word(box).model, word(box).pinned) == (bundle.identity, True)
+        await pass_by(box, lambda: word(box).state == "steady")
+        assert box.daemon.choose("default", ModelOrder("pin"))
+        await box.until(lambda: not word(box).pinned)
+    kept = slots_of(tmp_path)
+    assert (kept.active, kept.pinned, kept.probation) == (bundle.identity.sha256, None, False)
+
+
+async def test_what_the_command_line_writes_is_followed(tmp_path: Path) -> None:
+    """Another process installs, goes back and pins while cameras are watched: the daemon does it without a restart."""
+    first, second = child(tmp_path / "first"), child(tmp_path / "second", version=9)
+    store = store_of(tmp_path)
+    async with running_daemon(tmp_path, ONE, updates=Updates(tmp_path / "state")) as box:
+        await box.until(lambda: "gate" in box.cameras.opened and TOPIC in box.shown.topics)
+        for bundle in (first, second):
+            sha256, version = store.stage("default", files_of(bundle)).identity.sha256, bundle.manifest.version
+            store.change("default", lambda slots, s=sha256, v=version: slots.activated(s, v))
+            await box.until(lambda identity=bundle.identity: word(box).model == identity)
+            await box.until(lambda: word(box).state == "probation")
+        store.change("default", lambda slots: slots.rolled_back("by hand"))
+        await box.until(lambda: word(box).model == first.identity and word(box).state == "steady")
+        assert word(box).pinned
+        store.change("default", lambda slots: slots.with_pin(None))
+        await box.until(lambda: not word(box).pinned)
+        box.cameras.passage("gate")
+        await box.until(lambda: _verdicts(box) > 0)
+    kept = slots_of(tmp_path)
+    assert (kept.active, kept.probation) == (first.identity.sha256, False)
+    assert set(kept.denied) == {second.identity.sha256}
+
+
+async def test_bundle_that_the_command_line_names_and_that_cannot_judge_is_denied(tmp_path: Path) -> None:
+    """Its self-test fails here: what judged before goes on, and the disk names that again."""
+    bad = _shifted(tmp_path / "bad")
+    store = store_of(tmp_path)
+    async with running_daemon(tmp_path, ONE, updates=Updates(tmp_path / "state")) as box:
+        await box.until(lambda: "gate" in box.cameras.opened and TOPIC in box.shown.topics)
+        store.stage("default", files_of(bad))
+        store.change("default", lambda slots: slots.activated(bad.identity.sha256, 4))
+        await box.until(lambda: word(box).reason is not None)
+        await box.until(lambda: word(box).state == "steady")
+        assert word(box).model.sha256 == FACTORY
+    kept = slots_of(tmp_path)
+    assert (kept.active, set(kept.denied)) == (None, {bad.identity.sha256})
 
 
 async def test_bundle_is_undone_although_the_disk_takes_nothing(tmp_path: Path) -> None:
@@ -278,8 +356,7 @@ async def test_bundle_is_undone_although_the_disk_takes_nothing(tmp_path: Path) 
         folder = tmp_path / "state" / "bundles" / "environments"
         folder.rename(folder.with_name("away"))
         folder.write_text("no folder: nothing can be written here")
-        assert box.daemon.models is not None
-        assert box.daemon.models.ask("default", swap.RollBack())
+        assert box.daemon.choose("default", ROLL_BACK)
         await box.until(lambda: word(box).state == "steady")
         assert word(box).model.sha256 == FACTORY
         verdicts = _verdicts(box)
@@ -304,7 +381,7 @@ async def test_bundle_with_which_the_gateway_does_not_stay_up_is_undone(tmp_path
     """The third start within a minute, none of which ended well, runs the bundle before."""
     bundle = child(tmp_path / "good")
     source = source_of(bundle)
-    store = BundleStore(tmp_path / "state" / "bundles", factory=lambda _name: resolve_bundle("paper"))
+    store = store_of(tmp_path)
     assert source.files is not None
     store.stage("default", source.files)
     store.change("default", lambda slots: slots.activated(bundle.identity.sha256, 4).with_start(95.0).with_start(97.0))

@@ -160,7 +160,7 @@ async def test_folder_that_cannot_be_watched_is_looked_at(tmp_path: Path) -> Non
             path.parent.mkdir()
             path.write_text("a: 1\n")
             await changed.wait()
-    assert [log["event"] for log in logs] == ["config_not_watched"]
+    assert [log["event"] for log in logs] == ["folder_not_watched"]
 
 
 async def test_file_is_looked_at_when_the_machine_has_no_more_watches(tmp_path: Path) -> None:
@@ -172,4 +172,4 @@ async def test_file_is_looked_at_when_the_machine_has_no_more_watches(tmp_path: 
             file.write("b: 2\n")
             file.flush()
             await changed.wait()
-    assert [log["event"] for log in logs] == ["config_not_watched"]
+    assert [log["event"] for log in logs] == ["folder_not_watched"]

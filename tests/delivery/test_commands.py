@@ -5,12 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from gateway.contract.requests import ModelOrder
 from gateway.contract.topics import Asked
-from gateway.delivery.commands import Commands, Obeyed
+from gateway.delivery.commands import Commands, Ears, Obeyed
 from gateway.delivery.packets import Incoming
 from gateway.settings import COMMANDS_PER_MINUTE
 
-SWITCH, JUDGE = Asked("enabled", "lobby"), Asked("feedback", "3f0c")
+SWITCH, JUDGE, CHOOSE = Asked("enabled", "lobby"), Asked("feedback", "3f0c"), Asked("model", "indoor")
 
 
 class Box:
@@ -19,14 +20,13 @@ class Box:
     def __init__(self, *, allowed: bool = True) -> None:
         """A box with a camera `lobby`."""
         self.now_s = 0.0
-        self.done: list[tuple[str, bool]] = []
-        self.commands = Commands(
-            allowed=allowed, on_switch=self._do, on_feedback=self._do, monotonic=lambda: self.now_s
-        )
+        self.done: list[tuple[str, bool | ModelOrder]] = []
+        ears = Ears(self._do, self._do, self._do)
+        self.commands = Commands(allowed=allowed, ears=ears, monotonic=lambda: self.now_s)
 
-    def _do(self, name: str, yes: bool) -> bool:
-        self.done.append((name, yes))
-        return name in {"lobby", "3f0c"}
+    def _do(self, name: str, what: bool | ModelOrder) -> bool:
+        self.done.append((name, what))
+        return name in {"lobby", "3f0c", "indoor"}
 
 
 def incoming(payload: bytes, *, retain: bool = False) -> Incoming:
@@ -41,9 +41,12 @@ def incoming(payload: bytes, *, retain: bool = False) -> Incoming:
         (SWITCH, b"ON", ("lobby", True), "ON"),
         (JUDGE, b"confirmed", ("3f0c", True), "confirmed"),
         (JUDGE, b'{"feedback": "false_positive", "note": "x"}', ("3f0c", False), "false_positive"),
+        (CHOOSE, b"rollback", ("indoor", ModelOrder("rollback")), "rollback"),
+        (CHOOSE, b"pin 12", ("indoor", ModelOrder("pin", 12)), "pin 12"),
+        (CHOOSE, b"pin none", ("indoor", ModelOrder("pin")), "pin none"),
     ],
 )
-def test_command_when_allowed(asked: Asked, payload: bytes, done: tuple[str, bool], value: str) -> None:
+def test_command_when_allowed(asked: Asked, payload: bytes, done: tuple[str, object], value: str) -> None:
     """It is done and told."""
     box = Box()
 
@@ -52,7 +55,7 @@ def test_command_when_allowed(asked: Asked, payload: bytes, done: tuple[str, boo
     assert (box.commands.obeyed, box.commands.ignored) == (1, 0)
 
 
-@pytest.mark.parametrize("asked", [SWITCH, JUDGE])
+@pytest.mark.parametrize("asked", [SWITCH, JUDGE, CHOOSE])
 def test_command_when_not_allowed(asked: Asked) -> None:
     """Nothing is done, not even looked at; it is counted."""
     box = Box(allowed=False)
@@ -73,7 +76,7 @@ def test_command_when_it_is_retained_unknown_or_nonsense() -> None:
     assert box.commands.ignored == 3
 
 
-@given(st.sampled_from([SWITCH, JUDGE]), st.binary(max_size=100))
+@given(st.sampled_from([SWITCH, JUDGE, CHOOSE]), st.binary(max_size=100))
 def test_command_when_bytes_are_random(asked: Asked, payload: bytes) -> None:
     """Whatever a broker sends is obeyed or counted, and raises nothing."""
     box = Box()

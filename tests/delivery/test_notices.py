@@ -88,8 +88,11 @@ async def test_trouble_and_commands_when_told(tmp_path: Path) -> None:
         for reason in ("disk_full", "disk_full", "io_error", None, None):
             notices.tell(part="outbox", reason=reason)
         notices.tell_command(Obeyed(Asked("feedback", "3f0c"), "confirmed"))
-        kinds = [data.kind for data in await told(outbox, 4)]
-        last = (await told(outbox, 4))[-1]
-    assert kinds == ["degraded", "degraded", "recovered", "command"]
+        notices.tell_command(Obeyed(Asked("model", "indoor"), "pin 3"))
+        kinds = [data.kind for data in await told(outbox, 5)]
+        last, chosen = (await told(outbox, 5))[-2:]
+    assert kinds == ["degraded", "degraded", "recovered", "command", "command"]
+    assert isinstance(chosen, messages.Command)
+    assert (chosen.command, chosen.value, chosen.environment) == ("model", "pin 3", "indoor")
     assert isinstance(last, messages.Command)
     assert (last.command, last.value, last.camera, last.alert_id) == ("feedback", "confirmed", None, "3f0c")

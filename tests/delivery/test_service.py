@@ -17,8 +17,9 @@ from gateway.contract import messages
 from gateway.contract.examples import EXAMPLES
 from gateway.contract.messages import Alert, Notice, ReplayEnd, parse, to_bytes
 from gateway.contract.topics import Topics
+from gateway.delivery.commands import Ears
 from gateway.delivery.outbox import Outbox
-from gateway.delivery.service import Delivery, Ears
+from gateway.delivery.service import Delivery
 from gateway.settings import BrokerSettings, FloodSettings
 from gateway.storage.rows import OutboxRow
 from gateway.storage.state import Storage

@@ -33,6 +33,7 @@ TOPICS: dict[str, tuple[set[str] | None, int, bool]] = {
     "gate/enabled/state": ({"ON", "OFF"}, 1, True),
     "alerts/replayed": (None, 1, False),
     "environments/default/drift/state": (None, 1, True),
+    "environments/default/model/state": (None, 1, True),
 }
 ALERT_FIELDS = {
     *("alert_id", "seq", "type", "severity", "camera", "environment", "track_id", "frame_time", "frame_time_source"),
@@ -119,12 +120,15 @@ async def test_contract_when_compared_with_the_running_daemon(
         await asyncio.to_thread(say, "alerts/replay", json.dumps({"from_seq": 1, "to_seq": alert["data"]["seq"]}))
         await gather(subscriber, seen, lambda: len(payloads(seen, "alerts/replayed")) > 1)
         await asyncio.to_thread(say, f"alerts/{alert['data']['alert_id']}/feedback", "false_positive")
+        await asyncio.to_thread(say, "environments/default/model/set", "rollback")
+        models = "environments/default/model/state"
+        await gather(subscriber, seen, lambda: any(state["answer"] for state in payloads(seen, models)))
         await asyncio.to_thread(say, "gate/enabled/set", "OFF")
         await gather(subscriber, seen, lambda: "OFF" in payloads(seen, "gate/enabled/state"))
         await gather(subscriber, seen, lambda: any(s["state"] == "disabled" for s in payloads(seen, "gate/status")))
         process.send_signal(signal.SIGTERM)
         await gather(subscriber, seen, lambda: payloads(seen, "available")[-1:] == ["stopped"])
-    asked = {f"{PREFIX}/alerts/replay", f"{PREFIX}/gate/enabled/set"}
+    asked = {f"{PREFIX}/{topic}" for topic in ("alerts/replay", "gate/enabled/set", "environments/default/model/set")}
     used = {m.topic for m in seen if not m.topic.startswith("homeassistant/") and not m.topic.endswith("/feedback")}
     assert used - asked == {f"{PREFIX}/{topic}" for topic in TOPICS}
     assert set(alert["data"]) == ALERT_FIELDS
@@ -136,13 +140,15 @@ async def test_contract_when_compared_with_the_running_daemon(
             else:
                 validator_of(topic).validate(payload)
     commands = [event["data"] for event in payloads(seen, "alerts") if event["type"] == "spectragate.notice.v1"]
-    assert ("enabled", "OFF") in {(data.get("command"), data.get("value")) for data in commands}
+    obeyed = {(data.get("command"), data.get("value")) for data in commands}
+    assert {("enabled", "OFF"), ("model", "rollback")} <= obeyed
+    assert payloads(seen, models)[-1]["answer"]["result"] == "refused"  # nothing was installed
     numbers = [event["data"]["seq"] for event in payloads(seen, "alerts")]
     assert numbers == list(range(1, len(numbers) + 1))
     assert sum(message.topic.startswith("homeassistant/") for message in seen) >= 3
     assert process.wait(20) == 0
     with Subscriber(broker.port) as late:
-        kept = {(await late.next()).topic for _ in range(4 + 3)}
+        kept = {(await late.next()).topic for _ in range(5 + 3)}
     assert {topic for topic in kept if topic.startswith(PREFIX)} == {
         f"{PREFIX}/{topic}" for topic, (_, _, retained) in TOPICS.items() if retained
     }

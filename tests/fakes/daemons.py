@@ -129,9 +129,12 @@ async def running_daemon(
                 daemon.ages = ages or Ages()
                 daemon.changes = changes
                 await daemon.start(plan_of(load_config(config)))
-                drift = group.create_task(daemon.adapting.run(), name="drift")
+                parts = [group.create_task(daemon.adapting.run(), name="drift")]
+                if daemon.models is not None:
+                    parts.append(group.create_task(daemon.models.run(), name="bundles"))
                 yield Box(daemon, cameras, shown, alerts, config, changes.until, made)
-                drift.cancel()
+                for part in parts:
+                    part.cancel()
                 await daemon.stop()
         finally:
             await inference.close()
