@@ -10,13 +10,12 @@ from pydantic import ValidationError
 
 from gateway.config import Config, secrets_of
 from gateway.config_errors import Written, did_you_mean, key_in_words, problems_of, value_at
+from gateway.contract import credentials
+from gateway.contract.credentials import RUN_SECRETS, is_readable_by_everybody
 from gateway.errors import ConfigError
 from gateway.redaction import hide
-from gateway.settings import is_open_to_everybody, is_readable_by_everybody
 from gateway.strict_yaml import Document, KeyPath, Problem, Value, parse, plain_value
 
-RUN_SECRETS = Path("/run/secrets")
-MAX_SECRET_BYTES = 65_536
 _VARIABLE = re.compile(r"\$\$\{|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::(?P<default>[^}]*))?\}")
 
 Lookup = Callable[[str], str | None]
@@ -24,24 +23,15 @@ Lookup = Callable[[str], str | None]
 
 
 def find_value(name: str, *, environ: Mapping[str, str] = os.environ, run_secrets: Path = RUN_SECRETS) -> str | None:
-    """Return the value of a `${NAME}`: a file in `$CREDENTIALS_DIRECTORY`, then in /run/secrets, then the environment.
-
-    A newline at the end of a file is not part of the value.
+    """Return the value of a `${NAME}`, as `gateway.contract.credentials` finds it.
 
     Raises:
-        ConfigError: Every user of this machine can read the file. (Not asked of /run/secrets: containers mount it so.)
+        ConfigError: Every user of this machine can read the file.
     """
-    folders = [Path(environ["CREDENTIALS_DIRECTORY"])] if environ.get("CREDENTIALS_DIRECTORY") else []
-    for folder in (*folders, run_secrets):
-        try:
-            with (folder / name).open("rb") as file:
-                value = file.read(MAX_SECRET_BYTES).decode("utf-8").removesuffix("\n").removesuffix("\r")
-            if folder != run_secrets and is_readable_by_everybody(folder / name) and is_open_to_everybody(folder):
-                raise ConfigError(f"every user of this machine can read {folder / name}: chmod o= {folder}")
-        except (OSError, UnicodeDecodeError):
-            continue
-        return value
-    return environ.get(name)
+    try:
+        return credentials.find_value(name, environ=environ, run_secrets=run_secrets)
+    except PermissionError as error:
+        raise ConfigError(str(error)) from None
 
 
 def load_config(path: Path, *, lookup: Lookup = find_value) -> Config:

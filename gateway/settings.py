@@ -3,7 +3,6 @@
 import hashlib
 import platform
 import re
-import stat
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -11,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 from pydantic import ValidationInfo as Info
 
+from gateway.contract.credentials import is_readable_by_everybody
 from gateway.contract.topics import check_prefix
 
 MACHINE_ID = Path("/etc/machine-id")
@@ -59,16 +59,6 @@ def _key_file_beside_config(path: Path, info: Info) -> Path:
     if "folder" in (info.context or {}) and is_readable_by_everybody(whole):
         raise ValueError(f"every user of this machine can read this key: chmod o= {whole}")
     return whole
-
-
-def is_readable_by_everybody(path: Path) -> bool:
-    """Return whether every user of this machine can read a file."""
-    return bool(path.stat().st_mode & stat.S_IROTH)
-
-
-def is_open_to_everybody(folder: Path) -> bool:
-    """Return whether every user of this machine can reach the files of a folder."""
-    return bool(folder.stat().st_mode & stat.S_IXOTH)
 
 
 def _check_host(host: str) -> str:

@@ -111,6 +111,7 @@ def test_services_expose_little(tmp_path: Path, trainer: bool, name: str) -> Non
     assert done.returncode == 0, done.stdout[-400:]
 
 
+@pytest.mark.parametrize("trainer", [False, True], ids=["gateway", "trainer"])
 @pytest.mark.parametrize(
     "line",
     [
@@ -125,6 +126,6 @@ def test_services_expose_little(tmp_path: Path, trainer: bool, name: str) -> Non
         "IPAddressDeny=any",
     ],
 )
-def test_gateway_unit_says(tmp_path: Path, line: str) -> None:
+def test_unit_says(tmp_path: Path, line: str, trainer: bool) -> None:
     """What ends it, what starts it again, and what must never leave it."""
-    assert line in unit_in(tmp_path, trainer=False).read_text().splitlines()
+    assert line in unit_in(tmp_path, trainer=trainer).read_text().splitlines()

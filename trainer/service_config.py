@@ -1,13 +1,14 @@
 """The configuration of the trainer's service: one YAML file, checked whole before anything starts."""
 
 import ipaddress
-import os
 import re
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+
+from gateway.contract.credentials import find_value
 
 _VARIABLE = re.compile(r"\$\{([A-Z][A-Z0-9_]*)\}")
 MAX_CONFIG_BYTES = 64 * 1024
@@ -92,7 +93,7 @@ class ServiceConfig(_Model):
 
 
 def read_config(path: Path) -> ServiceConfig:
-    """Read the file; `${VARIABLE}` in a text is replaced from the environment.
+    """Read the file; `${VARIABLE}` in a text is replaced as in the gateway: credential, /run/secrets, environment.
 
     Raises:
         ServiceConfigError: The file cannot be read, or a key is wrong, unknown or missing.
@@ -126,7 +127,11 @@ def _filled(value: Any, path: Path) -> Any:
 
 
 def _variable(name: str, path: Path) -> str:
-    value = os.environ.get(name)
+    try:
+        value = find_value(name)
+    except PermissionError as error:
+        raise ServiceConfigError(f"{path}: {error}") from None
     if not value:
-        raise ServiceConfigError(f"{path}: the environment variable {name} is not set")
+        where = "$CREDENTIALS_DIRECTORY, /run/secrets and the environment"
+        raise ServiceConfigError(f"{path}: ${{{name}}} is not set: there is no value under this name in {where}")
     return value

@@ -9,12 +9,14 @@ import ssl
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import structlog
 import uvicorn
 from fastapi import FastAPI
 
+from gateway.contract.supervision import Notifier, Pulse, Watchdog
 from trainer.executor import Executor, LocalExecutor
 from trainer.intake import Intake
 from trainer.jobs import Jobs
@@ -23,12 +25,26 @@ from trainer.service_config import HttpConfig, ServiceConfig, ServiceConfigError
 from trainer.worker import Parts, Publisher, Worker
 
 MOST_CONNECTIONS = 64
+START_S = 60.0
 END_S = 2
 
 _log = structlog.get_logger()
 
 
 class _Quiet(uvicorn.Server):
+    """Leaves signals to the service, and shows that it comes round."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.is_serving = asyncio.Event()
+        self.turns = 0
+
+    async def on_tick(self, counter: int) -> bool:
+        """Count ten times a second; true asks for the end."""
+        self.is_serving.set()
+        self.turns += 1
+        return await super().on_tick(counter)
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Leave signals to the service."""
@@ -66,19 +82,36 @@ async def serve(config: ServiceConfig, publisher: Publisher, *, repository: Path
 
 
 async def _run(server: _Quiet, worker: Worker, listening: socket.socket) -> None:
-    stopped = asyncio.Event()
+    stopped, manager = asyncio.Event(), Notifier()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    watchdog = Watchdog(partial(_pulses_of, server, worker), manager, on_wedged=_say_wedged)
     async with asyncio.TaskGroup() as group:
-        working = group.create_task(worker.run(), name="worker")
-        refreshing = group.create_task(worker.refresh(), name="refresh")
+        parts = [
+            group.create_task(worker.run(), name="worker"),
+            group.create_task(worker.refresh(), name="refresh"),
+            group.create_task(watchdog.run(), name="watchdog"),
+        ]
         group.create_task(server.serve(sockets=[listening]), name="http")
+        async with asyncio.timeout(START_S):
+            await server.is_serving.wait()
         host, port = listening.getsockname()[:2]
+        manager.ready(f"takes clean sets at {host}:{port}")
         _log.info("trainer_listening", host=host, port=port)
         await stopped.wait()
-        working.cancel()
-        refreshing.cancel()
+        manager.stopping()
+        for part in parts:
+            part.cancel()
         server.should_exit = True
+
+
+def _pulses_of(server: _Quiet, worker: Worker) -> dict[str, Pulse]:
+    steps = {f"worker:{name}": pulse for name, pulse in worker.pulses.items()}
+    return {"http": Pulse(server.turns, is_busy=True), **steps}
+
+
+def _say_wedged(parts: tuple[str, ...]) -> None:
+    _log.critical("wedged", parts=parts)
 
 
 def _make_folder(folder: Path) -> None:

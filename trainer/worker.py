@@ -8,7 +8,8 @@ import asyncio
 import datetime as dt
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -18,6 +19,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.contract.exchange import JobState
+from gateway.contract.supervision import Pulse
 from trainer.executor import Executor, JobFailed
 from trainer.export import write_whole
 from trainer.intake import Intake
@@ -76,6 +78,21 @@ class Worker:
         self._parts, self._config, self._now = parts, config, now
         self._owner = uuid.uuid4().hex
         self._poked = asyncio.Event()
+        self._pulses: dict[str, Pulse] = {}
+
+    @property
+    def pulses(self) -> dict[str, Pulse]:
+        """The steps that are soon done with where all is well; a job's training and its transfers are none of them."""
+        return dict(self._pulses)
+
+    @contextmanager
+    def _step(self, name: str) -> Iterator[None]:
+        done = self._pulses.get(name, Pulse(0, is_busy=False)).done
+        self._pulses[name] = Pulse(done, is_busy=True)
+        try:
+            yield
+        finally:
+            self._pulses[name] = Pulse(done + 1, is_busy=False)
 
     def poke(self) -> None:
         """Look for a job now."""
@@ -99,7 +116,8 @@ class Worker:
         """Keep the repository's signatures fresh, and no face longer than it is needed, for ever."""
         while True:
             try:
-                await asyncio.to_thread(self._parts.publisher.refresh, self._now())
+                with self._step("refresh"):
+                    await asyncio.to_thread(self._parts.publisher.refresh, self._now())
             except PublishError as error:
                 _log.warning("repository_not_refreshed", reason=str(error))
             try:
@@ -123,7 +141,8 @@ class Worker:
     async def work_once(self) -> bool:
         """Carry one job as far as it goes; false where there is none."""
         jobs, lease_s = self._parts.jobs, self._config.jobs.lease_s
-        leased = await jobs.lease(self._owner, now_s=self._now().timestamp(), for_s=lease_s)
+        with self._step("lease"):
+            leased = await jobs.lease(self._owner, now_s=self._now().timestamp(), for_s=lease_s)
         if leased is None:
             return False
         _log.info("job_started", job=leased.job, environment=leased.clean_set.environment, attempt=leased.attempts)
@@ -166,7 +185,9 @@ class Worker:
                 await self._parts.jobs.release(leased.job, self._owner, until_s=until_s)
                 return None
             outcome = Outcome(JobState.REFUSED, f"failed {leased.attempts} times, last: {reason}")
-        if not await self._parts.jobs.finish(leased.job, self._owner, outcome):
+        with self._step("finish"):
+            is_finished = await self._parts.jobs.finish(leased.job, self._owner, outcome)
+        if not is_finished:
             raise LeaseLost
         return outcome
 
@@ -174,7 +195,8 @@ class Worker:
         result = await asyncio.to_thread(read_result, folder)
         if result is not None:
             return result
-        await asyncio.to_thread(self._prepare, leased, folder)
+        with self._step("prepare"):
+            await asyncio.to_thread(self._prepare, leased, folder)
         await self._parts.intake.copy_to(leased.clean_set, folder / "parts")
         async with asyncio.timeout(self._config.jobs.timeout_s):
             await self._parts.executor.run(folder)
@@ -210,9 +232,10 @@ class Worker:
         await self._renew(leased)
         order = Order.model_validate_json(await asyncio.to_thread((folder / "order.json").read_bytes))
         environment, now = leased.clean_set.environment, self._now()
-        sha256 = await asyncio.to_thread(
-            self._parts.publisher.publish, folder / "bundle", environment=environment, now=now
-        )
+        with self._step("publish"):
+            sha256 = await asyncio.to_thread(
+                self._parts.publisher.publish, folder / "bundle", environment=environment, now=now
+            )
         return Outcome(JobState.PUBLISHED, None, order.version, sha256, card)
 
     async def _clean_up(self, leased: Leased) -> None:

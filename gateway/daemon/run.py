@@ -25,6 +25,7 @@ from gateway.cameras.link import open_source
 from gateway.cameras.starting import StartWorker
 from gateway.config import Config
 from gateway.config_file import load_config
+from gateway.contract.supervision import Notifier, Watchdog
 from gateway.contract.topics import Topics
 from gateway.daemon.calling import call
 from gateway.daemon.collecting import Collecting, Place
@@ -36,7 +37,7 @@ from gateway.daemon.plan import Plan, plan_of
 from gateway.daemon.postman import Delivering
 from gateway.daemon.reload import ConfigFile, Reloads
 from gateway.daemon.statistics import product_version
-from gateway.daemon.watchdog import Watchdog, pulses_of
+from gateway.daemon.watchdog import pulses_of, say_wedged
 from gateway.daemon.web import Web
 from gateway.delivery.commands import Ears
 from gateway.delivery.outbox import Outbox
@@ -44,7 +45,6 @@ from gateway.delivery.service import Delivery
 from gateway.errors import ConfigError, innermost
 from gateway.screening.hangs import HangFile
 from gateway.screening.runtime import LIVE, InferenceThread
-from gateway.service.notify import Notifier
 from gateway.settings import BrokerSettings
 from gateway.storage.state import Storage
 from gateway.storage.tables import CalibrationTable, MarkerTable, RetainedTable, SwitchTable
@@ -235,7 +235,7 @@ async def _serve(daemon: Daemon, plan: Plan, group: asyncio.TaskGroup, outside: 
 
 def _begin_parts(daemon: Daemon, group: asyncio.TaskGroup, outside: Outside) -> set[asyncio.Task[Any]]:
     reloads = Reloads(partial(_reload, daemon, outside.manager), outside.signals.reload)
-    watchdog = Watchdog(partial(pulses_of, daemon), outside.manager)
+    watchdog = Watchdog(partial(pulses_of, daemon), outside.manager, on_wedged=say_wedged)
     parts: dict[str, Callable[[], Awaitable[None]]] = {
         "gpu": daemon.keep_on_gpu,
         "calibration": daemon.memory.run,

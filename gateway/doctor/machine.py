@@ -13,9 +13,9 @@ from pathlib import Path
 
 from gateway.cameras.sandbox import SandboxReport, probe_sandbox
 from gateway.config import Config
+from gateway.contract.credentials import is_open_to_everybody, is_readable_by_everybody
 from gateway.doctor.findings import Finding, failed, fine, warning
 from gateway.errors import ConfigError
-from gateway.settings import is_open_to_everybody, is_readable_by_everybody
 
 NEEDED_CODECS = ("h264", "hevc", "mjpeg")
 NEEDED_LIBRARIES = {"libGL.so.1": "libgl1", "libgthread-2.0.so.0": "libglib2.0-0"}

@@ -2,8 +2,7 @@
 
 import asyncio
 import threading
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,9 +13,9 @@ from fakes.live import FakeLink, live_frame
 from fakes.manager import FakeManager
 from structlog.testing import capture_logs
 
-from gateway.daemon.watchdog import MOST_LOOKS, Patience, Pulse, Watchdog, pulses_of
+from gateway.contract.supervision import MOST_LOOKS, Notifier, Watchdog
+from gateway.daemon.watchdog import pulses_of, say_wedged
 from gateway.pipeline import LiveScreening
-from gateway.service.notify import Notifier
 
 ONE = "cameras:\n  gate: {source: {type: file, path: gate.h264, loop: true}}\nscreening: {device: cpu}\n"
 TRIGGERED = "WATCHDOG=trigger"
@@ -40,7 +39,8 @@ async def watch(
         await asyncio.sleep(look_s)
 
     with suppress(Enough):
-        await Watchdog(lambda: pulses_of(box.daemon), Notifier(manager.environment), sleep=sleep).run()
+        notifier = Notifier(manager.environment)
+        await Watchdog(lambda: pulses_of(box.daemon), notifier, on_wedged=say_wedged, sleep=sleep).run()
     return manager.waiting()
 
 
@@ -108,9 +108,10 @@ async def test_camera_whose_event_is_never_done_with_is_a_wedge(
     """The loop runs, its worker lives, and yet nobody looks at its pictures any more."""
     hung, release = asyncio.Event(), asyncio.Event()
 
-    async def see(*_: object) -> None:
+    async def see(*_: object) -> tuple[()]:
         hung.set()
         await release.wait()
+        return ()
 
     monkeypatch.setattr(LiveScreening, "see", see)
     async with running_daemon(tmp_path, ONE) as box:
@@ -166,41 +167,3 @@ async def test_publisher_whose_thread_hangs_is_a_wedge(
         monkeypatch.setattr(FakeLink, "turns", 7)
         said = await watch(box, manager)
     assert accused(said) == "STATUS=wedged: publisher"
-
-
-async def test_loop_that_hangs_does_not_feed(manager: FakeManager) -> None:
-    """The pings come from the loop itself, not from a thread or a timer beside it."""
-    moving = iter(range(1_000_000))
-    watchdog = Watchdog(
-        lambda: {"part": Pulse(next(moving), is_busy=True)},
-        Notifier(manager.environment),
-        sleep=lambda _s: asyncio.sleep(0.01),
-    )
-    async with asyncio.TaskGroup() as group:
-        feeding = group.create_task(watchdog.run(), name="watchdog")
-        await asyncio.to_thread(manager.until, "WATCHDOG=1")
-        manager.waiting()
-        time.sleep(0.3)  # noqa: ASYNC251 (this is the wedge)
-        assert manager.waiting() == []
-        await asyncio.to_thread(manager.until, "WATCHDOG=1")
-        feeding.cancel()
-
-
-async def test_nothing_is_watched_without_a_manager() -> None:
-    """Run by hand nobody would start it again."""
-
-    def look() -> Mapping[str, Pulse]:
-        raise AssertionError
-
-    await Watchdog(look, Notifier({})).run()
-
-
-def test_part_is_wedged_only_after_so_many_looks_in_a_row() -> None:
-    """Any move, and any moment without work, begins the count anew; a part that came new counts from then."""
-    patience = Patience(3)
-    still, idle = {"part": Pulse(1, is_busy=True)}, {"part": Pulse(1, is_busy=False)}
-    looks = [still, still, still, {"part": Pulse(2, is_busy=True)}, still, still, still, idle, still, still, still]
-    assert [patience.look(look) for look in looks] == [()] * len(looks)
-    assert patience.look(still) == ("part",)
-    assert patience.look({}) == ()
-    assert patience.look(still) == ()

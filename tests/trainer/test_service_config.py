@@ -26,7 +26,7 @@ def test_the_example_is_read_when_its_variables_are_set(monkeypatch: pytest.Monk
         ("executor: local", "executor: cloud", r"jobs\.executor"),
         ("port: 8443", "port: 8443\n  tls_keyfile: a", "belong together"),
         ("faces: 500", "face: 500", r"jobs\.face"),
-        ("${SPECTRAGATE_TRAINER_TOKEN}", "${UNSET_TOKEN}", "UNSET_TOKEN is not set"),
+        ("${SPECTRAGATE_TRAINER_TOKEN}", "${UNSET_TOKEN}", r"\$\{UNSET_TOKEN\} is not set"),
         ("folder:", "\t:", "not YAML"),
     ],
 )
@@ -41,3 +41,19 @@ def test_a_mistake_is_told_by_its_key(
         read_config(tmp_path / "trainer.yaml")
     with pytest.raises(ServiceConfigError, match="cannot be read"):
         read_config(tmp_path / "none.yaml")
+
+
+def test_secrets_come_from_the_credentials_of_the_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Systemd hands them over as files; one that everybody can read is refused in words."""
+    monkeypatch.setenv("SPECTRAGATE_PASSPHRASE", "of the environment")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    for name, value in (("SPECTRAGATE_PASSPHRASE", "of the credential"), ("SPECTRAGATE_TRAINER_TOKEN", "t" * 16)):
+        (tmp_path / name).write_text(f"{value}\n")
+        (tmp_path / name).chmod(0o400)
+    config = read_config(EXAMPLE)
+    assert config.passphrase.get_secret_value() == "of the credential"
+    assert config.http.token.get_secret_value() == "t" * 16
+    tmp_path.chmod(0o755)
+    (tmp_path / "SPECTRAGATE_PASSPHRASE").chmod(0o444)
+    with pytest.raises(ServiceConfigError, match="every user of this machine can read"):
+        read_config(EXAMPLE)

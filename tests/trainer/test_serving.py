@@ -16,6 +16,7 @@ import httpx2
 import pytest
 from fakes.brokers import make_authority
 from fakes.clean_sets import PASSPHRASE, TOKEN, drawn_set, service_config
+from fakes.manager import FakeManager
 
 from gateway.contract.exchange import CLEAN_SET_PATH, COMPLETE_PATH, JOB_PATH, PART_PATH, JobState, JobView, UploadState
 from trainer.keys import init_keys
@@ -114,3 +115,64 @@ def test_certificate_that_cannot_be_used_is_said_and_nothing_is_left_open(tmp_pa
     assert done.returncode == 78
     assert "http.tls_certfile: the certificate and its key cannot be used" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+WEDGED_REFRESH = """
+import sys, time
+from trainer.__main__ import main
+from trainer.publish import RepositoryPublisher
+RepositoryPublisher.refresh = lambda self, now: time.sleep(1000)
+sys.argv[1:] = ["serve", "--config", sys.argv[1]]
+main()
+"""
+
+
+@contextmanager
+def watched_service(folder: Path, *how: str) -> Iterator[tuple[subprocess.Popen[bytes], FakeManager]]:
+    """Run the command as systemd would, with a watchdog of ten seconds; it is killed in the end."""
+    config = service_config(folder)
+    init_keys(config.keys, passphrase=PASSPHRASE, environments=["hall"], now=dt.datetime.now(dt.UTC))
+    with FakeManager(folder, watchdog_s=10.0) as manager:
+        command = [sys.executable, *how, str(folder / "trainer.yaml")]
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=os.environ | manager.environment)
+        try:
+            yield process, manager
+        finally:
+            process.kill()
+            process.wait(30)
+
+
+@pytest.mark.end_to_end
+@pytest.mark.timeout(180)
+def test_systemd_is_told_that_the_trainer_serves_lives_and_stops(tmp_path: Path) -> None:
+    """Ready once HTTP answers, alive while it moves, silent while it hangs as a whole, and a word when it ends."""
+    with watched_service(tmp_path, "-m", "trainer", "serve", "--config") as (process, manager):
+        ready = manager.until("READY=1")
+        assert "takes clean sets at 127.0.0.1:" in ready[1]
+        url = ready[1].rpartition(" ")[2]
+        assert httpx2.get(f"http://{url}/healthz").status_code == 200
+        for _ in range(10):
+            assert manager.until("WATCHDOG=1") == ["WATCHDOG=1"]
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(0.5)
+        manager.waiting()
+        time.sleep(2.5)
+        assert manager.waiting() == []
+        process.send_signal(signal.SIGCONT)
+        manager.until("WATCHDOG=1")
+        process.send_signal(signal.SIGTERM)
+        manager.until("STOPPING=1")
+        assert process.wait(60) == 0
+
+
+@pytest.mark.end_to_end
+@pytest.mark.long
+@pytest.mark.timeout(240)
+def test_step_of_the_worker_that_hangs_is_a_wedge(tmp_path: Path) -> None:
+    """HTTP answers still, and yet the end is asked for: within ten seconds where nothing else holds it up."""
+    with watched_service(tmp_path, "-c", WEDGED_REFRESH) as (_, manager):
+        manager.until("READY=1")
+        began_s = time.monotonic()
+        said = manager.until("WATCHDOG=trigger")
+        assert said[0] == "STATUS=wedged: worker:refresh"
+        assert time.monotonic() - began_s < 100
