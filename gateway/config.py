@@ -251,7 +251,7 @@ class EnvironmentConfig(_Section):
     """One environment: cameras with the same optical conditions share a detector."""
 
     bundle: Annotated[str, AfterValidator(_bundle_beside_config)] = Field(
-        default="paper", min_length=1, description="Name of a bundle that comes along, or the folder of another."
+        default="default", min_length=1, description="A bundle that comes along (default, paper), or another's folder."
     )
 
 

@@ -44,6 +44,7 @@ def list_bundles(config: Path | None, as_json: bool) -> None:
         facts: dict[str, Any] = {
             "environment": environment,
             "slot": loaded.slot,
+            "profile": loaded.bundle.identity.profile,
             "version": loaded.bundle.manifest.version,
             "sha256": loaded.bundle.identity.sha256,
             "probation": slots.probation,
@@ -59,12 +60,12 @@ def list_bundles(config: Path | None, as_json: bool) -> None:
 def _words(facts: dict[str, Any]) -> list[str]:
     pinned = "" if facts["pinned"] is None else f", pinned to {facts['pinned'][:12]}"
     probation = ", on probation" if facts["probation"] else ""
-    runs = f"version {facts['version']} {facts['sha256'][:12]} ({facts['slot']}{probation}{pinned})"
+    runs = f"{facts['profile']} version {facts['version']} {facts['sha256'][:12]} ({facts['slot']}{probation}{pinned})"
     return [
         f"{facts['environment']}: {runs}",
         *(f"  here: version {bundle['version']} {bundle['sha256'][:12]}" for bundle in facts["held"]),
         *(f"  never again: {sha256[:12]}, {reason}" for sha256, reason in facts["denied"].items()),
-        *(f"  damaged: {fault}" for fault in facts["faults"]),
+        *(f"  not used: {fault}" for fault in facts["faults"]),
     ]
 
 
@@ -86,7 +87,7 @@ def verify(config: Path | None, environment: str | None) -> int:
     except BundleError as error:
         raise click.ClickException(str(error)) from None
     for fault in loaded.faults:
-        click.echo(f"damaged: {fault}", err=True)
+        click.echo(f"not used: {fault}", err=True)
     click.echo(f"version {loaded.bundle.manifest.version} {loaded.bundle.identity.sha256} is whole ({loaded.slot})")
     return 1 if loaded.faults else 0
 

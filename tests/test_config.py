@@ -19,7 +19,7 @@ def test_empty_file_gives_the_defaults(tmp_path: Path) -> None:
     config = load(tmp_path, "")
     assert config == Config()
     assert config.screening.device == "auto"
-    assert config.environments["default"].bundle == "paper"
+    assert config.environments["default"].bundle == "default"
     assert config.mqtt is None
 
 

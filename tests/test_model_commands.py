@@ -60,7 +60,7 @@ def test_install_pin_and_rollback_tell_what_runs(site: Site) -> None:
     assert install(site)[0] == 0
     assert "pinned to version 1" in call(site, "pin", "1")[1]
     words = call(site, "list")[1]
-    assert "indoor: version 1" in words
+    assert "indoor: paper version 1" in words
     assert f"never again: {digest_of(adapted(2))[:12]}, undone by the operator" in words
 
 
@@ -88,7 +88,7 @@ def test_verify_tells_damage_by_its_exit_code(site: Site) -> None:
     weights.write_bytes(weights.read_bytes()[:-1])
     code, words = call(site, "verify")
     assert code == 1
-    assert "damaged: active" in words
+    assert "not used: active" in words
 
 
 def test_install_takes_repository_and_root_from_the_configuration(site: Site) -> None:

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fakes.bundles import write_drawn_bundle
 from fakes.recordings import background, make_picture, with_face
 from fakes.screening import FakeDetector, make_bundle
 
 from gateway.cameras.link import FaceSettings, open_source
 from gateway.cameras.starting import ExecWorkers
-from gateway.contract.bundle import Bundle
+from gateway.contract.bundle import Bundle, open_bundle
 from gateway.errors import ConfigError, RuntimeFault, SourceError
 from gateway.score import (
     NO_FACE,
@@ -26,6 +27,7 @@ from gateway.score import (
     find_pictures,
     score,
 )
+from gateway.screening.runtime import InferenceThread
 
 CROPS = ScoreSettings(each_is_a_face=True)
 
@@ -111,6 +113,21 @@ async def test_crops_are_scored_in_order(tmp_path: Path) -> None:
     assert (first.p_value, second.p_value) == (1 / 501, 1.0)
     assert first.box == (0.0, 0.0, 64.0, 64.0)
     assert (summary.pictures, summary.faces, summary.triggered) == (7, 7, 3)
+
+
+async def test_wide_bundle_scores_large_crops_and_is_unsure_of_small_ones(tmp_path: Path) -> None:
+    """The real session of a profile that looks at 128 px: the crop is reduced for it, a small one is not believed."""
+    write_drawn_bundle(tmp_path / "large", profile="wide")
+    bundle = open_bundle(tmp_path / "large")
+    inference = InferenceThread(device="cpu", threads=1)
+    paths = [face_picture(tmp_path / f"{side_px}.png", side_px=side_px) for side_px in (200, 64)]
+    lines: list[FaceScore | PictureProblem] = []
+    detector = await inference.open(bundle)
+    await score(find_pictures(paths), CROPS, bundle=bundle, detector=detector, deliver=lines.append)
+    await inference.close()
+    large, small = (line for line in lines if isinstance(line, FaceScore))
+    assert (large.model.profile, large.verdict in {"clean", "triggered"}) == ("wide", True)
+    assert (small.verdict, np.isfinite(small.score)) == ("unsure", True)
 
 
 async def test_line_is_one_json_object(tmp_path: Path) -> None:

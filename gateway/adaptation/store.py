@@ -101,6 +101,7 @@ class BundleStore:
                 bundle = self._place(sha256, files)
         if bundle.manifest.environment != environment:
             raise BundleError(f"bundle {sha256[:12]}… is made for {bundle.manifest.environment}, not {environment}")
+        self.check_profile(environment, bundle)
         return bundle
 
     def open(self, sha256: str) -> Bundle:
@@ -114,7 +115,8 @@ class BundleStore:
     def load(self, environment: str, slots: Slots | None = None) -> Loaded:
         """Return what the environment is to run: the active bundle, else the one before, else the factory's.
 
-        `slots` are those on the disk unless others are given.
+        A bundle of another profile than the factory's is passed over: which profile an environment runs is chosen in
+        its configuration alone. `slots` are those on the disk unless others are given.
 
         Raises:
             BundleError: Even the factory's is damaged.
@@ -131,10 +133,29 @@ class BundleStore:
                 faults.append(f"{slot}: bundle {sha256[:12]}… was denied: {slots.denied[sha256]}")
                 continue
             try:
-                return Loaded(self.open(sha256), slot, tuple(faults))
+                bundle = self.open(sha256)
+                self.check_profile(environment, bundle)
             except BundleError as error:
                 faults.append(f"{slot}: {error}")
+                continue
+            return Loaded(bundle, slot, tuple(faults))
         return Loaded(self._factory(environment), "factory", tuple(faults))
+
+    def check_profile(self, environment: str, bundle: Bundle) -> None:
+        """Check that a bundle is of the profile that the environment's configuration chose.
+
+        Raises:
+            BundleError: It is of another.
+        """
+        try:
+            wanted = self._factory(environment).identity.profile
+        except BundleError:
+            return  # a damaged factory's bundle is no reason to give up the one that works
+        if bundle.identity.profile != wanted:
+            raise BundleError(
+                f"bundle {bundle.identity.sha256[:12]}… is of the profile {bundle.identity.profile!r} and the "
+                f"configuration names a bundle of {wanted!r}: to change the profile, change environments.{environment}"
+            )
 
     def held(self, environment: str) -> tuple[Bundle, ...]:
         """Return the whole bundles of an environment that lie here, oldest version first."""
@@ -152,7 +173,7 @@ class BundleStore:
         """Run a version that lies here and take no other, once `check` took it; None: take new ones again.
 
         Raises:
-            BundleError: No such version lies here, it was denied, or `check` refuses.
+            BundleError: No such version lies here, it is of another profile, it was denied, or `check` refuses.
             StorageError: The disk takes nothing.
         """
         if version is None:
@@ -161,6 +182,7 @@ class BundleStore:
         wanted = [bundle for bundle in self.held(environment) if bundle.manifest.version == version]
         if not wanted:
             raise BundleError(f"no version {version} of {environment} lies here; `model list` shows those that do")
+        self.check_profile(environment, wanted[-1])
         check(wanted[-1])
         sha256 = wanted[-1].identity.sha256
         self.change(environment, lambda slots: slots.activated(sha256, version).with_pin(sha256))

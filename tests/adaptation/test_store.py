@@ -5,12 +5,13 @@ import random
 from pathlib import Path
 
 import pytest
+from fakes.bundles import write_drawn_bundle
 from fakes.channel import BASE_SHA256, adapted, digest_of, factory_bundle
 from fakes.cut_disk import CutDisk, PowerCut, materialise
 
 from gateway.adaptation.slots import Slots
 from gateway.adaptation.store import KEPT_VERSIONS, BundleStore
-from gateway.contract.bundle import BundleError
+from gateway.contract.bundle import BundleError, open_bundle
 from gateway.errors import StorageError
 
 FIRST, SECOND = adapted(1), adapted(2)
@@ -87,6 +88,23 @@ def test_load_falls_to_the_previous_then_to_the_factory_when_files_are_damaged(
         assert loaded.slot == slot
     assert len(loaded.faults) == 2
     assert "not the file" in loaded.faults[0]
+
+
+def test_bundle_of_another_profile_is_passed_over_and_comes_back_with_the_configuration(tmp_path: Path) -> None:
+    """The configuration alone chooses a profile; what was adapted under the other one is kept."""
+    write_drawn_bundle(tmp_path / "wide", profile="wide")
+    wide = open_bundle(tmp_path / "wide")
+    adapted_to_paper = make_store(tmp_path / "state")
+    adapted_to_paper.stage("indoor", FIRST)
+    adapted_to_paper.change("indoor", lambda slots: slots.activated(A, 1))
+    now_wide = BundleStore(tmp_path / "state", factory=lambda _environment: wide)
+    loaded = now_wide.load("indoor")
+    assert (loaded.bundle.identity, loaded.slot) == (wide.identity, "factory")
+    assert "is of the profile 'paper'" in loaded.faults[0]
+    assert "change environments.indoor" in loaded.faults[0]
+    with pytest.raises(BundleError, match="is of the profile 'paper'"):
+        now_wide.stage("indoor", SECOND)
+    assert adapted_to_paper.load("indoor").slot == "active"
 
 
 def test_staging_again_repairs_a_damaged_bundle(store: BundleStore, tmp_path: Path) -> None:

@@ -4,11 +4,12 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes.bundles import TRAINING
+from fakes.bundles import TRAINING, write_drawn_bundle
 from fakes.live import Changes, FakeAlerts
 from fakes.naming import live_frame
 from fakes.screening import FakeDetector
@@ -24,7 +25,10 @@ from gateway.errors import ConfigError, ScoreFault
 from gateway.lane import Outcome
 from gateway.models.shipped import resolve_bundle
 from gateway.screening.runtime import InferenceThread
+from gateway.screening.screen import prepare
+from gateway.screening.sessions import CPU, open_session, run_in_buckets
 from gateway.storage.tables import StoredTrack
+from gateway.values import FrameFaces
 from trainer.export import write_bundle
 
 PLAN = EnvironmentPlan("paper", 8, 0.01)
@@ -119,6 +123,51 @@ async def test_batches_are_counted_for_whoever_watches() -> None:
         await screening.end_tracks("gate")
         await here.changes.until(lambda: bool(here.verdicts))
         assert here.environments.batches["hall"] <= 1
+
+
+async def test_profiles_run_side_by_side_each_with_its_own_input_and_calibration(tmp_path: Path) -> None:
+    """The same passage before a camera of each: every detector gets the crop at its own size, and learns alone."""
+    write_drawn_bundle(tmp_path / "large", profile="wide")
+    plans = {"hall": PLAN, "yard": EnvironmentPlan(str(tmp_path / "large"), 8, 0.01)}
+    frames = [_large_frame(seq) for seq in range(4)]
+    async with house() as here:
+        for count, (name, opened) in enumerate((await here.environments.open(plans)).items(), start=1):
+            here.environments.begin(name, plans[name], opened)
+            for frame in frames:
+                await here.environments.screening(name).see(frame)
+            await here.environments.screening(name).end_tracks("gate")
+            await here.changes.until(lambda count=count: len(here.verdicts) == count)  # type: ignore[misc]
+        assert [verdict.model.profile for verdict in here.verdicts] == ["paper", "wide"]
+        assert [verdict.faces_usable for verdict in here.verdicts] == [4, 4]
+        assert here.environments.reference_of("gate", "hall") != here.environments.reference_of("gate", "yard")
+        for verdict, bundle in zip(here.verdicts, here.environments.bundles.values(), strict=True):
+            crops = [crop for frame in frames for crop in frame.crops]
+            scores_N = run_in_buckets(open_session(bundle, CPU, 1), prepare(crops, bundle.profile)[0])
+            assert verdict.top_score == pytest.approx(float(scores_N.max()), abs=1e-3)
+
+
+async def test_small_faces_are_unsure_where_the_profile_is_wide_and_judged_where_it_is_not(tmp_path: Path) -> None:
+    """What is too small depends on the detector: never enlarged, never believed."""
+    write_drawn_bundle(tmp_path / "large", profile="wide")
+    plans = {"hall": PLAN, "yard": EnvironmentPlan(str(tmp_path / "large"), 8, 0.01)}
+    async with house() as here:
+        for name, opened in (await here.environments.open(plans)).items():
+            here.environments.begin(name, plans[name], opened)
+            for seq in range(4):
+                await here.environments.screening(name).see(live_frame(seq))
+            await here.environments.end(name)
+        said = [(verdict.model.profile, verdict.verdict, verdict.reason) for verdict in here.verdicts]
+        assert said[0][0] == "paper"
+        assert said[0][1] in {"clean", "triggered"}
+        assert said[1] == ("wide", "unsure", "quality")
+
+
+def _large_frame(seq: int) -> FrameFaces:
+    """Return a frame with one face of 200 px."""
+    frame = live_frame(seq)
+    pixels_YXC = np.random.default_rng(seq).integers(0, 200, (200, 200, 3)).astype(np.uint8)
+    crops = tuple(replace(crop, pixels_YXC=pixels_YXC, square_px=200) for crop in frame.crops)
+    return replace(frame, crops=crops)
 
 
 SHIFT = 1000.0

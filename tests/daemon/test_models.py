@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes.bundles import TRAINING
+from fakes.bundles import TRAINING, write_drawn_bundle
 from fakes.daemons import Box, running_daemon
 from numpy.typing import NDArray
 
@@ -158,6 +158,17 @@ async def test_good_bundle_is_tried_judges_and_is_confirmed(tmp_path: Path) -> N
         assert word(box).model == bundle.identity
     kept = slots_of(tmp_path)
     assert (kept.active, kept.probation, kept.denied) == (bundle.identity.sha256, False, {})
+
+
+async def test_bundle_of_another_profile_is_denied_and_says_where_a_profile_is_chosen(tmp_path: Path) -> None:
+    """Whoever may publish for an environment does not thereby choose its detector."""
+    folder = tmp_path / "wide"
+    write_drawn_bundle(folder, profile="wide", version=9, environment="default", parent_sha256=FACTORY)
+    source = source_of(resolve_bundle(str(folder)))
+    async with running_daemon(tmp_path, ONE, updates=updates(tmp_path, source)) as box:
+        await box.until(lambda: TOPIC in box.shown.topics and word(box).reason is not None)
+        assert "to change the profile, change environments.default" in (word(box).reason or "")
+        assert word(box).model.sha256 == FACTORY
 
 
 def _flip(files: dict[str, bytes]) -> None:

@@ -11,7 +11,7 @@ from gateway.contract.calibration import TrackRule
 from gateway.contract.network import PROFILES
 from trainer.export import make_self_test, write_bundle
 from trainer.model import Detector
-from trainer.network import load_weights, score_pixels
+from trainer.network import Network, export_weights, load_weights, score_pixels
 from trainer.wide_model import WideDetector
 
 TRAINING = Training(command="drawn", seed=0, epochs=0, perturbations=(), data=())
@@ -39,30 +39,38 @@ def drawn_detector(seed: int) -> Detector:
     return detector.eval()
 
 
-def write_drawn_bundle(folder: Path, *, seed: int = 1, version: int = 1) -> str:
+def write_drawn_bundle(
+    folder: Path,
+    *,
+    seed: int = 1,
+    version: int = 1,
+    profile: str = "paper",
+    environment: str = "factory",
+    parent_sha256: str | None = None,
+) -> str:
     """Write a whole, consistent bundle with drawn weights and return its digest."""
-    profile = PROFILES["paper"]
-    pixels_NYXC = make_self_test(profile)
+    detector: Network = drawn_wide(seed) if profile == "wide" else drawn_detector(seed)
+    pixels_NYXC = make_self_test(detector.profile)
     ladder = tuple(index / 100 for index in range(200))
     return write_bundle(
         folder,
-        profile=profile,
-        weights=draw_weights(seed),
+        profile=detector.profile,
+        weights=export_weights(detector),
         calibration=Calibration(rule=TrackRule(), clean_faces=ladder, clean_tracks=ladder, source="drawn"),
-        self_test=SelfTest(pixels_NYXC, score_pixels(drawn_detector(seed), pixels_NYXC)),
+        self_test=SelfTest(pixels_NYXC, score_pixels(detector, pixels_NYXC)),
         facts={
             "version": version,
-            "environment": "factory",
-            "parent_sha256": None,
+            "environment": environment,
+            "parent_sha256": parent_sha256,
             "created": "2026-01-01",
             "training": TRAINING,
         },
     )
 
 
-def drawn_wide() -> WideDetector:
+def drawn_wide(seed: int = 3) -> WideDetector:
     """Return a `wide` detector with drawn weights and statistics, in evaluation mode."""
-    torch.manual_seed(3)
+    torch.manual_seed(seed)
     detector = WideDetector(PROFILES["wide"])
     with torch.no_grad():
         detector.features_mean.normal_()
