@@ -70,6 +70,11 @@ class BundleStore:
         """Return what the disk says of an environment now; where both copies are damaged, the factory's."""
         return self._read(environment)[0]
 
+    def written(self, environment: str) -> Slots | None:
+        """Return what the disk says of an environment now, or None where it says nothing that can be believed."""
+        slots, generation = self._read(environment)
+        return slots if generation else None
+
     def change(self, environment: str, step: Callable[[Slots], Slots]) -> Slots:
         """Apply a pure step to an environment's slots; when this returns, the result survives a power cut.
 

@@ -267,9 +267,9 @@ class _Place:
         await asyncio.to_thread(self._store.choose, self._name, version, check=_anything)
 
     async def named(self) -> swap.Named | None:
-        slots = await asyncio.to_thread(self._store.slots, self._name)
-        if self._known == _named_by(slots):
-            return None
+        slots = await asyncio.to_thread(self._store.written, self._name)
+        if slots is None or self._known == _named_by(slots):
+            return None  # a disk that cannot be read just now names nothing
         self._known = _named_by(slots)
         loaded = await asyncio.to_thread(self._store.load, self._name, slots)
         return swap.Named(

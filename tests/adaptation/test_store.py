@@ -123,8 +123,10 @@ def test_slots_survive_damage_of_either_copy_and_any_bit(store: BundleStore, tmp
         damaged[bit // 8] ^= 1 << bit % 8
         paths[0].write_bytes(damaged)
         assert store.slots("indoor").active == B
+    assert store.written("indoor") == store.slots("indoor")
     paths[1].write_bytes(b"")
     assert store.load("indoor").slot == "factory"
+    assert store.written("indoor") is None
 
 
 def test_denied_bundle_is_not_loaded(store: BundleStore) -> None:

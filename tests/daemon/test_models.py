@@ -343,6 +343,30 @@ async def test_what_the_command_line_writes_is_followed(tmp_path: Path) -> None:
     assert set(kept.denied) == {second.identity.sha256}
 
 
+async def test_slots_that_cannot_be_read_change_nothing(tmp_path: Path) -> None:
+    """What judges goes on while both copies are damaged; a whole copy that comes later is followed."""
+    bundle = child(tmp_path / "good")
+    store = store_of(tmp_path)
+    async with running_daemon(tmp_path, ONE, updates=Updates(tmp_path / "state")) as box:
+        await box.until(lambda: "gate" in box.cameras.opened and TOPIC in box.shown.topics)
+        store.stage("default", files_of(bundle))
+        store.change("default", lambda slots: slots.activated(bundle.identity.sha256, 4))
+        await box.until(lambda: word(box).state == "probation")
+        paths = sorted(store.slots_folder.glob("default*.json"))
+        whole = [path.read_bytes() for path in paths]
+        for path in paths:
+            path.write_bytes(b"damaged")
+        assert box.daemon.models is not None
+        box.daemon.models._look()
+        assert box.daemon.choose("default", ModelOrder("pin", 77))  # answered after the look
+        await box.until(lambda: word(box).answer is not None)
+        assert word(box).model == bundle.identity
+        for path, content in zip(paths, whole, strict=True):
+            path.write_bytes(content)
+        store.change("default", lambda slots: slots.rolled_back("by hand"))
+        await box.until(lambda: word(box).model.sha256 == FACTORY)
+
+
 async def test_bundle_that_the_command_line_names_and_that_cannot_judge_is_denied(tmp_path: Path) -> None:
     """Its self-test fails here: what judged before goes on, and the disk names that again."""
     bad = _shifted(tmp_path / "bad")
@@ -368,8 +392,8 @@ async def test_bundle_is_undone_although_the_disk_takes_nothing(tmp_path: Path) 
         folder.rename(folder.with_name("away"))
         folder.write_text("no folder: nothing can be written here")
         assert box.daemon.choose("default", ROLL_BACK)
-        await box.until(lambda: word(box).state == "steady")
-        assert word(box).model.sha256 == FACTORY
+        await box.until(lambda: word(box).answer is not None)
+        assert (word(box).state, word(box).model.sha256) == ("steady", FACTORY)
         verdicts = _verdicts(box)
         await pass_by(box, lambda: _verdicts(box) > verdicts)
 
