@@ -232,16 +232,21 @@ def evaluate(
 @main.command()
 @click.argument("results", type=EXISTING)
 @click.option("--out", type=OUTPUT, required=True, help="The HTML file to write.")
-def report(*, results: Path, out: Path) -> None:
+@click.option("--brief", "brief_file", type=OUTPUT, help="Also write the evaluation.json that ships beside the bundle.")
+def report(*, results: Path, out: Path, brief_file: Path | None) -> None:
     """Draw the report of an earlier evaluation from its results.json alone, without any picture of a face."""
+    from trainer.brief import brief
     from trainer.data import DataError
     from trainer.record import read_results
     from trainer.report import page_of
 
     try:
-        out.write_text(page_of(read_results(results)), encoding="utf-8")
+        found = read_results(results)
     except DataError as error:
         raise click.ClickException(str(error)) from error
+    out.write_text(page_of(found), encoding="utf-8")
+    if brief_file is not None:
+        brief_file.write_text(brief(found).model_dump_json() + "\n", encoding="utf-8")
     click.echo(f"{out}: {out.stat().st_size:,} bytes")
 
 

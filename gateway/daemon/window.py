@@ -11,6 +11,8 @@ import structlog
 from pydantic import JsonValue, TypeAdapter
 
 from gateway.contract import messages
+from gateway.contract.bundle import Bundle
+from gateway.contract.evaluation import Evaluation
 from gateway.contract.topics import OFF, ON, Asked
 from gateway.daemon.cameras import Camera
 from gateway.daemon.daemon import Daemon
@@ -18,6 +20,7 @@ from gateway.daemon.statistics import outbox_stats
 from gateway.delivery.commands import Obeyed
 from gateway.delivery.outbox import Outbox
 from gateway.errors import StorageError
+from gateway.models.shipped import evaluation_of, is_shipped
 from gateway.screening.measured import Histogram
 from gateway.service.hub import Hub, Subscription
 from gateway.service.window import CameraView, Distribution, EnvironmentView, Measures, ModelView, Readiness
@@ -41,6 +44,7 @@ class DaemonWindow:
         self._frames: dict[str, int] = {}
         self._fps: dict[str, float] = {}
         self._looked_at_s = monotonic()
+        self._evaluations: dict[str, Evaluation | None] = {}  # of shipped bundles alone
         self.hub = Hub()
         daemon.postman.overhear(self)
 
@@ -52,10 +56,17 @@ class DaemonWindow:
         except StorageError as error:
             _log.error("alerts_unreadable", reason=str(error))
             return
+        unknown = 0
         for row in rows:
-            message = messages.parse(row.payload)
+            try:
+                message = messages.parse(row.payload)
+            except messages.MessageError:  # of another version of the gateway
+                unknown += 1
+                continue
             if isinstance(message, messages.Alert):
                 self._remember(message)
+        if unknown:
+            _log.warning("alerts_unreadable", reason=f"{unknown} are of another version, and not shown")
 
     async def run(self) -> NoReturn:
         """Measure how many frames a second each camera's worker looks at, for ever."""
@@ -172,15 +183,15 @@ class DaemonWindow:
         bundles = self._daemon.environments.bundles
         for name, bundle in bundles.items():
             users.setdefault(bundle.identity.sha256, []).append(name)
-        return tuple(
-            ModelView(
-                model=bundles[names[0]].identity,
-                environments=tuple(names),
-                training=_JSON.validate_python(bundles[names[0]].manifest.training.model_dump(mode="json")),
-                clean_tracks=len(bundles[names[0]].calibration.clean_tracks),
-            )
-            for names in users.values()
-        )
+        return tuple(_model_view(bundles[names[0]], tuple(names)) for names in users.values())
+
+    def evaluation(self, sha256: str) -> Evaluation | None:
+        """Return what a bundle was judged on; None where nothing is known of that."""
+        if sha256 not in self._evaluations:
+            if not is_shipped(sha256):
+                return None
+            self._evaluations[sha256] = evaluation_of(sha256)
+        return self._evaluations[sha256]
 
     def trainer(self) -> JsonValue:
         """Return the trainer's state as MQTT tells it; None where there is none."""
@@ -220,6 +231,21 @@ class DaemonWindow:
     def _word(self, topic: str) -> JsonValue:
         payload = self._daemon.postman.word(topic)
         return None if payload is None else _JSON.validate_json(payload)
+
+
+def _model_view(bundle: Bundle, environments: tuple[str, ...]) -> ModelView:
+    manifest, calibration = bundle.manifest, bundle.calibration
+    return ModelView(
+        model=bundle.identity,
+        environments=environments,
+        created=manifest.created,
+        made_for=manifest.environment,
+        parent_sha256=manifest.parent_sha256,
+        gate_sha256=manifest.gate_sha256,
+        training=manifest.training,
+        clean_tracks=len(calibration.clean_tracks),
+        calibrated_on=calibration.source,
+    )
 
 
 def _distribution(histogram: Histogram) -> Distribution:

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from gateway.contract.bundle import Bundle, open_bundle
+from gateway.contract.evaluation import EVALUATION_NAME, Evaluation
 
 SHIPPED_SHA256 = MappingProxyType({"paper": "0c9649a80c523a272dbd15d08034557a5414d9f0d4d3ce03c819bbf631f7fc6e"})
 """Digest of the manifest of every shipped bundle, by name."""
@@ -29,7 +30,21 @@ def is_release(bundle: Bundle) -> bool:
 
     The shipped one was tuned on faces before it was released, so it has a parent as well.
     """
-    return bundle.manifest.parent_sha256 is None or bundle.identity.sha256 in SHIPPED_SHA256.values()
+    return bundle.manifest.parent_sha256 is None or is_shipped(bundle.identity.sha256)
+
+
+def is_shipped(sha256: str) -> bool:
+    """Return whether this is the manifest's digest of a shipped bundle."""
+    return sha256 in SHIPPED_SHA256.values()
+
+
+def evaluation_of(sha256: str) -> Evaluation | None:
+    """Return what a shipped bundle was judged on; None where that does not ship, or for any other bundle."""
+    for name, digest in SHIPPED_SHA256.items():
+        path = _models_folder() / name / EVALUATION_NAME
+        if digest == sha256 and path.exists():
+            return Evaluation.model_validate_json(path.read_bytes())
+    return None
 
 
 def graph_template(profile_name: str) -> bytes:

@@ -10,6 +10,8 @@ from typing import Literal, Protocol
 from pydantic import Field, JsonValue
 
 from gateway.contract import messages
+from gateway.contract.bundle import Training
+from gateway.contract.evaluation import Evaluation
 from gateway.contract.fields import (
     CalibrationLevel,
     CameraName,
@@ -59,8 +61,13 @@ class ModelView(Model):
 
     model: ModelIdentity
     environments: tuple[Name, ...]
-    training: JsonValue = Field(description="what its bundle says of how it was made")
+    created: str = Field(description="the day on which it was made")
+    made_for: str = Field(description="the environment it was made for, as its bundle says")
+    parent_sha256: str | None = Field(description="the bundle that it went on from")
+    gate_sha256: str | None = Field(description="digest of the report of the gates that it passed; null for a release")
+    training: Training = Field(description="what its bundle says of how it was made")
     clean_tracks: Count = Field(description="passages behind its factory calibration")
+    calibrated_on: str = Field(description="whose passages those are")
 
 
 class Readiness(Model):
@@ -114,6 +121,9 @@ class Window(Protocol):
 
     def models(self) -> tuple[ModelView, ...]:
         """Return every model in use."""
+
+    def evaluation(self, sha256: str) -> Evaluation | None:
+        """Return what a bundle was judged on; None where nothing is known of that."""
 
     def trainer(self) -> JsonValue:
         """Return the trainer's state as MQTT tells it; None where there is none."""

@@ -10,7 +10,7 @@ from fakes.outboxes import SMALL
 from gateway.contract.topics import Topics
 from gateway.daemon.keeping import Unheard
 from gateway.daemon.window import DaemonWindow
-from gateway.delivery.outbox import Outbox
+from gateway.delivery.outbox import Outbox, OutboxEntry
 from gateway.storage.state import Storage
 
 ONE = "cameras: {gate: {source: {type: file, path: gate.mp4, loop: true}}}\n"
@@ -39,6 +39,11 @@ async def test_window_shows_cameras_environments_and_models(tmp_path: Path) -> N
         assert (environment.cameras, environment.bundle, environment.drift) == (("gate",), "paper", None)
         (model,) = window.models()
         assert (model.model, model.environments) == (environment.model, ("default",))
+        assert (model.parent_sha256 is None, model.gate_sha256, len(model.training.data)) == (False, None, 5)
+        judged_on = window.evaluation(model.model.sha256)
+        assert judged_on is not None
+        assert judged_on.model_sha256 == model.model.sha256
+        assert window.evaluation("0" * 64) is None
         assert window.trainer() is None
 
 
@@ -92,7 +97,7 @@ async def test_words_of_adaptation_are_shown_as_they_are_told(tmp_path: Path) ->
 
 
 async def test_alerts_of_earlier_runs_are_known(tmp_path: Path) -> None:
-    """They are read from the outbox."""
+    """They are read from the outbox; one that another version wrote is left out, and ends nothing."""
     async with running_daemon(tmp_path, ONE) as box:
         window = DaemonWindow(box.daemon)
         async with Storage.open(tmp_path / "other", settings=SMALL) as storage:
@@ -101,5 +106,7 @@ async def test_alerts_of_earlier_runs_are_known(tmp_path: Path) -> None:
             for kind, end_time in (("new", None), ("end", 1_769_860_900.0)):
                 seq = outbox.next_seq()
                 await link.submit(alert(seq, alert_id="a1", type=kind, end_time=end_time))
+            unknown, seq = b'{"type":"spectragate.alert.v9"}', outbox.next_seq()
+            await outbox.submit(OutboxEntry("alert", "spectragate/alerts", unknown, seq=seq))
             await window.load(outbox)
         assert [(each.data.alert_id, each.data.type) for each in window.alerts()] == [("a1", "end")]

@@ -4,8 +4,9 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from fakes.web import app_over
-from fakes.windows import FakeWindow
+from fakes.windows import IDENTITY, FakeWindow
 
+from gateway.contract.evaluation import Cell, Evaluation, Found, Source, Trigger
 from gateway.service.guard import Guard
 from gateway.service.page.pictures import Mark, Marks, Watch
 from gateway.service.page.routes import page_addition
@@ -32,6 +33,28 @@ def four_faces(_camera: str, seq: int) -> Marks:
     triggered = Mark((300.0, 50.0, 420.0, 210.0), "triggered")
     unsure, judging = Mark((450.0, 20.0, 490.0, 60.0), "unsure"), Mark((540.0, 200.0, 610.0, 290.0), "judging")
     return Marks((640, 360), (clean, triggered, unsure, judging))
+
+
+TRIGGERS = (*(f"t{number}" for number in range(6)), "further")
+
+
+def small_evaluation(sha256: str = IDENTITY.sha256) -> Evaluation:
+    """Return an evaluation of one cell, in which each of seven triggers is found as often as another tint says."""
+    shares = (0.1, 0.3, 0.5, 0.7, 0.9, 1.0, 0.0)
+    found = {
+        name: Found(faces=9, auroc=0.9, bdr=(share, share, share / 2))
+        for name, share in zip(TRIGGERS, shares, strict=True)
+    }
+    cell = Cell(source="lfw", environment="dark", regime="jpeg", detector="shipped", fpr=(0.1, 0.06, 0.01), found=found)
+    return Evaluation(
+        model_sha256=sha256,
+        results_sha256="cd" * 32,
+        triggers={name: Trigger(title=name.title(), is_seen=name == "t0") for name in TRIGGERS},
+        environments={"dark": "darker"},
+        regimes={"jpeg": "behind JPEG"},
+        sources={"lfw": Source(faces=9, people=1)},
+        cells=(cell,),
+    )
 
 
 def page_over(window: FakeWindow, watch: Watch = no_pictures) -> Guard:

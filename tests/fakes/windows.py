@@ -8,6 +8,8 @@ from fakes.boxes import alert
 from pydantic import JsonValue
 
 from gateway.contract import messages
+from gateway.contract.bundle import DataDigest, Training
+from gateway.contract.evaluation import Evaluation
 from gateway.contract.examples import EXAMPLES
 from gateway.service.hub import Hub, Subscription
 from gateway.service.window import (
@@ -77,6 +79,9 @@ class FakeWindow:
     judged: list[tuple[str, str]] = field(default_factory=list)
     names: tuple[str, ...] = ("gate", "yard")
     drift: JsonValue = None
+    model_state: JsonValue = None
+    parent: str | None = None
+    judged_on: dict[str, Evaluation] = field(default_factory=dict)
     views: dict[str, CameraView] = field(default_factory=dict)
 
     def readiness(self) -> Readiness:
@@ -118,12 +123,36 @@ class FakeWindow:
                 tracks_known=24,
                 batches=3,
                 drift=self.drift,
+                model_state=self.model_state,
             ),
         )
 
     def models(self) -> tuple[ModelView, ...]:
         """Return one model."""
-        return (ModelView(model=IDENTITY, environments=("default",), training={"seed": 0}, clean_tracks=500),)
+        training = Training(
+            command="spectragate-trainer pretrain",
+            seed=0,
+            epochs=1,
+            perturbations=("white_block",),
+            data=(DataDigest(name="index", sha256="cd" * 32, pictures=2742, use="train"),),
+        )
+        return (
+            ModelView(
+                model=IDENTITY,
+                environments=("default",),
+                created="2026-01-31",
+                made_for="default",
+                parent_sha256=self.parent,
+                gate_sha256=None,
+                training=training,
+                clean_tracks=500,
+                calibrated_on="passages of 187 people",
+            ),
+        )
+
+    def evaluation(self, sha256: str) -> Evaluation | None:
+        """Return what the test says."""
+        return self.judged_on.get(sha256)
 
     def trainer(self) -> JsonValue:
         """Return that there is none."""

@@ -21,9 +21,12 @@ from gateway.service.window import CameraView, Window
 SHOWN_ALERTS = 50
 MOST_JUDGED = 500
 MOST_WATCHED = 64
+PAPER_TRIGGERS = 6
+"""So many of an evaluation's triggers are the paper's; they come first."""
 
 Judgement = Literal["false_positive", "confirmed"]
 NamedInPath = Annotated[str, Path(pattern=NAME_PATTERN, max_length=MAX_NAME_LENGTH)]
+DigestInPath = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]
 NamedInQuery = Annotated[list[Annotated[str, Query(max_length=MAX_NAME_LENGTH)]], Query(max_length=MOST_WATCHED)]
 
 
@@ -91,6 +94,27 @@ class _Page:
             "trainer": self.window.trainer(),
         }
 
+    def scorecard(self, sha256: str) -> dict[str, Any]:
+        """Return what a model in use was trained and judged on; the release's figures for one adapted from it.
+
+        Raises:
+            HTTPException: No such model is in use.
+        """
+        card = next((each for each in self.window.models() if each.model.sha256 == sha256), None)
+        if card is None:
+            raise HTTPException(404, "no such model is in use")
+        own = self.window.evaluation(sha256)
+        parent = None if card.parent_sha256 is None else self.window.evaluation(card.parent_sha256)
+        evaluation = own or parent
+        named = [] if evaluation is None else list(evaluation.triggers)
+        return {
+            "card": card,
+            "evaluation": evaluation,
+            "is_of_parent": own is None,
+            "paper": named[:PAPER_TRIGGERS],
+            "others": named[PAPER_TRIGGERS:],
+        }
+
     def alerts(self) -> dict[str, Any]:
         """Return the latest alerts."""
         return {"alerts": self.window.alerts()[:SHOWN_ALERTS]}
@@ -136,6 +160,10 @@ def _add_views(router: APIRouter, page: _Page) -> None:
     @router.get("/page/places")
     async def places() -> HTMLResponse:
         return page.render("places.html", **page.places())
+
+    @router.get("/page/models/{sha256}")
+    async def model(sha256: DigestInPath) -> HTMLResponse:
+        return page.render("scorecard.html", **page.scorecard(sha256))
 
     @router.get("/page/alerts")
     async def alerts() -> HTMLResponse:

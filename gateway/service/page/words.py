@@ -43,9 +43,52 @@ REASONS = {
 CALIBRATIONS: dict[CalibrationLevel, str] = {
     "camera": "passages of this very camera",
     "environment": "passages of its environment",
-    "factory": "the factory's passages: it still learns this place",
+    "factory": "the factory's passages, while it learns this place",
 }
 _UNITS = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"))
+
+
+SCALARS = {
+    "brightness": "Brightness",
+    "blur": "Sharpness",
+    "high_band": "Finest detail",
+    "score": "The detector's score",
+    "spectrum": "The spectrum as a whole",
+}
+MODEL_STATES = {
+    "steady": "in use",
+    "staging": "in use; a new one is being fetched and checked",
+    "shadow": "in use; a new one is tried on the same faces, unbelieved",
+    "activating": "a new one is taking over",
+    "probation": "new, and watched: it is undone where it does badly",
+    "restoring": "the one before is coming back",
+}
+DRIFTS = {"learning": "Learning", "steady": "Steady", "drifted": "Drifted"}
+
+
+def number(value: float) -> str:
+    """Return a whole number with its thousands apart."""
+    return f"{value:,.0f}".replace(",", "\u202f")
+
+
+def count(value: int, one: str, many: str | None = None) -> str:
+    """Return a number with its noun: "1 passage", "2 passages"."""
+    return f"{number(value)} {one if value == 1 else many or one + 's'}"
+
+
+def percent(share: float) -> str:
+    """Return a share in percent, without a digit that says nothing."""
+    return f"{100.0 * share:.3g} %"
+
+
+def heat(share: float) -> int:
+    """Return in which fifth a share lies, 0 to 4: how strongly its cell is tinted."""
+    return min(4, int(5.0 * share))
+
+
+def sentence(text: str) -> str:
+    """Return words as a sentence begins; what is written large inside them stays so."""
+    return text[:1].upper() + text[1:]
 
 
 def reason(code: str | None) -> str:
@@ -70,9 +113,9 @@ def one_in(rate: float) -> str:
     """Return a rate as "1 in N", N to two digits."""
     if rate <= 0.0:
         return "none"
-    count = 1.0 / rate
-    digits = max(0, len(str(int(count))) - 2)
-    return f"1 in {round(count, -digits):,.0f}".replace(",", "\u202f")
+    many = 1.0 / rate
+    digits = max(0, len(str(int(many))) - 2)
+    return f"1 in {number(round(many, -digits))}"
 
 
 def p_value(value: float | None) -> str:
@@ -96,12 +139,22 @@ def promise(held: Promise | None) -> str:
     if held.attainable_rate <= held.asked_rate:
         return (
             f"holds {one_in(held.asked_rate)} only as far as other passages than this camera's resemble its own; "
-            f"{held.tracks_missing} more clean ones of its own are needed"
+            f"{_needed(held.tracks_missing, 'more clean one', 'more clean ones', ' of its own')}"
         )
     return (
         f"asked for {one_in(held.asked_rate)}, can hold {one_in(held.attainable_rate)} now; "
-        f"{held.tracks_missing} more clean passages are needed"
+        f"{_needed(held.tracks_missing, 'more clean passage', 'more clean passages')}"
     )
+
+
+def _needed(missing: int, one: str, many: str, whose: str = "") -> str:
+    return f"{count(missing, one, many)}{whose} {'is' if missing == 1 else 'are'} needed"
+
+
+def learnt(camera: CameraView) -> tuple[int, int]:
+    """Return how many passages of its own a camera knows, and how many it needs for the asked rate."""
+    missing = 0 if camera.promise is None else camera.promise.tracks_missing
+    return camera.tracks_known, camera.tracks_known + missing
 
 
 def calibration(level: CalibrationLevel | None) -> str:

@@ -1,26 +1,18 @@
 """The page in a real browser: it logs in, shows pictures with boxes, follows events, and takes an operator's word."""
 
 import asyncio
-import itertools
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from pathlib import Path
+from collections.abc import Callable
 
-import cv2
-import numpy as np
 import pytest
 from fakes.boxes import alert
-from fakes.pages import Shot, page_over
-from fakes.windows import PASSWORD, TOKEN, FakeWindow, camera_view
-from playwright.async_api import Page, async_playwright, expect
-from pydantic import SecretStr
+from fakes.browsers import CHROMIUM, log_in, opened
+from fakes.windows import FakeWindow, camera_view
+from playwright.async_api import expect
 
-from gateway.service.server import HttpServer
-from gateway.settings import HttpSettings
+from gateway.service.hub import Hub
 
 Report = Callable[[str, object], None]
-CHROMIUM = Path("/usr/bin/chromium")
 FIRST_PAINT_MS = 10_000.0
 """Ten times what an operator should wait; what it was is reported."""
 
@@ -28,16 +20,6 @@ pytestmark = [
     pytest.mark.end_to_end,
     pytest.mark.skipif(not CHROMIUM.exists(), reason="needs /usr/bin/chromium"),
 ]
-
-
-async def walking_pictures(_camera: str) -> AsyncGenerator[Shot, None]:
-    """Yield five pictures a second of a white square where `four_faces` says that the clean face is."""
-    for seq in itertools.count():
-        picture = np.full((360, 640, 3), 90, np.uint8)
-        left = 40 + 10 * (seq % 8)
-        picture[60:180, left : left + 100] = 255
-        yield Shot(seq, cv2.imencode(".jpg", picture)[1].tobytes())
-        await asyncio.sleep(0.2)
 
 
 WHERE = """() => {
@@ -54,38 +36,10 @@ WHERE = """() => {
 """Where the white square is in the picture that is shown, and where its box is."""
 
 
-@asynccontextmanager
-async def opened(window: FakeWindow, *, width: int = 1280, dark: bool = False) -> AsyncIterator[tuple[Page, list[str]]]:
-    """Open the page's form in a browser; the list takes what goes wrong in there."""
-    settings = HttpSettings(port=0, token=SecretStr(TOKEN))
-    server = HttpServer(page_over(window, walking_pictures), settings, on_end=window.hub.close)
-    async with asyncio.TaskGroup() as group, async_playwright() as driver:
-        serving = group.create_task(server.run(), name="server")
-        browser = await driver.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
-        page = await browser.new_page(
-            viewport={"width": width, "height": 844}, color_scheme="dark" if dark else "light"
-        )
-        wrong: list[str] = []
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("console", lambda line: wrong.append(line.text) if line.type == "error" else None)
-        await page.goto(f"{server.url}/login")
-        yield page, wrong
-        await browser.close()
-        serving.cancel()
-
-
-async def log_in(page: Page) -> None:
-    """Log in as an operator does."""
-    await expect(page.get_by_label("Password")).to_be_focused(timeout=20_000)
-    await page.keyboard.type(PASSWORD)
-    await page.keyboard.press("Enter")
-    await expect(page.locator("#alert-list")).to_be_visible(timeout=20_000)
-
-
 async def test_page_shows_pictures_with_boxes_and_follows_events(record_property: Report) -> None:
     """What happens is there without a reload; nothing breaks the content security policy."""
     window = FakeWindow(latest=[])
-    async with opened(window) as (page, wrong):
+    async with opened(window) as (page, wrong, _):
         await log_in(page)
         picture = page.get_by_alt_text("Live picture of gate")
         await expect(picture).to_be_visible(timeout=20_000)
@@ -114,7 +68,7 @@ async def test_page_shows_pictures_with_boxes_and_follows_events(record_property
 async def test_alert_is_judged_with_the_keyboard_and_evidence_stays_open() -> None:
     """Enter opens the evidence, Enter on the button says what the operator thinks; the list comes back as it was."""
     window = FakeWindow()
-    async with opened(window) as (page, wrong):
+    async with opened(window) as (page, wrong, _):
         await log_in(page)
         await page.locator("#evidence-a1 summary").focus()
         await page.keyboard.press("Enter")
@@ -130,7 +84,7 @@ async def test_alert_is_judged_with_the_keyboard_and_evidence_stays_open() -> No
 
 async def test_page_fits_a_phone_in_the_dark_and_lets_go() -> None:
     """Nothing is wider than the screen, every button can be hit with a thumb, and logging out ends it."""
-    async with opened(FakeWindow(), width=390, dark=True) as (page, wrong):
+    async with opened(FakeWindow(), width=390, dark=True) as (page, wrong, _):
         await log_in(page)
         assert await page.evaluate("document.documentElement.scrollWidth") == 390
         heights = await page.evaluate("[...document.querySelectorAll('button')].map((each) => each.offsetHeight)")
@@ -139,4 +93,70 @@ async def test_page_fits_a_phone_in_the_dark_and_lets_go() -> None:
         assert await page.evaluate(unnamed) == 0
         await page.get_by_role("button", name="Log out").click()
         await expect(page.get_by_label("Password")).to_be_visible(timeout=20_000)
+        assert wrong == []
+
+
+@pytest.mark.long
+async def test_lost_box_is_said_and_its_return_is_seen_without_a_reload() -> None:
+    """What stands there is called old while the box is away; then events come again, and what was missed is shown."""
+    window = FakeWindow(latest=[])
+    async with opened(window) as (page, wrong, site):
+        await log_in(page)
+        await expect(page.locator("#lost")).to_be_hidden()
+        await site.go_away()
+        await expect(page.locator("#lost")).to_contain_text("does not answer", timeout=60_000)
+        assert await page.title() == "✕ No answer · Spectragate"
+        assert await page.evaluate("getComputedStyle(document.querySelector('main')).filter") == "grayscale(1)"
+        await expect(page.locator("#tile-gate .picture-none")).to_be_visible(timeout=20_000)
+        wrong.clear()  # that nobody answered
+        window.latest = [alert(1, alert_id="a7", camera="gate", severity="critical", start_time=time.time())]
+        window.hub = Hub()
+        site.serve()
+        await expect(page.locator("#lost")).to_be_hidden(timeout=60_000)
+        await expect(page.locator("#alert-a7")).to_be_visible(timeout=20_000)
+        await expect(page.get_by_alt_text("Live picture of gate")).to_be_visible(timeout=20_000)
+        await _until_heard(window, 60.0)
+        window.latest = [alert(2, alert_id="a8", camera="yard"), *window.latest]
+        window.hub.publish("alert", alert(2, alert_id="a8", camera="yard", type="new").model_dump_json())
+        await expect(page.locator("#alert-a8")).to_be_visible(timeout=20_000)
+        await expect(page.locator("#said")).to_contain_text("New alert")
+        assert await page.title() == "Spectragate"
+
+
+@pytest.mark.long
+async def test_page_that_was_refused_its_events_asks_again() -> None:
+    """Too many pages are open: the browser gives up for good, the page does not."""
+    window = FakeWindow(hub=Hub(most_listeners=0))
+    async with opened(window) as (page, _, _site):
+        await log_in(page)
+        await expect(page.get_by_alt_text("Live picture of gate")).to_be_visible(timeout=20_000)
+        window.hub = Hub()
+        await _until_heard(window, 60.0)
+
+
+async def _until_heard(window: FakeWindow, within_s: float) -> None:
+    for _ in range(int(10 * within_s)):
+        if window.hub.listeners:
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError("the page does not listen again")
+
+
+async def test_part_that_did_not_change_is_left_alone() -> None:
+    """What is read or selected stays where it is; a part that did change is drawn again."""
+    window = FakeWindow()
+    async with opened(window) as (page, wrong, _):
+        await log_in(page)
+        async with page.expect_response("**/page/alerts"):
+            await page.evaluate("htmx.trigger(document.body, 'sg-alert')")
+        await asyncio.sleep(0.3)
+        await page.evaluate("document.querySelector('#alert-a1').dataset.mark = 'mine'")
+        async with page.expect_response("**/page/alerts"):
+            await page.evaluate("htmx.trigger(document.body, 'sg-alert')")
+        await asyncio.sleep(0.3)
+        assert await page.evaluate("document.querySelector('#alert-a1').dataset.mark") == "mine"
+        window.latest = window.latest[1:]
+        await page.evaluate("htmx.trigger(document.body, 'sg-alert')")
+        await expect(page.locator("#alert-a2")).to_have_count(0, timeout=20_000)
+        assert await page.evaluate("document.querySelector('#alert-a1').dataset.mark") is None
         assert wrong == []

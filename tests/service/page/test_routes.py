@@ -5,13 +5,17 @@ import re
 import httpx2
 import pytest
 from fakes.boxes import alert
-from fakes.pages import page_over
+from fakes.pages import page_over, small_evaluation
 from fakes.web import BEARER, client_of
-from fakes.windows import FakeWindow, camera_view
+from fakes.windows import IDENTITY, FakeWindow, camera_view
 
 from gateway.service.window import Readiness
 
-PARTS = ("/", "/page/health", "/page/places", "/page/alerts", "/page/cameras/gate", "/page/pictures?camera=gate")
+SCORECARD = f"/page/models/{IDENTITY.sha256}"
+PARTS = (
+    *("/", "/page/health", "/page/places", "/page/alerts", "/page/cameras/gate", "/page/pictures?camera=gate"),
+    SCORECARD,
+)
 
 
 async def log_in(client: httpx2.AsyncClient) -> dict[str, str]:
@@ -42,11 +46,82 @@ async def test_page_says_everything_an_operator_asks_for() -> None:
         assert text in page, text
 
 
+async def test_page_says_why_a_camera_drifted_and_what_its_model_does() -> None:
+    """Each cause with its numbers before and after; a model's state, its pin and its trouble in words."""
+    cause = {"scalar": "brightness", "change": "darker", "before": 120.0, "now": 61.5, "since": None}
+    camera = {
+        "camera": "gate",
+        "state": "drifted",
+        "statistic": 0.31,
+        "threshold": 0.12,
+        "tracks": 1,
+        "words": "darker",
+    }
+    window = FakeWindow(
+        drift={"state": "drifted", "cameras": [{**camera, "causes": [cause]}]},  # type: ignore[dict-item]
+        model_state={"state": "probation", "pinned": True, "update": "unreachable", "reason": "it flagged too many"},
+    )
+    async with client_of(page_over(window), headers=BEARER) as client:
+        page = (await client.get("/page/places")).text
+        window.model_state = {"state": "steady", "pinned": False, "update": None, "reason": None}
+        calm = (await client.get("/page/places")).text
+    for text in (
+        *("Brightness darker: 120 → <b>61.5</b>", "Distance 0.31, drift from 0.12, after 1 passage."),
+        *("new, and watched", "no other bundle is taken", "check network and power", "it flagged too many"),
+    ):
+        assert text in page, text
+    assert "Pinned" not in calm
+    assert "Updates" not in calm
+    assert "in use" in calm
+
+
+async def test_promise_is_said_once_for_each_camera() -> None:
+    """Beside the calibration; at the picture stands how far it is."""
+    window = FakeWindow(names=("gate",))
+    async with client_of(page_over(window), headers=BEARER) as client:
+        page = (await client.get("/")).text
+    assert page.count("987 more clean passages are needed") == 1
+    assert "Learning this place: 12 of 999 passages" in page
+    assert '<progress value="12" max="999">' in page
+
+
+async def test_scorecard_shows_every_cell_of_the_model_in_use() -> None:
+    """BDR at each operating point by light and trigger, with the false alarms really seen, and what it was made of."""
+    window = FakeWindow(judged_on={IDENTITY.sha256: small_evaluation()})
+    async with client_of(page_over(window), headers=BEARER) as client:
+        card = (await client.get(SCORECARD)).text
+        assert (await client.get("/page/models/" + "0" * 64)).status_code == 404
+        assert (await client.get("/page/models/x")).status_code == 422
+    for text in (
+        "2\u202f742 pictures: index",
+        "white block",
+        "1 epoch",
+        "behind JPEG",
+        "9 clean test faces of 1 person",
+    ):
+        assert text in card, text
+    assert "T0 †" in card
+    assert "T1 †" not in card
+    assert '<td class="heat-4"><b>90</b> <small>90 · 45</small></td>' in card
+    assert "<td>6 %</td>" in card
+    assert "Further" in card
+    assert "not its own" not in card
+
+
+async def test_scorecard_of_an_adapted_model_is_that_of_its_release_and_says_so() -> None:
+    """Figures of another model never pass for its own; without any, none are made up."""
+    window = FakeWindow(parent="ef" * 32, judged_on={"ef" * 32: small_evaluation("ef" * 32)})
+    async with client_of(page_over(window), headers=BEARER) as client:
+        assert "not its own" in (await client.get(SCORECARD)).text
+        window.judged_on.clear()
+        assert "No evaluation comes with this bundle" in (await client.get(SCORECARD)).text
+
+
 async def test_page_holds_no_inline_script_and_no_inline_style() -> None:
     """The content security policy lets neither run, and every file named is there."""
     async with client_of(page_over(FakeWindow())) as client:
         await log_in(client)
-        for path in ("/", "/login"):
+        for path in ("/", "/login", SCORECARD):
             page = (await client.get(path)).text
             assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son[a-z]+=|hx-on", page)
             for url in set(re.findall(r'(?:src|href)="(/static/[^"]+)"', page)):
@@ -104,7 +179,7 @@ async def test_page_says_what_is_wrong_in_words() -> None:
         page = (await client.get("/")).text
         assert "Not screening: no camera is online" in page
         assert "check network and power" in page
-        assert "too few clean passages" in page
+        assert "Too few clean passages" in page
         window.names, window.latest = (), []
         assert "No camera is configured" in (await client.get("/")).text
         assert "No alert yet" in (await client.get("/page/alerts")).text

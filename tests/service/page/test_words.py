@@ -1,11 +1,13 @@
 """What the page says in words."""
 
+from typing import get_args
+
 import pytest
 from fakes.boxes import alert
 from fakes.windows import camera_view
 
 from gateway.contract.fields import Promise
-from gateway.contract.states import STATUS_REASONS
+from gateway.contract.states import STATUS_REASONS, DriftState, ModelState
 from gateway.service.page import words
 
 
@@ -77,3 +79,39 @@ def test_facts_of_a_state_that_may_grow_are_short() -> None:
 def test_clock_is_utc_for_the_browser_to_turn() -> None:
     """The box does not guess where its reader sits."""
     assert words.clock(0.0) == "1970-01-01T00:00:00Z"
+
+
+def test_sentence_keeps_what_is_written_large() -> None:
+    """CPU and H.264 are not words of their own in small letters."""
+    assert words.sentence(words.reason("cpu_fallback")).startswith("The graphics card fails, the CPU screens")
+    assert words.sentence("") == ""
+
+
+def test_number_stands_with_its_noun() -> None:
+    """One passage, two passages, one person, two people."""
+    assert words.count(1, "passage") == "1 passage"
+    assert words.count(0, "passage") == "0 passages"
+    assert words.count(20_742, "picture") == "20\u202f742 pictures"
+    assert words.count(2, "person", "people") == "2 people"
+    one = Promise(asked_rate=0.001, attainable_rate=0.05, tracks_missing=1)
+    assert words.promise(one).endswith("1 more clean passage is needed")
+    borrowed = one.model_copy(update={"attainable_rate": 0.001})
+    assert words.promise(borrowed).endswith("1 more clean one of its own is needed")
+
+
+def test_share_is_said_in_percent_and_as_a_tint() -> None:
+    """Five tints; all and none are whole numbers."""
+    assert [words.percent(share) for share in (0.0, 0.0814, 0.5, 1.0)] == ["0 %", "8.14 %", "50 %", "100 %"]
+    assert [words.heat(share) for share in (0.0, 0.19, 0.2, 0.79, 0.8, 1.0)] == [0, 0, 1, 3, 4, 4]
+
+
+def test_camera_needs_what_it_knows_and_what_it_lacks() -> None:
+    """How far the calibration is."""
+    assert words.learnt(camera_view("gate")) == (12, 999)
+    assert words.learnt(camera_view("gate", promise=None)) == (12, 12)
+
+
+def test_states_of_the_contract_have_words() -> None:
+    """Of models and of drift."""
+    assert set(get_args(ModelState.model_fields["state"].annotation)) == set(words.MODEL_STATES)
+    assert set(get_args(DriftState.model_fields["state"].annotation)) == set(words.DRIFTS)

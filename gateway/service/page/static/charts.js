@@ -18,22 +18,26 @@ function lost(stats) {
   return stats.frames_replaced + stats.frames_damaged + stats.faces_dropped + stats.faces_shed;
 }
 
+const UNITS = { age: " ms", fps: " /s", drops: " /s" };
+const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "numeric", minute: "2-digit", second: "2-digit" });
+
 function options(place) {
-  const axis = { stroke: colour("--text-quiet"), grid: { stroke: colour("--edge"), width: 1 }, ticks: { show: false } };
+  const font = "12px system-ui, sans-serif";
+  const axis = { stroke: colour("--text-quiet"), font, grid: { stroke: colour("--edge"), width: 1 }, ticks: { show: false } };
   const series = cameras.map((name, index) => ({
     label: name,
     stroke: colour(COLOURS[index % COLOURS.length]),
     dash: DASHES[Math.floor(index / COLOURS.length) % DASHES.length],
     width: 1.6,
     points: { show: false },
-    value: (_, value) => (value === null || value === undefined ? "–" : value.toFixed(1)),
   }));
   return {
     width: Math.max(200, place.clientWidth),
     height: 150,
     cursor: { drag: { x: false, y: false } },
     scales: { y: { range: (_, low, high) => [0, Math.max(1, (high ?? 0) * 1.1)] } },
-    axes: [{ ...axis, space: 70 }, { ...axis, size: 44 }],
+    legend: { show: cameras.length > 1, live: false },
+    axes: [{ ...axis, space: 110, size: 30, values: (_, ticks) => ticks.map((tick) => CLOCK.format(1000 * tick)) }, { ...axis, size: 44 }],
     series: [{ label: "Time" }, ...series],
   };
 }
@@ -58,6 +62,14 @@ function begin(names) {
   build();
 }
 
+// The newest numbers in words: beside the chart, and as what a screen reader says of it.
+function tellNow(kind, views) {
+  const values = views.map((view) => [view.camera, history[kind].get(view.camera).at(-1)]).filter(([, value]) => value !== null && value !== undefined);
+  const words = values.map(([name, value]) => `${name} ${value.toFixed(value < 10 ? 1 : 0)}${UNITS[kind]}`);
+  document.getElementById("now-" + kind).textContent = views.length === 1 && values.length === 1 ? words[0].slice(views[0].camera.length + 1) : "";
+  document.getElementById("chart-" + kind).setAttribute("aria-label", words.length ? "Now: " + words.join(", ") : "Nothing measured yet");
+}
+
 function append(views) {
   const now = Date.now() / 1000;
   const span = history.times.length ? now - history.times[history.times.length - 1] : 0;
@@ -74,7 +86,10 @@ function append(views) {
     history.times.shift();
     for (const kind of Object.keys(charts)) for (const line of history[kind].values()) line.shift();
   }
-  for (const kind of Object.keys(charts)) charts[kind].setData(data(kind));
+  for (const kind of Object.keys(charts)) {
+    charts[kind].setData(data(kind));
+    tellNow(kind, views);
+  }
 }
 
 async function look() {

@@ -78,7 +78,7 @@ function show(head, jpeg) {
   const number = (newest.get(head.camera) ?? 0) + 1;
   newest.set(head.camera, number);
   const image = new Image();
-  image.alt = "Live picture of " + head.camera;
+  image.alt = `Live picture of ${head.camera}${inWords(head.faces ?? [])}`;
   const url = URL.createObjectURL(new Blob([jpeg], { type: "image/jpeg" }));
   image.onerror = () => URL.revokeObjectURL(url);
   image.onload = () => {
@@ -90,6 +90,13 @@ function show(head, jpeg) {
     shownAt.set(head.camera, Date.now());
   };
   image.src = url;
+}
+
+function inWords(faces) {
+  const counts = new Map();
+  for (const face of faces) counts.set(face[4], (counts.get(face[4]) ?? 0) + 1);
+  const words = [...counts].map(([standing, count]) => `${count} ${standing}`);
+  return words.length ? ": " + words.join(", ") : ", no face";
 }
 
 const LABEL_PX = 12;
