@@ -23,7 +23,7 @@ from tuf.api.metadata import Root, Snapshot, TargetFile, Targets, Timestamp
 from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
 from gateway.adaptation.disk import DISK, Disk, replace_file
-from gateway.adaptation.fetcher import FolderFetcher, HttpsFetcher
+from gateway.adaptation.fetcher import FILE_S, FolderFetcher, HttpsFetcher
 from gateway.adaptation.slots import Slots
 from gateway.contract.bundle import MANIFEST_NAME, BundleError, Manifest, Sha256
 from gateway.contract.repository import (
@@ -51,12 +51,16 @@ REFUSALS = frozenset({401, 403})
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """Where bundles come from: an https:// address or a folder, and the root that the site trusts."""
+    """Where bundles come from: an https:// address or a folder, and the root that the site trusts.
+
+    A file may take `file_s` seconds.
+    """
 
     url: str
     root: bytes
     ca_file: Path | None = None
     token: SecretStr | None = None
+    file_s: float = FILE_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,9 +202,10 @@ class Exchange:
             return _Floor()
 
     def _fetcher(self) -> tuple[FetcherInterface, str]:
-        url = self._channel.url.rstrip("/")
+        channel = self._channel
+        url = channel.url.rstrip("/")
         if url.startswith("https://"):
-            return HttpsFetcher(ca_file=self._channel.ca_file, token=self._channel.token), url
+            return HttpsFetcher(ca_file=channel.ca_file, token=channel.token, file_s=channel.file_s), url
         if "://" in url:
             raise ExchangeError("the repository is an https:// address or a folder", ExchangeReason.REFUSED)
         return FolderFetcher(), Path(url).absolute().as_uri()

@@ -72,8 +72,11 @@ class FolderFetcher(FetcherInterface):
         path = Path(unquote(urlsplit(url).path))
         try:
             with path.open("rb") as handle:
-                yield handle.read(bound_of(url) + 1)
+                content = handle.read(bound_of(url) + 1)
         except FileNotFoundError:
             raise DownloadHTTPError(f"{path}: is not there", NOT_FOUND) from None
         except OSError as error:
             raise DownloadError(f"{path}: cannot be read: {error.strerror}") from None
+        if len(content) > bound_of(url):
+            raise DownloadLengthMismatchError(f"{path}: is longer than {bound_of(url)} bytes")
+        yield content

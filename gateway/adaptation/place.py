@@ -80,8 +80,8 @@ class Place(Protocol):
     def learn(self, camera: str, statistic: float, alert_id: str | None) -> None:
         """Keep a track for the calibration of the bundle that was staged."""
 
-    async def activate(self) -> None:
-        """Let the bundle that was staged judge."""
+    async def activate(self) -> bool:
+        """Let the bundle that was staged judge; False where the disk does not want it any more."""
 
     async def commit(self, sha256: str) -> None:
         """Write down that it is in use."""

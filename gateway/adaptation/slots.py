@@ -31,6 +31,11 @@ class Slots:
     probation: bool = False
     starts_s: tuple[float, ...] = ()
 
+    def wants(self, sha256: str, version: int) -> bool:
+        """Return whether the channel's bundle may run: not denied, not kept out by a pin, newer than all before it."""
+        is_kept_out = self.pinned not in {None, sha256}
+        return sha256 not in self.denied and not is_kept_out and (version > self.floor_version or sha256 == self.active)
+
     def activated(self, sha256: str, version: int) -> Self:
         """Run this bundle from now on, on probation.
 

@@ -42,7 +42,10 @@ class Staged(_OfBundle):
 
 
 class Missed(_OfBundle):
-    """It could not be had this time: the channel or the disk failed, which says nothing of the bundle."""
+    """It could not be had this time, which says nothing of the bundle: the channel or the disk failed.
+
+    Or an operator did not want it any more when it was about to judge.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +161,7 @@ def _of_candidate(state: Swap, event: OfCandidate) -> Step:
     match state.phase, event:
         case "staging", Staged():
             return _in("shadow", state), (Shadow(sha256),)
-        case "staging", Missed():
+        case (("staging" | "activating"), Missed()):
             return _steady(state), (Discard(sha256),)
         case "shadow", Passed():
             return _in("activating", state), (Activate(sha256),)

@@ -271,7 +271,8 @@ class Updater:
     async def _activate(self, sha256: str) -> swap.Event:
         share = 0.0 if self._trial is None else self._trial.share_in_use
         self._line.clear()
-        await self._place.activate()
+        if not await self._place.activate():
+            return swap.Missed(sha256)
         if self._candidate is not None:
             self._trial = self._new_trial(self._candidate, self._pace.probation, share)
         return swap.Activated(sha256)

@@ -212,10 +212,14 @@ class _Place:
         kept = kept_as(self._name, self._on_trial()[0].identity.sha256)
         self._house.memory.add(StoredTrack(camera, kept, statistic, alert_id))
 
-    async def activate(self) -> None:
+    async def activate(self) -> bool:
         bundle, detector = self._on_trial()
+        slots = await asyncio.to_thread(self._store.slots, self._name)
+        if not slots.wants(bundle.identity.sha256, bundle.manifest.version):
+            return False
         self._staged, self._activated_version = None, bundle.manifest.version
         await self._house.environments().activate(self._name, bundle, detector, is_guarded=True)
+        return True
 
     async def commit(self, sha256: str) -> None:
         version = self._activated_version

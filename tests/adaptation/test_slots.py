@@ -46,6 +46,24 @@ def test_nothing_installed_leaves_nothing_to_go_back_to() -> None:
         Slots().rolled_back("by hand")
 
 
+@pytest.mark.parametrize(
+    ("sha256", "version", "slots", "is_wanted"),
+    [
+        (C, 3, RUNNING, True),
+        (C, 2, RUNNING, False),
+        (B, 2, RUNNING, True),
+        (C, 3, RUNNING.with_denied(C, "bad"), False),
+        (C, 3, RUNNING.with_pin(A), False),
+        (C, 3, RUNNING.with_pin(C), True),
+    ],
+)
+def test_bundle_is_wanted_when_it_is_new_and_nobody_keeps_it_out(
+    sha256: str, version: int, slots: Slots, is_wanted: bool
+) -> None:
+    """What the channel offers is asked for this again when it is about to judge."""
+    assert slots.wants(sha256, version) is is_wanted
+
+
 def test_starts_are_counted_in_their_window() -> None:
     """Three starts within a minute are a ladder's step; older ones are history, and the list does not grow."""
     slots = Slots()

@@ -1,6 +1,7 @@
 """The store of bundles: whole after any crash, and believed only after every byte was checked."""
 
 import contextlib
+import os
 import random
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from fakes.cut_disk import CutDisk, PowerCut, materialise
 from gateway.adaptation.slots import Slots
 from gateway.adaptation.store import KEPT_VERSIONS, BundleStore
 from gateway.contract.bundle import BundleError, open_bundle
+from gateway.contract.repository import BUNDLE_FILES
 from gateway.errors import StorageError
 
 FIRST, SECOND = adapted(1), adapted(2)
@@ -209,3 +211,51 @@ def test_crash_at_a_file_operation_leaves_a_verified_bundle(tmp_path: Path) -> N
 def test_power_cut_at_any_file_operation_leaves_a_verified_bundle(tmp_path: Path) -> None:
     """The same with many ways in which names may get lost."""
     assert crash_everywhere(tmp_path, cuts=30) > 1200
+
+
+WEIGHTS = "weights.safetensors"
+
+
+def flipped_weights_never_load(store: BundleStore, folder: Path, count: int) -> None:
+    """Flip one bit of the weights at a time, in place, and load as a gateway does."""
+    path = folder / "objects" / B / WEIGHTS
+    draw = random.Random(11)
+    with path.open("r+b", buffering=0) as handle:
+        for _ in range(count):
+            place, bit = draw.randrange(path.stat().st_size), 1 << draw.randrange(8)
+            whole = os.pread(handle.fileno(), 1, place)
+            os.pwrite(handle.fileno(), bytes([whole[0] ^ bit]), place)
+            with pytest.raises(BundleError, match="not the file"):
+                store.open(B)
+            os.pwrite(handle.fileno(), whole, place)
+    assert store.load("indoor").slot == "active"
+
+
+def test_flipped_bits_of_weights_never_load(store: BundleStore, tmp_path: Path) -> None:
+    """Every load checks every byte: no bit of the weights may change at rest."""
+    flipped_weights_never_load(store, tmp_path, 100)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_ten_thousand_flipped_bits_of_weights_never_load(store: BundleStore, tmp_path: Path) -> None:
+    """The same, ten thousand times."""
+    flipped_weights_never_load(store, tmp_path, 10_000)
+
+
+@pytest.mark.parametrize("name", BUNDLE_FILES)
+def test_cut_files_never_load_and_the_bundle_before_does(store: BundleStore, tmp_path: Path, name: str) -> None:
+    """Truncation at rest: at both ends, around the header and its numbers, and at a few hundred lengths between."""
+    path = tmp_path / "objects" / B / name
+    whole = path.read_bytes()
+    header = 8 + int.from_bytes(whole[:8], "little") if name == WEIGHTS else 64
+    edges = {0, 1, 7, 8, 9, header - 1, header, header + 1, header + 4, len(whole) - 4, len(whole) - 1}
+    lengths = edges | set(random.Random(5).sample(range(len(whole)), min(200, len(whole))))
+    for length in sorted(each for each in lengths if 0 <= each < len(whole)):
+        path.write_bytes(whole[:length])
+        with pytest.raises(BundleError):
+            store.open(B)
+    assert store.load("indoor").slot == "previous"
+    path.write_bytes(whole + b"\0")
+    with pytest.raises(BundleError):
+        store.open(B)

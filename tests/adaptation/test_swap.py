@@ -58,6 +58,7 @@ TABLE: dict[tuple[Swap, swap.Event], swap.Step] = {
     (SHADOW, WENT_BACK): (BACK, (LET_GO, FOLLOW)),
     (ACTIVATING, ACTIVATED): (PROBATION, (swap.Commit(NEW),)),
     (ACTIVATING, FOLLOWED): (PROBATION, ()),
+    (ACTIVATING, MISSED): (STEADY, (LET_GO,)),
     (ACTIVATING, FAILED): (STEADY, (swap.Deny(NEW, "bad"),)),
     (PROBATION, PASSED): (STEADY, (swap.Confirm(NEW),)),
     (PROBATION, FAILED): (RESTORING, (swap.Restore("bad"),)),

@@ -54,9 +54,10 @@ class FakePlace:
     def learn(self, camera: str, statistic: float, alert_id: str | None) -> None:
         """Keep nothing."""
 
-    async def activate(self) -> None:
+    async def activate(self) -> bool:
         """Note it."""
         self.done.append("activate")
+        return True
 
     def _write(self, what: str) -> None:
         self.changed.set()
