@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from trainer.key_commands import keys
+from trainer.passage_commands import passages
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -373,6 +374,7 @@ def _print_epoch(report: "EpochReport") -> None:
 
 
 main.add_command(keys)
+main.add_command(passages)
 
 
 if __name__ == "__main__":
