@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Protocol
 
+from trainer.vault import KeyHandle
+
 MAX_ERROR_BYTES = 4096
 
 
@@ -16,8 +18,8 @@ class JobFailed(Exception):
 class Executor(Protocol):
     """Runs the job of a folder to its end; cancelling stops it."""
 
-    async def run(self, folder: Path) -> None:
-        """Return once `result.json` is written.
+    async def run(self, folder: Path, handle: KeyHandle) -> None:
+        """Return once `result.json` is written; the handle opens the parts.
 
         Raises:
             JobFailed: It is not.
@@ -27,20 +29,20 @@ class Executor(Protocol):
 class LocalExecutor:
     """Runs each job in a child process that does not outlive this one."""
 
-    async def run(self, folder: Path) -> None:
+    async def run(self, folder: Path, handle: KeyHandle) -> None:
         """Run the job; the child is killed where this is cancelled."""
         child = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             "trainer.job_run",
             str(folder),
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
             env=os.environ | {"SPECTRAGATE_JOB_PARENT": str(os.getpid())},
         )
         try:
-            _, said = await child.communicate()
+            _, said = await child.communicate(handle.model_dump_json().encode())
         finally:
             if child.returncode is None:
                 child.kill()

@@ -1,4 +1,4 @@
-"""Where the parts of clean sets lie until their job has ended: a folder, or an object store, through obstore."""
+"""Where the parts of clean sets lie, sealed, until their job has ended: a folder, or an object store, by obstore."""
 
 import asyncio
 from pathlib import Path
@@ -7,6 +7,7 @@ import obstore
 from obstore.store import LocalStore, ObjectStore, from_url
 
 from gateway.contract.exchange import CleanSet, Part, read_part
+from trainer.vault import SetKey
 
 _FOLDER = "clean-sets/"
 
@@ -27,17 +28,17 @@ class Intake:
         there = {str(entry["path"]).rpartition("/")[2] for entry in listed}
         return tuple(part.sha256 for part in clean_set.parts if part.sha256 not in there)
 
-    async def put(self, clean_set: CleanSet, part: Part, content: bytes) -> None:
-        """Keep a part, once it is known to be what was described.
+    async def put(self, clean_set: CleanSet, part: Part, content: bytes, key: SetKey) -> None:
+        """Seal and keep a part, once it is known to be what was described.
 
         Raises:
             ExchangeFormatError: It is not.
         """
-        read_part(content, part)
-        await obstore.put_async(self._store, _path(clean_set, part), content)
+        sealed = await asyncio.to_thread(_sealed, content, part, key)
+        await obstore.put_async(self._store, _path(clean_set, part), sealed)
 
     async def copy_to(self, clean_set: CleanSet, folder: Path) -> None:
-        """Write all parts into a job's folder, which must be there."""
+        """Write all parts, sealed as they are, into a job's folder, which must be there."""
         for part in clean_set.parts:
             found = await obstore.get_async(self._store, _path(clean_set, part))
             content = bytes(await found.bytes_async())
@@ -53,6 +54,11 @@ class Intake:
         listed = await obstore.list(self._store, f"{_FOLDER}{sha256}/").collect_async()
         if listed:
             await obstore.delete_async(self._store, [str(entry["path"]) for entry in listed])
+
+
+def _sealed(content: bytes, part: Part, key: SetKey) -> bytes:
+    read_part(content, part)
+    return key.seal(content, part.sha256)
 
 
 def _path(clean_set: CleanSet, part: Part) -> str:

@@ -1,5 +1,7 @@
 """One job, in a process of its own: from the parts in its folder to a judged bundle, without network or database.
 
+The parts are sealed; they are opened in the memory of this process alone, by the key handle that it reads on its input.
+
 The folder is all that goes in and out, so the same job has the same result wherever it runs: `order.json` and `parts/`
 in, `bundle/` and `result.json` out. `result.json` is written last and whole; a job that has one is not run again.
 """
@@ -27,10 +29,12 @@ from trainer.finetune import TuneSettings
 from trainer.gate import Judged, judge_adaptation
 from trainer.perturb import ALL_FAMILIES, PerturbSettings
 from trainer.pretrain import BundleFacts
+from trainer.vault import KeyFileError, KeyHandle, SetKey, VaultError
 
 LEAST_REFERENCE = 60
 TRIM = 0.3
 MOST_JUDGED = 150
+MAX_HANDLE_BYTES = 8192
 _PR_SET_PDEATHSIG = 1
 
 
@@ -60,12 +64,12 @@ class Result(BaseModel):
     bundle_sha256: str | None = None
 
 
-def run_job(folder: Path) -> None:
-    """Do the job whose order lies in the folder, and write its result."""
+def run_job(folder: Path, handle: KeyHandle) -> None:
+    """Do the job whose order lies in the folder, and write its result; the handle opens the parts."""
     order = Order.model_validate_json((folder / "order.json").read_bytes())
     try:
-        result = _adapt(folder, order)
-    except (DataError, BundleError, ExchangeFormatError) as error:
+        result = _adapt(folder, order, handle)
+    except (DataError, BundleError, ExchangeFormatError, KeyFileError, VaultError) as error:
         result = Result(refusal=str(error))
     write_whole(folder / "result.json", result.model_dump_json().encode())
 
@@ -76,10 +80,11 @@ def read_result(folder: Path) -> Result | None:
     return Result.model_validate_json(path.read_bytes()) if path.exists() else None
 
 
-def _adapt(folder: Path, order: Order) -> Result:
+def _adapt(folder: Path, order: Order, handle: KeyHandle) -> Result:
     reference = _reference(order)
     base = find_bundle(order.base)
-    clean, held_back = (_faces(folder / "parts", order.clean_set, kind) for kind in ("clean", "held_back"))
+    key = handle.open()
+    clean, held_back = (_faces(folder / "parts", order.clean_set, kind, key) for kind in ("clean", "held_back"))
     perturb = PerturbSettings(families=tuple(name for name in ALL_FAMILIES if name != "upsampling"))
     settings = AdaptSettings(
         environment=order.clean_set.environment,
@@ -127,9 +132,10 @@ def _reference(order: Order) -> _Split:
     return _Split(*split_by_group(faces, share=CALIBRATE_SHARE, seed=1))
 
 
-def _faces(parts: Path, clean_set: CleanSet, kind: str) -> list[Face]:
+def _faces(parts: Path, clean_set: CleanSet, kind: str, key: SetKey) -> list[Face]:
     chosen = [part for part in clean_set.parts if part.kind == kind]
-    return [face for part in chosen for face in read_part((parts / part.sha256).read_bytes(), part)]
+    sealed = ((part, (parts / part.sha256).read_bytes()) for part in chosen)
+    return [face for part, content in sealed for face in read_part(key.open(content, part.sha256), part)]
 
 
 def _pictures(faces: Sequence[Face], clean_set: CleanSet) -> Pictures:
@@ -155,4 +161,4 @@ def die_with_parent() -> None:
 if __name__ == "__main__":
     die_with_parent()
     torch.set_num_interop_threads(1)
-    run_job(Path(sys.argv[1]))
+    run_job(Path(sys.argv[1]), KeyHandle.model_validate_json(sys.stdin.buffer.read(MAX_HANDLE_BYTES)))

@@ -28,6 +28,7 @@ _sets = sa.Table(
     sa.Column("gateway", sa.String(64)),
     sa.Column("description", sa.Text),
     sa.Column("created_s", sa.Float),
+    sa.Column("sealed_key", sa.Text),
 )
 _jobs = sa.Table(
     "jobs",
@@ -54,6 +55,7 @@ class Leased:
     job: str
     clean_set: CleanSet
     attempts: int
+    sealed_key: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +94,11 @@ class Jobs:
         """Let go of the database."""
         await self._engine.dispose()
 
-    async def describe(self, clean_set: CleanSet, *, now_s: float, most_open: int) -> bool:
+    async def describe(self, clean_set: CleanSet, sealed_key: str, *, now_s: float, most_open: int) -> bool:
         """Note a clean set, or that it is still wanted; false where its gateway has `most_open` others that are open.
 
-        Open is one whose job has not ended, or that was described within `UNFINISHED_S` and may still be completed.
+        A set that is known keeps the key that it has. Open is one whose job has not ended, or that was described within
+        `UNFINISHED_S` and may still be completed.
         """
         sha256 = clean_set.sha256
         if await self.clean_set(sha256) is not None:
@@ -111,8 +114,25 @@ class Jobs:
             if (await connection.execute(open_sets)).scalar_one() >= most_open:
                 return False
             row = {"sha256": sha256, "gateway": clean_set.gateway, "created_s": now_s}
-            await connection.execute(self._once(_sets, row | {"description": clean_set.to_bytes().decode()}))
+            described = {"description": clean_set.to_bytes().decode(), "sealed_key": sealed_key}
+            await connection.execute(self._once(_sets, row | described))
         return True
+
+    async def sealed_key(self, sha256: str) -> str | None:
+        """Return the key of a clean set's faces as it was sealed; None where it was forgotten, or there is no set."""
+        async with self._engine.connect() as connection:
+            found = await connection.execute(sa.select(_sets.c.sealed_key).where(_sets.c.sha256 == sha256))
+            return found.scalar_one_or_none()
+
+    async def rekey(self, sha256: str, sealed_key: str | None, *, instead_of: str | None) -> None:
+        """Give a clean set another key; None forgets the one that it has, on the disk too."""
+        same = _sets.c.sealed_key == instead_of if instead_of is not None else _sets.c.sealed_key.is_(None)
+        changed = sa.update(_sets).where(_sets.c.sha256 == sha256, same).values(sealed_key=sealed_key)
+        async with self._engine.begin() as connection:
+            await connection.execute(changed)
+        if self._engine.dialect.name == "sqlite":
+            async with self._engine.connect() as connection:  # or the journal would hold the key on
+                await connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
 
     async def clean_set(self, sha256: str) -> CleanSet | None:
         """Return a clean set that was described."""
@@ -123,12 +143,12 @@ class Jobs:
 
     async def is_needed(self, sha256: str, *, now_s: float) -> bool:
         """Return whether the faces of a clean set may still be wanted: its job has not ended, or may still come."""
-        found = sa.select(_sets.c.created_s, _jobs.c.state).select_from(
+        found = sa.select(_sets.c.created_s, _sets.c.sealed_key, _jobs.c.state).select_from(
             _sets.outerjoin(_jobs, _jobs.c.clean_set == _sets.c.sha256)
         )
         async with self._engine.connect() as connection:
             row = (await connection.execute(found.where(_sets.c.sha256 == sha256))).one_or_none()
-        if row is None:
+        if row is None or row.sealed_key is None:
             return False
         return row.created_s > now_s - UNFINISHED_S if row.state is None else row.state not in _FINAL
 
@@ -180,7 +200,7 @@ class Jobs:
             return None
         clean_set = await self.clean_set(row.clean_set)
         assert clean_set is not None  # noqa: S101 - rows are never removed
-        return Leased(row.job, clean_set, row.attempts)
+        return Leased(row.job, clean_set, row.attempts, await self.sealed_key(row.clean_set))
 
     async def renew(self, job: str, owner: str, *, now_s: float, for_s: float) -> bool:
         """Hold a job for longer; false where it is no longer the owner's, who must then drop it."""
@@ -255,7 +275,7 @@ def _view(row: Any) -> JobView:
 
 def _durable(connection: Any, _: object) -> None:
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=10000"):
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=10000", "secure_delete=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

@@ -8,6 +8,7 @@ from ray.exceptions import RayError
 
 from trainer.executor import JobFailed
 from trainer.job_run import run_job
+from trainer.vault import KeyHandle
 
 
 class RayExecutor:
@@ -16,10 +17,10 @@ class RayExecutor:
     def __init__(self, address: str | None, *, threads: int) -> None:
         self._address, self._threads = address, threads
 
-    async def run(self, folder: Path) -> None:
+    async def run(self, folder: Path, handle: KeyHandle) -> None:
         """Run the job; the task is cancelled where this is."""
         await asyncio.to_thread(self._connect)
-        task = ray.remote(num_cpus=self._threads, max_retries=0)(run_job).remote(folder)
+        task = ray.remote(num_cpus=self._threads, max_retries=0)(run_job).remote(folder, handle)
         try:
             await asyncio.wrap_future(task.future())
         except RayError as error:

@@ -21,12 +21,14 @@ from gateway.contract.exchange import (
     CleanSet,
     ExchangeFormatError,
     JobView,
+    Part,
     Problem,
     UploadState,
 )
 from trainer.intake import Intake
 from trainer.jobs import Jobs, job_of
 from trainer.service_config import ServiceConfig
+from trainer.vault import ServiceKeys, VaultError
 
 BODY_S = 120.0
 """A part of 8 MiB over a slow line takes so long."""
@@ -57,6 +59,7 @@ class Desk:
     repository: Path
     now_s: Callable[[], float]
     on_job: Callable[[], None]
+    keys: ServiceKeys
 
 
 def service_app(desk: Desk) -> FastAPI:
@@ -89,10 +92,13 @@ def _add_uploads(app: FastAPI, desk: Desk) -> None:
         clean_set = _described(await _body(request, MAX_DESCRIPTION_BYTES), sha256)
         _check(clean_set, desk.config)
         most_open = desk.config.quota.open_sets
-        if not await desk.jobs.describe(clean_set, now_s=desk.now_s(), most_open=most_open):
+        fresh = desk.keys.new_key(sha256)
+        if not await desk.jobs.describe(clean_set, fresh, now_s=desk.now_s(), most_open=most_open):
             detail = f"{most_open} clean sets of this gateway are not done yet; try again later"
             raise Refusal(HTTPStatus.TOO_MANY_REQUESTS, "quota", detail)
         job = await desk.jobs.get(job_of(sha256))
+        if job is None:
+            await _begin_anew_without_key(desk, sha256)
         missing = () if job is not None else await desk.intake.missing(clean_set)
         return UploadState(missing=missing, job=None if job is None else job.job)
 
@@ -105,10 +111,7 @@ def _add_uploads(app: FastAPI, desk: Desk) -> None:
         content = await _body(request, wanted.length_bytes)
         if await desk.jobs.get(job_of(sha256)) is not None:
             return
-        try:
-            await desk.intake.put(clean_set, wanted, content)
-        except ExchangeFormatError as error:
-            raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, "bad_part", str(error)) from None
+        await _keep(desk, clean_set, wanted, content)
 
     @app.post(COMPLETE_PATH, status_code=202)
     async def complete(sha256: str) -> JobView:
@@ -178,6 +181,26 @@ def _check(clean_set: CleanSet, config: ServiceConfig) -> None:
     if size_bytes > config.quota.set_bytes:
         detail = f"{size_bytes} bytes; a clean set may have {config.quota.set_bytes}"
         raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", detail)
+
+
+async def _keep(desk: Desk, clean_set: CleanSet, part: Part, content: bytes) -> None:
+    try:
+        key = desk.keys.open(await desk.jobs.sealed_key(clean_set.sha256), clean_set.sha256)
+        await desk.intake.put(clean_set, part, content, key)
+    except ExchangeFormatError as error:
+        raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, "bad_part", str(error)) from None
+    except VaultError as error:
+        raise Refusal(HTTPStatus.CONFLICT, "key_lost", f"{error}; describe it again") from None
+
+
+async def _begin_anew_without_key(desk: Desk, sha256: str) -> None:
+    """Erase the parts of a set whose key is gone: nobody can open them, and its gateway still has the faces."""
+    sealed_key = await desk.jobs.sealed_key(sha256)
+    try:
+        desk.keys.open(sealed_key, sha256)
+    except VaultError:
+        await desk.intake.drop(sha256)
+        await desk.jobs.rekey(sha256, desk.keys.new_key(sha256), instead_of=sealed_key)
 
 
 async def _known(desk: Desk, sha256: str) -> CleanSet:

@@ -75,6 +75,10 @@ class ServiceConfig(_Model):
         default=None, description="SQLAlchemy URL, such as postgresql+asyncpg://…; default: SQLite in the folder."
     )
     store: str | None = Field(default=None, description="Where clean sets lie: s3://…, gs://…; default: the folder.")
+    faces_key: Path | None = Field(
+        default=None,
+        description="Keys that faces are sealed with, one a line, newest first; default: `faces.key` in `keys`.",
+    )
     base: str = Field(default="paper", description="The signed base: a bundle's folder, or a shipped bundle's name.")
     reference: Path | None = Field(
         default=None, description="The site's own reference faces; without them every job is refused, and says so."
@@ -85,6 +89,11 @@ class ServiceConfig(_Model):
     http: HttpConfig
     jobs: JobConfig = JobConfig()
     quota: QuotaConfig = QuotaConfig()
+
+    @property
+    def faces_key_file(self) -> Path:
+        """Where the keys of the faces are."""
+        return self.faces_key or self.keys / "faces.key"
 
     @property
     def database_url(self) -> str:

@@ -22,6 +22,7 @@ from trainer.intake import Intake
 from trainer.jobs import Jobs
 from trainer.server import Desk, service_app
 from trainer.service_config import HttpConfig, ServiceConfig, ServiceConfigError
+from trainer.vault import KeyFileError, ServiceKeys, make_keys
 from trainer.worker import Parts, Publisher, Worker
 
 MOST_CONNECTIONS = 64
@@ -70,12 +71,13 @@ async def serve(config: ServiceConfig, publisher: Publisher, *, repository: Path
         ServiceConfigError: The address, the certificate or the folder cannot be used.
     """
     await asyncio.to_thread(_make_folder, config.folder)
+    keys = await asyncio.to_thread(_faces_keys, config.faces_key_file)
     with _listen(config.http) as listening:
         jobs = await Jobs.open(config.database_url)
         try:
             intake = Intake(config.store or config.folder / "store")
-            worker = Worker(Parts(jobs, intake, _executor(config), publisher), config, now=_now)
-            desk = Desk(jobs, intake, config, repository, lambda: _now().timestamp(), worker.poke)
+            worker = Worker(Parts(jobs, intake, _executor(config), publisher, keys), config, now=_now)
+            desk = Desk(jobs, intake, config, repository, lambda: _now().timestamp(), worker.poke, keys)
             await _run(_server_of(service_app(desk), config.http), worker, listening)
         finally:
             await jobs.close()
@@ -121,6 +123,15 @@ def _make_folder(folder: Path) -> None:
             raise ServiceConfigError(f"folder: {folder} cannot be written to")
     except OSError as error:
         raise ServiceConfigError(f"folder: {folder} cannot be made: {error.strerror}") from None
+
+
+def _faces_keys(file: Path) -> ServiceKeys:
+    try:
+        if make_keys(file):
+            _log.warning("faces_key_made", file=str(file))
+        return ServiceKeys.load(file)
+    except KeyFileError as error:
+        raise ServiceConfigError(f"faces_key: {error}") from None
 
 
 def _now() -> dt.datetime:

@@ -26,6 +26,7 @@ from trainer.intake import Intake
 from trainer.job_run import Order, Result, read_result
 from trainer.jobs import Jobs, Leased, Outcome
 from trainer.service_config import ServiceConfig
+from trainer.vault import KeyHandle, ServiceKeys, VaultError
 
 IDLE_S = 5.0
 """A job that another worker left is found after so long; one that comes in here is at once."""
@@ -69,6 +70,7 @@ class Parts:
     intake: Intake
     executor: Executor
     publisher: Publisher
+    keys: ServiceKeys
 
 
 class Worker:
@@ -131,7 +133,7 @@ class Worker:
         now_s = self._now().timestamp()
         for sha256 in await self._parts.intake.held():
             if not await self._parts.jobs.is_needed(sha256, now_s=now_s):
-                await self._parts.intake.drop(sha256)
+                await self._erase(sha256)
                 _log.info("faces_erased", clean_set=sha256[:12])
         for folder in await asyncio.to_thread(lambda: list((self._config.folder / "work").glob("*"))):
             view = await self._parts.jobs.get(folder.name)
@@ -176,6 +178,8 @@ class Worker:
         try:
             result = await self._result(leased, folder)
             outcome = await self._judged(leased, folder, result)
+        except VaultError as error:
+            outcome = Outcome(JobState.REFUSED, str(error))
         except (JobFailed, PublishError, TimeoutError) as error:
             reason = str(error) or f"took longer than {self._config.jobs.timeout_s:.0f} s"
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
@@ -195,11 +199,15 @@ class Worker:
         result = await asyncio.to_thread(read_result, folder)
         if result is not None:
             return result
+        handle = KeyHandle(
+            clean_set=leased.clean_set.sha256, sealed_key=leased.sealed_key, faces_key=self._parts.keys.file
+        )
+        self._parts.keys.open(handle.sealed_key, handle.clean_set)  # or the job need not begin
         with self._step("prepare"):
             await asyncio.to_thread(self._prepare, leased, folder)
         await self._parts.intake.copy_to(leased.clean_set, folder / "parts")
         async with asyncio.timeout(self._config.jobs.timeout_s):
-            await self._parts.executor.run(folder)
+            await self._parts.executor.run(folder, handle)
         result = await asyncio.to_thread(read_result, folder)
         if result is None:
             raise JobFailed("ended without a result")
@@ -241,7 +249,14 @@ class Worker:
     async def _clean_up(self, leased: Leased) -> None:
         """Erase the faces: they are kept no longer than the job."""
         await asyncio.to_thread(shutil.rmtree, self._folder(leased), ignore_errors=True)
-        await self._parts.intake.drop(leased.clean_set.sha256)
+        await self._erase(leased.clean_set.sha256)
+
+    async def _erase(self, sha256: str) -> None:
+        """Forget the key first: then no copy of the parts is worth anything, wherever one is left."""
+        sealed_key = await self._parts.jobs.sealed_key(sha256)
+        if sealed_key is not None:
+            await self._parts.jobs.rekey(sha256, None, instead_of=sealed_key)
+        await self._parts.intake.drop(sha256)
 
     def _folder(self, leased: Leased) -> Path:
         return self._config.folder / "work" / leased.job

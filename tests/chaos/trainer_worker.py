@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import structlog
+from fakes.clean_sets import faces_keys
 from fakes.trainer_parts import NotingExecutor, NotingPublisher
 
 from trainer.intake import Intake
@@ -20,7 +21,8 @@ async def _work(folder: Path) -> None:
     # A short lease: the next worker takes over what a killed one held.
     config = config.model_copy(update={"jobs": config.jobs.model_copy(update={"lease_s": 0.05, "attempts": 100})})
     jobs = await Jobs.open(config.database_url)
-    parts = Parts(jobs, Intake(config.folder / "store"), NotingExecutor(), NotingPublisher(folder / "published"))
+    store, publisher = Intake(config.folder / "store"), NotingPublisher(folder / "published")
+    parts = Parts(jobs, store, NotingExecutor(), publisher, faces_keys(config))
     await Worker(parts, config, now=lambda: dt.datetime.now(dt.UTC)).run()
 
 

@@ -10,6 +10,7 @@ from fakes.drawn_faces import drawn_faces, save_index
 from gateway.contract.exchange import CleanSet, Part, face_name
 from trainer.job_run import Order
 from trainer.service_config import ServiceConfig
+from trainer.vault import KeyHandle, ServiceKeys, make_keys
 
 TOKEN = "a-token-of-the-tests"
 PASSPHRASE = "a long passphrase"
@@ -44,8 +45,14 @@ def service_config(folder: Path, **jobs: object) -> ServiceConfig:
     return ServiceConfig.model_validate(value)
 
 
-def prepared_job(folder: Path, *, count: int = 80, **changes: object) -> Path:
-    """Return a job's folder."""
+def faces_keys(config: ServiceConfig) -> ServiceKeys:
+    """Return the keys that this service seals faces with, made where there are none."""
+    make_keys(config.faces_key_file)
+    return ServiceKeys.load(config.faces_key_file)
+
+
+def prepared_job(folder: Path, *, count: int = 80, **changes: object) -> tuple[Path, KeyHandle]:
+    """Return a job's folder, and what opens its faces."""
     config = service_config(folder.parent)
     clean_set, contents = drawn_set(count=count)
     order = Order(
@@ -60,7 +67,11 @@ def prepared_job(folder: Path, *, count: int = 80, **changes: object) -> Path:
         regime="authors",
     ).model_copy(update=changes)
     (folder / "parts").mkdir(parents=True)
+    keys = faces_keys(config)
+    handle = KeyHandle(
+        clean_set=clean_set.sha256, sealed_key=keys.new_key(clean_set.sha256), faces_key=config.faces_key_file
+    )
     for sha256, content in contents.items():
-        (folder / "parts" / sha256).write_bytes(content)
+        (folder / "parts" / sha256).write_bytes(handle.open().seal(content, sha256))
     (folder / "order.json").write_text(order.model_dump_json(), "utf-8")
-    return folder
+    return folder, handle

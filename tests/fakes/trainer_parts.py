@@ -9,6 +9,7 @@ from gateway.contract.exchange import Gate, Scorecard
 from trainer.executor import JobFailed
 from trainer.export import write_whole
 from trainer.job_run import Result
+from trainer.vault import KeyHandle
 
 CARD = Scorecard(gates=(Gate(name="clean_false_alarms", passed=True, value=0.0, limit=0.1, words="none"),))
 FAILED_CARD = Scorecard(gates=(Gate(name="distance_from_base", passed=False, value=2, limit=1, words="went too far"),))
@@ -20,8 +21,9 @@ class NotingExecutor:
     def __init__(self, *, card: Scorecard | None = CARD, refusal: str | None = None, fails: int = 0) -> None:
         self.card, self.refusal, self.fails, self.runs = card, refusal, fails, 0
 
-    async def run(self, folder: Path) -> None:
+    async def run(self, folder: Path, handle: KeyHandle) -> None:
         """Write the result."""
+        handle.open()
         self.runs += 1
         if self.runs <= self.fails:
             raise JobFailed("fell over")

@@ -8,6 +8,7 @@ from fakes.clean_sets import prepared_job
 from gateway.contract.bundle import open_bundle
 from trainer.executor import JobFailed, LocalExecutor
 from trainer.job_run import read_result
+from trainer.vault import KeyHandle
 
 
 @pytest.mark.end_to_end
@@ -15,8 +16,8 @@ from trainer.job_run import read_result
 @pytest.mark.timeout(150)
 async def test_a_job_leaves_a_judged_bundle_when_its_process_ends(tmp_path: Path) -> None:
     """Its parent is the base; nothing was held back, so there is no audit."""
-    folder = prepared_job(tmp_path / "job")
-    await LocalExecutor().run(folder)
+    folder, handle = prepared_job(tmp_path / "job")
+    await LocalExecutor().run(folder, handle)
     result = read_result(folder)
     assert result is not None
     assert result.scorecard is not None, result.refusal
@@ -29,4 +30,4 @@ async def test_a_job_leaves_a_judged_bundle_when_its_process_ends(tmp_path: Path
 async def test_a_process_that_falls_over_is_a_failure_with_its_last_words(tmp_path: Path) -> None:
     """An empty folder is no job."""
     with pytest.raises(JobFailed, match=r"ended with 1: .*order\.json"):
-        await LocalExecutor().run(tmp_path)
+        await LocalExecutor().run(tmp_path, KeyHandle(clean_set="0", sealed_key=None, faces_key=tmp_path))

@@ -16,8 +16,8 @@ def test_a_job_is_refused_in_words_when_it_cannot_be_done(
     tmp_path: Path, changes: dict[str, object], reason: str
 ) -> None:
     """No bundle is made."""
-    folder = prepared_job(tmp_path / "job", **changes)  # type: ignore[arg-type]
-    run_job(folder)
+    folder, handle = prepared_job(tmp_path / "job", **changes)  # type: ignore[arg-type]
+    run_job(folder, handle)
     result = read_result(folder)
     assert result is not None
     assert reason in (result.refusal or "")

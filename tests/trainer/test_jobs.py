@@ -26,6 +26,9 @@ async def jobs(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
         await table.close()
 
 
+KEY = "name:sealed"
+
+
 def clean_set(seed: int, *, environment: str = "hall") -> CleanSet:
     """Return a description; its faces do not matter."""
     return drawn_set(count=4, seed=seed)[0].model_copy(update={"environment": environment})
@@ -34,7 +37,7 @@ def clean_set(seed: int, *, environment: str = "hall") -> CleanSet:
 async def queued(jobs: Jobs, seed: int, *, environment: str = "hall") -> str:
     """Describe a set and return its job."""
     described = clean_set(seed, environment=environment)
-    assert await jobs.describe(described, now_s=seed, most_open=99)
+    assert await jobs.describe(described, KEY, now_s=seed, most_open=99)
     return (await jobs.enqueue(described, now_s=seed)).job
 
 
@@ -97,18 +100,18 @@ async def test_a_cancelled_job_ends_unless_it_has_been_published(jobs: Jobs) -> 
 async def test_a_gateway_is_told_to_wait_when_it_has_many_open_sets(jobs: Jobs) -> None:
     """A set counts until its job has ended; one that is known is no new one."""
     await queued(jobs, 1)
-    assert not await jobs.describe(clean_set(2), now_s=2, most_open=1)
-    assert await jobs.describe(clean_set(1), now_s=2, most_open=1)
+    assert not await jobs.describe(clean_set(2), KEY, now_s=2, most_open=1)
+    assert await jobs.describe(clean_set(1), KEY, now_s=2, most_open=1)
     await jobs.cancel((await jobs.newest())[0].job)
-    assert await jobs.describe(clean_set(2), now_s=3, most_open=1)
+    assert await jobs.describe(clean_set(2), KEY, now_s=3, most_open=1)
 
 
 async def test_sets_that_were_never_completed_do_not_lock_a_gateway_out(jobs: Jobs) -> None:
     """After a day one counts no more; described again it is waited for again."""
-    assert await jobs.describe(clean_set(1), now_s=0, most_open=1)
-    assert not await jobs.describe(clean_set(2), now_s=UNFINISHED_S - 1, most_open=1)
+    assert await jobs.describe(clean_set(1), KEY, now_s=0, most_open=1)
+    assert not await jobs.describe(clean_set(2), KEY, now_s=UNFINISHED_S - 1, most_open=1)
     assert not await jobs.is_needed(clean_set(1).sha256, now_s=UNFINISHED_S + 1)
-    assert await jobs.describe(clean_set(2), now_s=UNFINISHED_S + 1, most_open=1)
-    assert await jobs.describe(clean_set(1), now_s=UNFINISHED_S + 2, most_open=1)
+    assert await jobs.describe(clean_set(2), KEY, now_s=UNFINISHED_S + 1, most_open=1)
+    assert await jobs.describe(clean_set(1), KEY, now_s=UNFINISHED_S + 2, most_open=1)
     assert await jobs.is_needed(clean_set(1).sha256, now_s=UNFINISHED_S + 3)
     assert not await jobs.is_needed("f" * 64, now_s=0)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from fakes.clean_sets import TOKEN, drawn_set, service_config
+from fakes.clean_sets import TOKEN, drawn_set, faces_keys, service_config
 
 from gateway.contract.exchange import CLEAN_SET_PATH, COMPLETE_PATH, JOB_PATH, PART_PATH, JobView, Problem, UploadState
 from trainer.intake import Intake
@@ -27,7 +27,8 @@ async def client(folder: Path, noted: list[str]) -> AsyncIterator[httpx2.AsyncCl
     repository = folder / "repository"
     (repository / "metadata").mkdir(parents=True)
     (repository / "metadata/1.root.json").write_text("{}", "utf-8")
-    desk = Desk(jobs, Intake(folder / "store"), config, repository, lambda: 5.0, lambda: noted.append("job"))
+    keys, intake = faces_keys(config), Intake(folder / "store")
+    desk = Desk(jobs, intake, config, repository, lambda: 5.0, lambda: noted.append("job"), keys)
     transport = httpx2.ASGITransport(app=service_app(desk))
     headers = {"authorization": f"Bearer {TOKEN}"}
     async with httpx2.AsyncClient(transport=transport, base_url="http://trainer", headers=headers) as made:
@@ -58,6 +59,25 @@ async def test_an_upload_goes_on_where_it_was_and_makes_one_job(tmp_path: Path) 
         state = UploadState.model_validate_json((await trainer.put(PATH, content=SET.to_bytes())).content)
         assert state == UploadState(missing=(), job=views[0].job)
     assert noted == ["job"]
+
+
+async def test_an_upload_begins_anew_when_the_key_of_its_faces_is_lost(tmp_path: Path) -> None:
+    """What was put cannot be opened any more: it is asked for again, and nothing has to be mended by hand."""
+    async with client(tmp_path, []) as trainer:
+        first, second = CONTENTS
+        await trainer.put(PATH, content=SET.to_bytes())
+        await trainer.put(part_path(first), content=CONTENTS[first])
+    (tmp_path / "keys/faces.key").unlink()
+    (tmp_path / "repository/metadata/1.root.json").unlink()
+    (tmp_path / "repository/metadata").rmdir()
+    async with client(tmp_path, []) as trainer:
+        refused = await trainer.put(part_path(second), content=CONTENTS[second])
+        assert (refused.status_code, Problem.model_validate_json(refused.content).error) == (409, "key_lost")
+        state = UploadState.model_validate_json((await trainer.put(PATH, content=SET.to_bytes())).content)
+        assert set(state.missing) == set(CONTENTS)
+        for part, content in CONTENTS.items():
+            assert (await trainer.put(part_path(part), content=content)).status_code == 204
+        assert (await trainer.post(COMPLETE)).status_code == 202
 
 
 OTHER = drawn_set(count=4, seed=8)[0]

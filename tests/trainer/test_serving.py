@@ -7,13 +7,16 @@ import signal
 import ssl
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Self
 
 import httpx2
 import pytest
+import safetensors.numpy
 from fakes.brokers import make_authority
 from fakes.clean_sets import PASSPHRASE, TOKEN, drawn_set, service_config
 from fakes.manager import FakeManager
@@ -49,7 +52,7 @@ def service(folder: Path, trust: ssl.SSLContext | None = None) -> Iterator[httpx
 
 def finished(client: httpx2.Client, job: str) -> JobView:
     """Return the job once it has ended."""
-    for _ in range(600):
+    for _ in range(2000):
         view = JobView.model_validate_json(client.get(JOB_PATH.format(job=job)).content)
         if view.state.is_final:
             return view
@@ -57,21 +60,76 @@ def finished(client: httpx2.Client, job: str) -> JobView:
     raise AssertionError("the job did not end")
 
 
+class Searcher:
+    """Looks through all files of these folders, again and again, for faces in clear."""
+
+    def __init__(self, folders: Sequence[Path], parts: Iterable[bytes]) -> None:
+        faces = [face for content in parts for face in safetensors.numpy.load(content).values()]
+        self._folders = folders
+        rows = (face[face.shape[0] // 2].tobytes()[:24] for face in faces[::4])
+        self._traces = (*rows, b"\x89PNG", b'.0":{"dtype":"U8"', b"\xff\xd8\xff")
+        self.looks, self.found, self.files = 0, set[str](), set[str]()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._go_on)
+
+    def look(self) -> None:
+        """Look once."""
+        for path in (path for folder in self._folders for path in folder.rglob("*")):
+            with suppress(FileNotFoundError):  # it went meanwhile
+                if path.is_file():
+                    self.files.add(path.parent.name)
+                    content = path.read_bytes()
+                    if any(trace in content for trace in self._traces):
+                        self.found.add(path.name)
+        self.looks += 1
+
+    def _go_on(self) -> None:
+        while not self._stop.wait(0.3):
+            self.look()
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End with a last look."""
+        self._stop.set()
+        self._thread.join()
+        self.look()
+
+
+def test_searcher_finds_a_face_that_lies_in_clear(tmp_path: Path) -> None:
+    """Or finding nothing would mean nothing."""
+    _, contents = drawn_set()
+    part = next(iter(contents.values()))
+    (tmp_path / "raw").write_bytes(part[5000:])
+    (tmp_path / "noise").write_bytes(os.urandom(20_000))
+    (tmp_path / "picture").write_bytes(b"..\x89PNG..")
+    searcher = Searcher([tmp_path], contents.values())
+    searcher.look()
+    assert searcher.found == {"raw", "picture"}
+
+
 @pytest.mark.end_to_end
 @pytest.mark.long
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_a_clean_set_becomes_a_signed_bundle_when_it_is_uploaded(tmp_path: Path) -> None:
-    """Described, put, completed, adapted in a child, judged, published, served; and nothing of the faces stays."""
+    """Described, put, completed, adapted in a child, judged, published, served.
+
+    No face lies on the disk in clear meanwhile, and nothing of the faces stays.
+    """
     config = service_config(tmp_path)
     init_keys(config.keys, passphrase=PASSPHRASE, environments=["hall"], now=dt.datetime.now(dt.UTC))
     clean_set, contents = drawn_set()
-    with service(tmp_path) as client:
+    with Searcher([config.folder, config.keys], contents.values()) as searcher, service(tmp_path) as client:
         put = client.put(CLEAN_SET_PATH.format(sha256=clean_set.sha256), content=clean_set.to_bytes())
         state = UploadState.model_validate_json(put.content)
         assert set(state.missing) == set(contents)
         for part, content in contents.items():
             path = PART_PATH.format(sha256=clean_set.sha256, part=part)
             assert client.put(path, content=content).status_code == 204
+        assert len(list((config.folder / "store").rglob("*"))) > len(contents)
         done = client.post(COMPLETE_PATH.format(sha256=clean_set.sha256))
         view = finished(client, JobView.model_validate_json(done.content).job)
         assert view.state is JobState.PUBLISHED, view
@@ -80,6 +138,9 @@ def test_a_clean_set_becomes_a_signed_bundle_when_it_is_uploaded(tmp_path: Path)
         assert client.get("/repository/metadata/timestamp.json", headers={"authorization": "no"}).status_code == 401
     bundles = list((config.keys / "repository/targets/environments/hall/1").iterdir())
     assert bundles
+    assert searcher.found == set()
+    assert searcher.looks > 3
+    assert {"parts", view.job, "state"} <= searcher.files  # while the job was under way
     left = [path for path in config.folder.rglob("*") if path.is_file()]
     assert [path for path in left if "sqlite" not in path.name] == []
 

@@ -12,12 +12,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from fakes.clean_sets import drawn_set, service_config
+from fakes.clean_sets import drawn_set, faces_keys, service_config
 from fakes.trainer_parts import FAILED_CARD, NotingExecutor, NotingPublisher
 
 from gateway.contract.exchange import JobState, JobView
 from trainer.intake import Intake
 from trainer.jobs import Jobs
+from trainer.vault import KeyHandle, ServiceKeys
 from trainer.worker import Parts, Worker
 
 NOON = dt.datetime(2026, 11, 25, 12, tzinfo=dt.UTC)
@@ -31,15 +32,17 @@ class Bench:
         self.config = service_config(folder)
         self.intake = Intake(self.config.folder / "store")
         self.publisher = NotingPublisher(folder / "published")
-        parts = Parts(jobs, self.intake, executor, self.publisher)
+        self.keys = faces_keys(self.config)
+        parts = Parts(jobs, self.intake, executor, self.publisher, self.keys)
         self.worker = Worker(parts, self.config, now=lambda: self.now)
 
     async def queue(self, seed: int = 1) -> str:
         """Upload a set and return its job."""
         clean_set, contents = drawn_set(count=4, seed=seed)
+        await self.jobs.describe(clean_set, self.keys.new_key(clean_set.sha256), now_s=seed, most_open=999)
+        key = self.keys.open(await self.jobs.sealed_key(clean_set.sha256), clean_set.sha256)
         for part in clean_set.parts:
-            await self.intake.put(clean_set, part, contents[part.sha256])
-        await self.jobs.describe(clean_set, now_s=seed, most_open=999)
+            await self.intake.put(clean_set, part, contents[part.sha256], key)
         return (await self.jobs.enqueue(clean_set, now_s=seed)).job
 
     async def view(self, job: str) -> JobView:
@@ -78,16 +81,21 @@ async def test_faces_that_nobody_needs_are_erased(tmp_path: Path, jobs: Jobs) ->
     bench = Bench(tmp_path, jobs, NotingExecutor())
     cancelled, waiting = await bench.queue(1), await bench.queue(2)
     unfinished, contents = drawn_set(count=4, seed=3)
-    await bench.intake.put(unfinished, unfinished.parts[0], contents[unfinished.parts[0].sha256])
-    await jobs.describe(unfinished, now_s=NOON.timestamp(), most_open=999)
+    sealed_key = bench.keys.new_key(unfinished.sha256)
+    key = bench.keys.open(sealed_key, unfinished.sha256)
+    await bench.intake.put(unfinished, unfinished.parts[0], contents[unfinished.parts[0].sha256], key)
+    await jobs.describe(unfinished, sealed_key, now_s=NOON.timestamp(), most_open=999)
     (bench.config.folder / "work" / cancelled).mkdir(parents=True)
     assert await jobs.cancel(cancelled)
     await bench.worker.sweep()
     assert {sha256[:32] for sha256 in await bench.intake.held()} == {waiting, unfinished.sha256[:32]}
+    assert await jobs.sealed_key(unfinished.sha256) == sealed_key
     assert list((bench.config.folder / "work").iterdir()) == []
     bench.now += dt.timedelta(hours=25)
     await bench.worker.sweep()
     assert [sha256[:32] for sha256 in await bench.intake.held()] == [waiting]
+    assert await jobs.sealed_key(unfinished.sha256) is None
+    assert all(sealed_key.encode() not in path.read_bytes() for path in bench.config.folder.glob("jobs.sqlite*"))
 
 
 @pytest.mark.parametrize(
@@ -106,6 +114,33 @@ async def test_a_refused_job_says_why_and_publishes_nothing(
     await bench.worker.work_once()
     view = await bench.view(job)
     assert (view.state, view.reason, bench.published()) == (JobState.REFUSED, reason, [])
+
+
+async def test_a_job_is_refused_in_words_when_the_key_of_its_faces_is_lost(tmp_path: Path, jobs: Jobs) -> None:
+    """The service's key was replaced without keeping the old one: no attempt is made, and the faces are erased."""
+    executor = NotingExecutor()
+    bench = Bench(tmp_path, jobs, executor)
+    job = await bench.queue()
+    bench.config.faces_key_file.unlink()
+    parts = Parts(jobs, bench.intake, executor, bench.publisher, faces_keys(bench.config))
+    assert await Worker(parts, bench.config, now=lambda: NOON).work_once()
+    view = await bench.view(job)
+    assert (view.state, executor.runs, await bench.intake.held()) == (JobState.REFUSED, 0, ())
+    assert "which is not in faces_key (faces.key)" in (view.reason or "")
+
+
+async def test_a_job_is_done_when_the_key_was_replaced_and_the_old_one_kept(tmp_path: Path, jobs: Jobs) -> None:
+    """The new key stands first, the old one below it."""
+    executor = NotingExecutor()
+    bench = Bench(tmp_path, jobs, executor)
+    job = await bench.queue()
+    file = bench.config.faces_key_file
+    old = file.read_text("ascii")
+    file.write_text("# old keys go when no job needs them\n" + old, "ascii")
+    file.write_text("A" * 43 + "=\n" + file.read_text("ascii"), "ascii")
+    parts = Parts(jobs, bench.intake, executor, bench.publisher, ServiceKeys.load(file))
+    assert await Worker(parts, bench.config, now=lambda: NOON).work_once()
+    assert (await bench.view(job)).state is JobState.PUBLISHED
 
 
 async def test_a_job_is_tried_again_when_its_process_fell_over(tmp_path: Path, jobs: Jobs) -> None:
@@ -129,7 +164,10 @@ async def test_a_finished_bundle_is_published_and_not_made_again_after_a_death(t
     leased = await jobs.lease("dead", now_s=NOON.timestamp() - 60, for_s=30)
     assert leased is not None
     bench.worker._prepare(leased, bench.config.folder / "work" / job)
-    await executor.run(bench.config.folder / "work" / job)
+    handle = KeyHandle(
+        clean_set=leased.clean_set.sha256, sealed_key=leased.sealed_key, faces_key=bench.config.faces_key_file
+    )
+    await executor.run(bench.config.folder / "work" / job, handle)
     assert await bench.worker.work_once()
     assert (executor.runs, bench.published()) == (1, [job])
 

@@ -13,5 +13,5 @@ async def test_migrations_run_once_when_the_service_starts_again(tmp_path: Path)
         await (await Jobs.open(f"sqlite+aiosqlite:///{tmp_path}/jobs.sqlite")).close()
     engine = sa.create_engine(f"sqlite:///{tmp_path}/jobs.sqlite")
     with engine.connect() as connection:
-        assert connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalars().all() == ["0001"]
+        assert connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalars().all() == ["0002"]
     engine.dispose()
