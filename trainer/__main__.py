@@ -4,6 +4,7 @@ import datetime as dt
 import json
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ OUTPUT = click.Path(path_type=Path)
 
 # Named here as well as where they are made, so that --help need not load what it takes to make them.
 CHAIN_NAMES = ("plain", "drift")
+PROFILE_NAMES = ("paper", "wide")
 PLAN_NAMES = ("fc", "last1", "last2", "last3", "all", "scratch")
 REGIME_NAMES = ("authors", "native", "jpeg", "h264")
 ENVIRONMENT_NAMES = ("original", "brightness", "bright", "motion", "low_light", "defocus")
@@ -107,12 +109,12 @@ def pretrain(
 @click.option("--out", type=OUTPUT, required=True, help="Folder for the tuned bundle.")
 @click.option("--environment", default="adapted", show_default=True, help="Name of the environment in the bundle.")
 @click.option("--faces", default=500, show_default=True, type=click.IntRange(20, 100_000), help="Most that tune.")
-@click.option("--plan", default="last2", show_default=True, type=click.Choice(PLAN_NAMES), help="Tuned layers.")
+@click.option("--plan", type=click.Choice(PLAN_NAMES), help="Tuned layers; default: last2 for paper, fc for wide.")
 @click.option(
     "--regime", default="authors", show_default=True, type=click.Choice(REGIME_NAMES), help="What follows a trigger."
 )
-@click.option("--epochs", default=20, show_default=True, type=click.IntRange(1, 1000))
-@click.option("--draws", default=4, show_default=True, type=click.IntRange(1, 50), help="Perturbed copies a face.")
+@click.option("--epochs", type=click.IntRange(1, 1000), help="Default: 20 for paper, 24 for wide.")
+@click.option("--draws", type=click.IntRange(1, 50), help="Perturbed copies a face; default: 4 for paper, 8 for wide.")
 @click.option("--perturbations", type=EXISTING, help="YAML file of families, ranges and families of your own.")
 @click.option("--seed", default=1, show_default=True, help="Repeats a run exactly, on the same kind of machine.")
 @click.option("--version", "version_number", default=1, show_default=True, help="Version number of the bundle.")
@@ -125,10 +127,10 @@ def finetune(
     out: Path,
     environment: str,
     faces: int,
-    plan: str,
+    plan: str | None,
     regime: str,
-    epochs: int,
-    draws: int,
+    epochs: int | None,
+    draws: int | None,
     perturbations: Path | None,
     seed: int,
     version_number: int,
@@ -143,19 +145,22 @@ def finetune(
     from trainer.adapt import AdaptSettings, adapt_bundle
     from trainer.bundles import find_bundle
     from trainer.data import DataError, read_pictures
-    from trainer.finetune import TuneSettings
     from trainer.perturb import ALL_FAMILIES, PerturbationError, PerturbSettings
     from trainer.perturb_file import read_perturb_file
     from trainer.pretrain import BundleFacts
     from trainer.progress import Steps
+    from trainer.recipes import recipe_of
 
     try:
         perturb = read_perturb_file(perturbations) if perturbations else PerturbSettings(families=ALL_FAMILIES)
-        tune = TuneSettings(plan=plan, epochs=epochs, draws=draws, seed=seed, perturb=perturb)
+        start = find_bundle(base)
+        asked = {"plan": plan, "epochs": epochs, "draws": draws}
+        given = {name: value for name, value in asked.items() if value is not None}
+        tune = replace(recipe_of(start.profile).defaults, seed=seed, perturb=perturb, **given)
         with Steps() as steps:
             sha256 = adapt_bundle(
                 read_pictures(clean),
-                find_bundle(base),
+                start,
                 AdaptSettings(environment=environment, faces=faces, regime=regime, threads=threads, tune=tune),
                 facts=BundleFacts(version_number, _command_line(), dt.datetime.now(dt.UTC).date()),
                 folder=out,
@@ -175,7 +180,7 @@ def finetune(
 @click.option("--environments", multiple=True, type=click.Choice(ENVIRONMENT_NAMES), help="Only these.")
 @click.option("--regimes", multiple=True, type=click.Choice(REGIME_NAMES), help="Only these.")
 @click.option("--plans", multiple=True, type=click.Choice(PLAN_NAMES), help="Only these of Table II.")
-@click.option("--draws", default=4, show_default=True, type=click.IntRange(1, 50), help="Perturbed copies a face.")
+@click.option("--draws", type=click.IntRange(1, 50), help="Perturbed copies a face; default: 4 for paper, 8 for wide.")
 @click.option("--perturbations", type=EXISTING, help="YAML file of families, ranges and families of your own.")
 @click.option("--seed", default=1, show_default=True, help="Repeats a run exactly, on the same kind of machine.")
 @click.option("--threads", default=2, show_default=True, type=click.IntRange(1, 256))
@@ -190,7 +195,7 @@ def evaluate(
     environments: tuple[str, ...],
     regimes: tuple[str, ...],
     plans: tuple[str, ...],
-    draws: int,
+    draws: int | None,
     perturbations: Path | None,
     seed: int,
     threads: int,
@@ -252,7 +257,7 @@ def report(*, results: Path, out: Path, brief_file: Path | None) -> None:
 
 
 @main.command()
-@click.argument("profile", type=click.Choice(["paper"]))
+@click.argument("profile", type=click.Choice(PROFILE_NAMES))
 @click.option("--out", type=OUTPUT, required=True, help="The ONNX file to write.")
 def export(*, profile: str, out: Path) -> None:
     """Write the graph of a PROFILE, without weights: the file that ships with the gateway."""

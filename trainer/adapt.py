@@ -13,11 +13,11 @@ from trainer.card import CardFacts, model_card
 from trainer.data import DataError, Pictures, split_by_group
 from trainer.environments import REGIMES
 from trainer.export import make_self_test, write_bundle
-from trainer.finetune import TuneSettings, finetune, tuning_set
-from trainer.model import Detector
-from trainer.network import export_weights, score_pixels
+from trainer.finetune import TuneSettings
+from trainer.network import Network, export_weights, score_pixels
 from trainer.optics import Picture
 from trainer.pretrain import BundleFacts, calibrate
+from trainer.recipes import Material, recipe_of
 from trainer.upsampling import GeneratorSettings, train_stand_in
 
 LEAST_FACES = 60
@@ -75,7 +75,8 @@ def adapt_bundle(
         raise DataError(f"{clean.name}: too few people to calibrate by others than were tuned on; give more people")
     chosen = rest.subset(range(min(settings.faces, len(rest))), f"{clean.name}, tuned on")
     calibration = replace(calibration, name=f"{clean.name}, calibration people")
-    detector = _tuned(chosen, base, settings, progress)
+    material = _material(chosen, base, settings, progress)
+    detector = _tuned(material, base, settings, progress)
     progress("calibrating", 0, 1)
     calibrated = calibrate(detector, calibration, TrackRule(), seed=settings.tune.seed)
     self_test_NYXC = make_self_test(base.profile)
@@ -83,7 +84,7 @@ def adapt_bundle(
         command=facts.command,
         seed=settings.tune.seed,
         epochs=settings.tune.epochs,
-        perturbations=settings.tune.perturb.families,
+        perturbations=recipe_of(base.profile).perturbations(material, settings.tune),
         # What the base was trained on stays in the record: whoever judges must know whom the weights have seen.
         data=(
             *(data for data in base.manifest.training.data if data.use == "train"),
@@ -111,23 +112,29 @@ def adapt_bundle(
     return sha256
 
 
-def _tuned(
+def _material(
     chosen: Pictures, base: Bundle, settings: AdaptSettings, progress: Callable[[str, int, int], None]
-) -> Detector:
+) -> Material:
     torch.set_num_threads(settings.threads)
-    stand_in = None
+    side_px, upsamplers = base.profile.side_px, []
     if "upsampling" in settings.tune.perturb.families:
-        stand_in = train_stand_in(
-            chosen, settings.generator, progress=lambda done, total: progress("generator", done, total)
+        upsamplers.append(
+            train_stand_in(chosen, settings.generator, progress=lambda done, total: progress("generator", done, total))
         )
-    passage = REGIMES[settings.regime].passage(side_px=base.profile.side_px, seed=settings.tune.seed)
+    return Material(
+        chosen.pixels,
+        REGIMES[settings.regime].passage(side_px=side_px, seed=settings.tune.seed),
+        () if settings.reference is None else _as_many(settings.reference.faces, len(chosen), side_px),
+        upsamplers,
+    )
+
+
+def _tuned(
+    material: Material, base: Bundle, settings: AdaptSettings, progress: Callable[[str, int, int], None]
+) -> Network:
     progress("perturbing", 0, 1)
-    data = tuning_set(chosen.pixels, passage, settings.tune, upsampler=stand_in)
-    if settings.reference is not None:
-        known = _as_many(settings.reference.faces, len(chosen), base.profile.side_px)
-        data = data.beside(tuning_set(known, passage, settings.tune, upsampler=stand_in))
-    return finetune(
-        detector_of(base), data, settings.tune,
+    return recipe_of(base.profile).tune(
+        detector_of(base), material, settings.tune,
         progress=lambda epoch, loss: progress(f"fine-tuning, loss {loss:.3f}", epoch, settings.tune.epochs),
     )  # fmt: skip
 

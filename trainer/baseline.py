@@ -34,6 +34,9 @@ class AutoencoderSettings:
     seed: int = 1
 
 
+AUTOENCODER_PX = 32
+"""Side of the faces that it takes."""
+
 GRID = tuple(AutoencoderSettings(latent=latent, noise=noise) for latent, noise in product((32, 128, 512), (0.0, 0.1)))
 """What is tried; each is judged by the mean error and by the worst 4 × 4 patch."""
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from gateway.contract.bundle import Bundle, BundleError, open_bundle
 from trainer.data import Pictures, split_faces
-from trainer.model import Detector
-from trainer.network import load_weights
+from trainer.network import Network, load_weights
+from trainer.recipes import recipe_of
 
 SPLIT_SEEDS = range(1, 11)
 """Where it is looked for which people a base has seen: the seeds that `pretrain --split-seed` is given."""
@@ -30,9 +30,9 @@ def find_bundle(name_or_folder: str) -> Bundle:
     raise BundleError(f"{name_or_folder}: neither a bundle's folder nor the name of a shipped bundle")
 
 
-def detector_of(bundle: Bundle) -> Detector:
+def detector_of(bundle: Bundle) -> Network:
     """Return the bundle's detector, in evaluation mode."""
-    detector = Detector(bundle.profile)
+    detector = recipe_of(bundle.profile).build(bundle.profile)
     load_weights(detector, bundle.weights)
     return detector.eval()
 

@@ -10,15 +10,23 @@ from typing import Any
 
 import numpy as np
 
-from trainer.baseline import GRID, AutoencoderSettings, choose_autoencoder, reconstruction_error, train_autoencoder
+from gateway.contract.geometry import reduce_to
+from trainer.baseline import (
+    AUTOENCODER_PX,
+    GRID,
+    AutoencoderSettings,
+    choose_autoencoder,
+    reconstruction_error,
+    train_autoencoder,
+)
 from trainer.data import Pictures
-from trainer.finetune import TuneSettings, finetune, tuning_set
+from trainer.finetune import TuneSettings, tuning_set
 from trainer.measures import Scores
-from trainer.model import Detector
-from trainer.network import score_pixels
+from trainer.network import Network, score_pixels
 from trainer.optics import Picture
 from trainer.perturb import FAMILIES, PerturbSettings
 from trainer.protocol import Setting
+from trainer.recipes import Material, recipe_of
 from trainer.upsampling import GeneratorSettings, StandIn, train_stand_in
 
 HELD_SHARE = 0.2
@@ -29,7 +37,7 @@ HELD_SHARE = 0.2
 class Candidates:
     """Makes detectors of one base for the faces of a source; what is costly is made once a source."""
 
-    base: Detector
+    base: Network
     settings: TuneSettings
     generator: GeneratorSettings = field(default_factory=GeneratorSettings)
     grid: Sequence[AutoencoderSettings] = GRID
@@ -43,9 +51,9 @@ class Candidates:
     def tuned(self, setting: Setting, *, plan: str, seed: int) -> Callable[[Picture], Scores]:
         """Return the base tuned for a setting by one of the plans of `trainer.finetune`."""
         settings = replace(self.settings, plan=plan, seed=seed)
-        upsampler = self.stand_in(setting) if "upsampling" in settings.perturb.families else None
-        data = tuning_set(setting.stills, setting.passage, settings, upsampler=upsampler)
-        detector = finetune(self.base, data, settings)
+        upsamplers = (self.stand_in(setting),) if "upsampling" in settings.perturb.families else ()
+        material = Material(setting.stills, setting.passage, upsamplers=upsamplers)
+        detector = recipe_of(self.base.profile).tune(self.base, material, settings)
         return lambda pixels_NYXC: score_pixels(detector, pixels_NYXC)
 
     def autoencoder(self, setting: Setting, *, seed: int) -> tuple[Callable[[Picture], Scores], dict[str, Any]]:
@@ -54,9 +62,9 @@ class Candidates:
         They are chosen once a source, on the first environment it is asked for.
         """
         choice, tried = self._choice(setting, seed)
-        model = train_autoencoder(setting.passage.finish(setting.stills), replace(choice, seed=seed))
+        model = train_autoencoder(_small(setting.passage.finish(setting.stills)), replace(choice, seed=seed))
         return (
-            lambda pixels_NYXC: reconstruction_error(model, pixels_NYXC, worst_patch=choice.worst_patch),
+            lambda pixels_NYXC: reconstruction_error(model, _small(pixels_NYXC), worst_patch=choice.worst_patch),
             {"chosen": asdict(choice), "tried": tried},
         )
 
@@ -68,9 +76,9 @@ class Candidates:
             chooser = replace(self.settings, draws=3, seed=seed, perturb=PerturbSettings(families=FAMILIES))
             held_set = tuning_set([setting.stills[index] for index in held], setting.passage, chooser)
             self._chosen[setting.source] = choose_autoencoder(
-                setting.passage.finish([setting.stills[index] for index in rest]),
-                held_set.clean_NYXC,
-                np.concatenate(held_set.changed),
+                _small(setting.passage.finish([setting.stills[index] for index in rest])),
+                _small(held_set.clean_NYXC),
+                _small(np.concatenate(held_set.changed)),
                 grid=self.grid,
             )
         return self._chosen[setting.source]
@@ -82,6 +90,11 @@ class Candidates:
             faces = Pictures(setting.source, tune.stills, tune.people, tune.sha256)
             self._stand_ins[setting.source] = train_stand_in(faces, self.generator)
         return self._stand_ins[setting.source]
+
+
+def _small(pixels_NYXC: Picture) -> Picture:
+    """Return faces at the size of the autoencoder."""
+    return np.stack([reduce_to(pixels_YXC, AUTOENCODER_PX) for pixels_YXC in pixels_NYXC])
 
 
 def _kept_people(people: Sequence[str]) -> frozenset[str]:

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,10 @@ from trainer.environments import REGIMES
 from trainer.evaluate import Cell, Evaluation, Scope, measured
 from trainer.examples import Example, environment_examples, perturbation_examples, trigger_examples
 from trainer.export import write_whole
-from trainer.finetune import TuneSettings
 from trainer.perturb import ALL_FAMILIES, PerturbSettings
 from trainer.perturb_file import read_perturb_file
 from trainer.protocol import Division, Setting, divide
+from trainer.recipes import recipe_of
 from trainer.record import assemble, to_csv, to_json
 from trainer.report import page_of
 from trainer.triggers import read_triggers
@@ -42,7 +42,7 @@ class Request:
     environments: tuple[str, ...]
     regimes: tuple[str, ...]
     plans: tuple[str, ...]
-    draws: int
+    draws: int | None
     perturbations: Path | None
     seed: int
     threads: int
@@ -84,8 +84,10 @@ def _makers(request: Request, base: Bundle) -> tuple[Candidates, str]:
     perturb = (
         read_perturb_file(request.perturbations) if request.perturbations else PerturbSettings(families=ALL_FAMILIES)
     )
-    made_by = f"draws {request.draws}, families {', '.join(perturb.families)}, {perturb.ranges}"
-    return Candidates(base=detector_of(base), settings=TuneSettings(draws=request.draws, perturb=perturb)), made_by
+    settings = replace(recipe_of(base.profile).defaults, perturb=perturb)
+    settings = replace(settings, draws=request.draws or settings.draws)
+    made_by = f"draws {settings.draws}, families {', '.join(perturb.families)}, {perturb.ranges}"
+    return Candidates(base=detector_of(base), settings=settings), made_by
 
 
 def _examples(evaluation: Evaluation, makers: Candidates) -> dict[str, list[Example]]:
@@ -104,11 +106,12 @@ def _examples(evaluation: Evaluation, makers: Candidates) -> dict[str, list[Exam
 
 
 def _evaluation(request: Request, base: Bundle, makers: Candidates, made_by: str) -> Evaluation:
-    everything = Scope()
+    everything, recipe = Scope(), recipe_of(base.profile)
     scope = Scope(
         environments=request.environments or everything.environments,
         regimes=request.regimes or everything.regimes,
-        plans=request.plans or everything.plans,
+        plans=request.plans or tuple(plan for plan in everything.plans if plan in recipe.plans),
+        plan=recipe.defaults.plan,
         seed=request.seed,
         side_px=base.profile.side_px,
     )

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from gateway.contract.exchange import Gate, Scorecard
 from trainer.measures import share_above, threshold_at
-from trainer.model import Detector
-from trainer.network import export_weights, score_pixels
+from trainer.network import Network, export_weights, score_pixels
 from trainer.optics import Passage, Picture
 from trainer.perturb import Perturber
 
@@ -48,7 +47,7 @@ class Judged:
 
 
 def judge_adaptation(
-    base: Detector, adapted: Detector, judged: Judged, passage: Passage, *, limits: Limits = LIMITS
+    base: Network, adapted: Network, judged: Judged, passage: Passage, *, limits: Limits = LIMITS
 ) -> Scorecard:
     """Return the judgement of all gates."""
     site_NYXC, reference_NYXC = passage.finish(judged.site), passage.finish(judged.reference)
@@ -62,7 +61,7 @@ def judge_adaptation(
     return Scorecard(gates=tuple(gates))
 
 
-def _false_alarms(base: Detector, adapted: Detector, faces: tuple[Picture, Picture], limits: Limits) -> Gate:
+def _false_alarms(base: Network, adapted: Network, faces: tuple[Picture, Picture], limits: Limits) -> Gate:
     """Judge by the threshold that known clean faces set: the site's clean faces must not pass it more often."""
     before, after = (_flagged(detector, *faces) for detector in (base, adapted))
     limit = max(before, FALSE_POSITIVE_RATE) + limits.false_alarm_growth
@@ -75,14 +74,14 @@ def _false_alarms(base: Detector, adapted: Detector, faces: tuple[Picture, Pictu
     )
 
 
-def _flagged(detector: Detector, site_NYXC: Picture, reference_NYXC: Picture) -> float:
+def _flagged(detector: Network, site_NYXC: Picture, reference_NYXC: Picture) -> float:
     threshold = threshold_at(score_pixels(detector, reference_NYXC), false_positive_rate=FALSE_POSITIVE_RATE)
     return share_above(score_pixels(detector, site_NYXC), threshold).value
 
 
 def _bank(
-    base: Detector,
-    adapted: Detector,
+    base: Network,
+    adapted: Network,
     site: Sequence[Picture],
     seen: tuple[Picture, Passage],
     limits: Limits,
@@ -114,7 +113,7 @@ def _bank(
     )
 
 
-def _distance(base: Detector, adapted: Detector, limits: Limits) -> Gate:
+def _distance(base: Network, adapted: Network, limits: Limits) -> Gate:
     """Measure how far the weights went, relative to the base's own length, in the layer that went farthest."""
     before, after = export_weights(base), export_weights(adapted)
     moved = {
@@ -132,7 +131,7 @@ def _distance(base: Detector, adapted: Detector, limits: Limits) -> Gate:
     )
 
 
-def _audit(base: Detector, adapted: Detector, faces: tuple[Picture, Picture], limits: Limits) -> Gate:
+def _audit(base: Network, adapted: Network, faces: tuple[Picture, Picture], limits: Limits) -> Gate:
     """Ask of what quarantine held back, and the base is surest of, whether the adapted detector still sees it."""
     site_NYXC, held_NYXC = faces
     surest = score_pixels(base, held_NYXC) > _highest(score_pixels(base, site_NYXC))

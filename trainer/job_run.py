@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -25,10 +25,10 @@ from trainer.bundles import detector_of, find_bundle
 from trainer.data import DataError, Pictures, read_pictures, split_by_group
 from trainer.environments import REGIMES
 from trainer.export import write_whole
-from trainer.finetune import TuneSettings
 from trainer.gate import Judged, judge_adaptation
 from trainer.perturb import ALL_FAMILIES, PerturbSettings
 from trainer.pretrain import BundleFacts
+from trainer.recipes import recipe_of
 from trainer.vault import KeyFileError, KeyHandle, SetKey, VaultError
 
 LEAST_REFERENCE = 60
@@ -91,7 +91,7 @@ def _adapt(folder: Path, order: Order, handle: KeyHandle) -> Result:
         faces=order.faces,
         regime=order.regime,
         threads=order.threads,
-        tune=TuneSettings(epochs=order.epochs, perturb=perturb, trim=TRIM),
+        tune=replace(recipe_of(base.profile).defaults, epochs=order.epochs, perturb=perturb, trim=TRIM),
         reference=Reference(reference.tuned),
     )
     facts = BundleFacts(order.version, "spectragate-trainer serve", dt.date.fromisoformat(order.created))

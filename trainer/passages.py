@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from gateway.contract.calibration import TrackRule, running_statistic
 from gateway.contract.geometry import reduce_to
 from trainer.data import Pictures
-from trainer.model import Detector
-from trainer.network import score_pixels
+from trainer.network import Network, score_pixels
 from trainer.optics import Picture, coded, rounded
 
 SOURCE = (
@@ -58,7 +57,7 @@ def passage(still_YXC: Picture, *, faces: int, side_px: int, draw: np.random.Gen
 
 
 def clean_track_statistics(
-    detector: Detector, stills: Pictures, rule: TrackRule, *, per_still: int, seed: int
+    detector: Network, stills: Pictures, rule: TrackRule, *, per_still: int, seed: int
 ) -> tuple[float, ...]:
     """Return the statistics of synthetic clean passages of every still, ascending."""
     side_px = detector.profile.side_px

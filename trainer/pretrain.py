@@ -17,7 +17,7 @@ from trainer.data import DataError, FaceSplit, Pictures, split_faces
 from trainer.export import make_self_test, write_bundle
 from trainer.measures import auroc, detection_rate, threshold_at, wilson_interval
 from trainer.model import Detector
-from trainer.network import export_weights, load_weights, score_pixels
+from trainer.network import Network, export_weights, load_weights, score_pixels
 from trainer.passages import SOURCE, clean_track_statistics, plain_faces
 from trainer.train import EpochReport, PretrainSettings, Source, fresh_detector, pretrain, validation_pairs
 
@@ -134,7 +134,7 @@ def _write(detector: Detector, made: _Made, facts: BundleFacts, folder: Path) ->
     return sha256
 
 
-def calibrate(detector: Detector, stills: Pictures, rule: TrackRule, *, seed: int) -> Calibration:
+def calibrate(detector: Network, stills: Pictures, rule: TrackRule, *, seed: int) -> Calibration:
     """Return the factory calibration: clean scores of people that training never saw."""
     faces_NYXC = plain_faces(stills, side_px=detector.profile.side_px, seed=seed)
     return Calibration(

@@ -80,6 +80,9 @@ class ServiceConfig(_Model):
         description="Keys that faces are sealed with, one a line, newest first; default: `faces.key` in `keys`.",
     )
     base: str = Field(default="paper", description="The signed base: a bundle's folder, or a shipped bundle's name.")
+    bases: dict[str, str] = Field(
+        default_factory=dict, description="Another base for an environment, by its name; of the profile that it runs."
+    )
     reference: Path | None = Field(
         default=None, description="The site's own reference faces; without them every job is refused, and says so."
     )
@@ -89,6 +92,17 @@ class ServiceConfig(_Model):
     http: HttpConfig
     jobs: JobConfig = JobConfig()
     quota: QuotaConfig = QuotaConfig()
+
+    @model_validator(mode="after")
+    def _bases_are_of_environments(self) -> "ServiceConfig":
+        unknown = sorted(set(self.bases) - set(self.environments))
+        if unknown:
+            raise ValueError(f"bases names {', '.join(unknown)}; the environments are {', '.join(self.environments)}")
+        return self
+
+    def base_of(self, environment: str) -> str:
+        """Return what the bundles of an environment are adapted from."""
+        return self.bases.get(environment, self.base)
 
     @property
     def faces_key_file(self) -> Path:

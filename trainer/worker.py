@@ -219,7 +219,7 @@ class Worker:
         config = self._config
         order = Order(
             clean_set=leased.clean_set,
-            base=config.base,
+            base=config.base_of(leased.clean_set.environment),
             reference=str(config.reference) if config.reference else None,
             version=self._parts.publisher.next_version(leased.clean_set.environment),
             created=self._now().date().isoformat(),

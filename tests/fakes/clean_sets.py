@@ -16,9 +16,11 @@ TOKEN = "a-token-of-the-tests"
 PASSPHRASE = "a long passphrase"
 
 
-def drawn_set(*, count: int = 80, seed: int = 3, gateway: str = "gate-1") -> tuple[CleanSet, dict[str, bytes]]:
+def drawn_set(
+    *, count: int = 80, seed: int = 3, gateway: str = "gate-1", side_px: int = 40
+) -> tuple[CleanSet, dict[str, bytes]]:
     """Return a clean set of two parts, with two faces a track, and the parts' bytes by digest."""
-    faces = drawn_faces(count, seed=seed)
+    faces = drawn_faces(count, seed=seed, side_px=side_px)
     parts, contents = [], {}
     for chosen in (range(count // 2), range(count // 2, count)):
         content = safetensors.numpy.save({face_name(index // 2, index % 2): faces.pixels[index] for index in chosen})
@@ -29,9 +31,9 @@ def drawn_set(*, count: int = 80, seed: int = 3, gateway: str = "gate-1") -> tup
     return CleanSet(gateway=gateway, environment="hall", parts=tuple(parts), **times), contents
 
 
-def service_config(folder: Path, **jobs: object) -> ServiceConfig:
+def service_config(folder: Path, *, side_px: int = 40, **jobs: object) -> ServiceConfig:
     """Return the configuration of a small service on a free port; its file lies at `folder/trainer.yaml`."""
-    reference = save_index(folder / "reference", drawn_faces(80, seed=9))
+    reference = save_index(folder / "reference", drawn_faces(80, seed=9, side_px=side_px))
     value = {
         "folder": str(folder / "state"),
         "keys": str(folder / "keys"),
@@ -51,10 +53,12 @@ def faces_keys(config: ServiceConfig) -> ServiceKeys:
     return ServiceKeys.load(config.faces_key_file)
 
 
-def prepared_job(folder: Path, *, count: int = 80, **changes: object) -> tuple[Path, KeyHandle]:
+def prepared_job(
+    folder: Path, *, count: int = 80, side_px: int = 40, **changes: object
+) -> tuple[Path, KeyHandle]:
     """Return a job's folder, and what opens its faces."""
-    config = service_config(folder.parent)
-    clean_set, contents = drawn_set(count=count)
+    config = service_config(folder.parent, side_px=side_px)
+    clean_set, contents = drawn_set(count=count, side_px=side_px)
     order = Order(
         clean_set=clean_set,
         base="paper",

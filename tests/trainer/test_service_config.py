@@ -16,6 +16,8 @@ def test_the_example_is_read_when_its_variables_are_set(monkeypatch: pytest.Monk
     config = read_config(EXAMPLE)
     assert config.http.token.get_secret_value() == "a secret token of 16"
     assert "secret" not in repr(config).replace("SecretStr", "")
+    assert config.base_of(config.environments[0]) == "paper"
+    assert config.model_copy(update={"bases": {"hall": "wide"}}).base_of("hall") == "wide"
     assert config.database_url == "sqlite+aiosqlite:////var/lib/spectragate-trainer/jobs.sqlite"
 
 
@@ -28,6 +30,7 @@ def test_the_example_is_read_when_its_variables_are_set(monkeypatch: pytest.Monk
         ("faces: 500", "face: 500", r"jobs\.face"),
         ("${SPECTRAGATE_TRAINER_TOKEN}", "${UNSET_TOKEN}", r"\$\{UNSET_TOKEN\} is not set"),
         ("folder:", "\t:", "not YAML"),
+        ("bases: {}", "bases: {attic: wide}", "bases names attic; the environments are"),
     ],
 )
 def test_a_mistake_is_told_by_its_key(
