@@ -258,10 +258,12 @@ def run_gateway(config: Path) -> int:
 @click.argument("file", type=A_FILE)
 def check_config(file: Path) -> None:
     """Check a configuration file: every mistake at once, with its line; exit code 78 if there is one."""
-    from gateway.choice import check_config
+    from gateway.choice import check_config, operating_points
 
     config = check_config(file)
     click.echo(f"{file}: fine")
+    for line in operating_points(config):
+        click.echo(f"note: {line}")
     if config.cameras and config.state_folder is None:
         click.echo("note: state_folder is not set: `run` works under systemd, which names a folder, and nowhere else")
 

@@ -1,19 +1,22 @@
 """What the operator chose for one command: a configuration, and what the command line says otherwise."""
 
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.cameras.jobs import CameraJob, DeviceSource, FaceSettings, FileSource, LiveSource, PeerSource, RtspSource
-from gateway.config import Config, FileConfig, RtspConfig, SourceConfig, WhepConfig, WhipConfig
+from gateway.config import Config, FileConfig, OperatingPoint, RtspConfig, SourceConfig, WhepConfig, WhipConfig
 from gateway.config_file import describe, read_config
 from gateway.contract.bundle import Bundle, BundleError
+from gateway.contract.calibration import attainable_rate, tracks_needed
 from gateway.errors import ConfigError
 from gateway.models.shipped import resolve_bundle
 from gateway.screening.decide import asked_rate
 from gateway.screening.runtime import BundleDetector, InferenceThread, check_device
 from gateway.screening.sessions import Device
+from gateway.screening.store import MAX_TRACKS
 from gateway.strict_yaml import Problem
 
 
@@ -114,12 +117,52 @@ def camera_jobs(config: Config) -> dict[str, CameraJob]:
 
 
 def camera_rates(config: Config) -> dict[str, float]:
-    """Return the false-alarm rate per track that each camera's operating point asks for."""
-    points = {name: config.operating_point_of(name) for name in config.cameras}
-    return {
-        name: asked_rate(alert_budget_per_day=point.alert_budget_per_day, tracks_per_day=point.tracks_per_day)
-        for name, point in points.items()
-    }
+    """Return the false-alarm rate per track that each camera's operating point asks for.
+
+    Raises:
+        ConfigError: No calibration can ever support one of them; how many passages are missing is said.
+    """
+    mistakes = [text for key, text in unsupportable(config)]
+    if mistakes:
+        raise ConfigError("\n".join(mistakes))
+    return {name: _rate_of(config.operating_point_of(name)) for name in config.cameras}
+
+
+def _rate_of(point: OperatingPoint) -> float:
+    return asked_rate(alert_budget_per_day=point.alert_budget_per_day, tracks_per_day=point.tracks_per_day)
+
+
+def unsupportable(config: Config) -> list[tuple[tuple[str, ...], str]]:
+    """Return the cameras, as keys of the configuration, whose target asks for more passages than are ever kept."""
+    found: list[tuple[tuple[str, ...], str]] = []
+    for name, camera in config.cameras.items():
+        point = config.operating_point_of(name)
+        needed = tracks_needed(_rate_of(point))
+        if needed <= MAX_TRACKS:
+            continue
+        least = point.tracks_per_day / (MAX_TRACKS + 1)
+        key = ("cameras", name, "screening") if camera.screening.model_fields_set else ("screening",)
+        text = (
+            f"{point.alert_budget_per_day:g} false alerts a day in {point.tracks_per_day:g} passages cannot be "
+            f"promised for camera {name}: that takes {needed} clean passages and {MAX_TRACKS} are kept, "
+            f"{needed - MAX_TRACKS} are missing; allow {math.ceil(1000 * least) / 1000:g} a day or more"
+        )
+        found.append((key, f"{'.'.join(key)}: {text}"))
+    return found
+
+
+def operating_points(config: Config) -> list[str]:
+    """Return for each camera in words what its target takes, and what is promised until then."""
+    lines = []
+    for name, camera in config.cameras.items():
+        rate = _rate_of(config.operating_point_of(name))
+        clean = resolve_bundle(config.environments[camera.environment].bundle).calibration.clean_tracks
+        held, needed = attainable_rate(rate, tracks=len(clean)), tracks_needed(rate)
+        until = "which its bundle's own passages support" if held <= rate else f"until then 1 in {1 / held:,.0f}"
+        lines.append(
+            f"camera {name}: 1 false alert in {1 / rate:,.0f} passages; it needs {needed:,} clean ones, {until}"
+        )
+    return lines
 
 
 def _live_source(source: SourceConfig, allow: tuple[str, ...]) -> LiveSource:
@@ -149,6 +192,10 @@ def check_config(path: Path) -> Config:
         except BundleError as error:
             key = ("environments", name, "bundle")
             mistakes.append(describe(path, Problem(document.line_of(key), key, str(error))))
+    mistakes += [
+        describe(path, Problem(document.line_of(where), where, text.partition(": ")[2]))
+        for where, text in unsupportable(config)
+    ]
     for name, camera in config.cameras.items():
         if isinstance(camera.source, WhipConfig) and config.http is None:
             key = ("cameras", name, "source")

@@ -8,7 +8,7 @@ import pytest
 from fakes.configs import load
 
 from gateway.cameras.jobs import CameraJob, DeviceSource, FaceSettings, FileSource, RtspSource
-from gateway.choice import Choice, camera_jobs, camera_rates, check_config, choose, started_detector
+from gateway.choice import Choice, camera_jobs, camera_rates, check_config, choose, operating_points, started_detector
 from gateway.config import Config, EnvironmentConfig
 from gateway.errors import ConfigError
 from gateway.models import shipped
@@ -20,7 +20,7 @@ TWO = Config(environments={"hall": EnvironmentConfig(), "yard": EnvironmentConfi
 def test_without_a_file_everything_has_a_default() -> None:
     """Commands need no configuration."""
     choice = choose(None)
-    assert (choice.environment_name, choice.bundle_name) == ("default", "paper")
+    assert (choice.environment_name, choice.bundle_name) == ("default", "default")
     assert (choice.faces.min_face_px, choice.faces.max_faces) == (24, 16)
 
 
@@ -126,3 +126,27 @@ def test_a_job_differs_only_where_its_camera_does(tmp_path: Path) -> None:
     after = camera_jobs(load(tmp_path, CAMERAS.replace("password: p", "password: q").replace("batch", "")))
     assert {name for name in before if before[name] != after[name]} == {"lobby"}
     assert camera_jobs(load(tmp_path, CAMERAS + "screening: {batch_size: 8}\n")) == before
+
+
+TARGET = """\
+screening: {tracks_per_day: 2000}
+cameras:
+  hall: {source: {type: file, path: /srv/hall.mp4}}
+  gate: {source: {type: file, path: /srv/gate.mp4}, screening: {alert_budget_per_day: 0.01}}
+"""
+
+
+def test_target_that_no_store_can_support_is_refused_with_what_is_missing(tmp_path: Path) -> None:
+    """At the check and at the start alike: the key, the passages that are missing, and the budget that would do."""
+    path = tmp_path / "gateway.yaml"
+    path.write_text(TARGET)
+    with pytest.raises(ConfigError, match=r"cameras\.gate\.screening: .* 149999 are missing; allow 0\.04 a day"):
+        check_config(path)
+    with pytest.raises(ConfigError, match=r"cameras\.gate\.screening: .* 149999 are missing"):
+        camera_rates(choose(path).config)
+    path.write_text(TARGET.replace("0.01", "0.04"))
+    config = check_config(path)
+    assert camera_rates(config) == {"hall": 1 / 2000, "gate": 0.04 / 2000}
+    hall, gate = operating_points(config)
+    assert "camera hall: 1 false alert in 2,000 passages; it needs 1,999 clean ones, " in hall
+    assert "camera gate: 1 false alert in 50,000 passages; it needs 49,999 clean ones, until then 1 in" in gate

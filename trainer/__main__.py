@@ -154,9 +154,15 @@ def finetune(
     try:
         perturb = read_perturb_file(perturbations) if perturbations else PerturbSettings(families=ALL_FAMILIES)
         start = find_bundle(base)
-        asked = {"plan": plan, "epochs": epochs, "draws": draws}
-        given = {name: value for name, value in asked.items() if value is not None}
-        tune = replace(recipe_of(start.profile).defaults, seed=seed, perturb=perturb, **given)
+        usual = recipe_of(start.profile).defaults
+        tune = replace(
+            usual,
+            plan=plan or usual.plan,
+            epochs=epochs or usual.epochs,
+            draws=draws or usual.draws,
+            seed=seed,
+            perturb=perturb,
+        )
         with Steps() as steps:
             sha256 = adapt_bundle(
                 read_pictures(clean),

@@ -61,7 +61,7 @@ class Recipe(Protocol):
 class PaperRecipe:
     """The paper's: perturbed copies by six families, some of the last layers tuned."""
 
-    plans = tuple(PLANS)
+    plans: tuple[str, ...] = tuple(PLANS)
     defaults = TuneSettings()
 
     def build(self, profile: Profile) -> Network:
@@ -91,7 +91,7 @@ class WideRecipe:
     Families, ranges and an operator's own perturbations are the paper's recipe's: the library has its own kinds.
     """
 
-    plans = ("fc",)
+    plans: tuple[str, ...] = ("fc",)
     defaults = TuneSettings(plan="fc", epochs=24, draws=8)
 
     def build(self, profile: Profile) -> Network:

@@ -26,6 +26,7 @@ from gateway.contract.messages import (
     NoticeData,
     OutboxStats,
     Promise,
+    RealisedRate,
     Recovered,
     ReplayEnd,
     ReplayRequest,
@@ -177,6 +178,7 @@ EXAMPLES: dict[str, Message] = {
         since=1_769_860_900.0,
         calibration="factory",
         promise=_PROMISE,
+        realised=RealisedRate(tracks=1200, promised_alerts=3.1, alerts=2, exceeds=False),
     ),
     "an hour of one camera": Stats(
         time=1_769_864_400.0,

@@ -35,6 +35,7 @@ from gateway.contract.states import (
     ModelAnswer,
     ModelState,
     OutboxStats,
+    RealisedRate,
     Stats,
 )
 
@@ -78,6 +79,7 @@ __all__ = [
     "NoticeData",
     "OutboxStats",
     "Promise",
+    "RealisedRate",
     "Recovered",
     "ReplayEnd",
     "ReplayRequest",

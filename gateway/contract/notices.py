@@ -98,8 +98,10 @@ class Degraded(_Numbered):
     """A part of the box works worse than it should; alerts still come."""
 
     kind: Literal["degraded"] = "degraded"
-    part: Code = Field(description="outbox, gpu, config")
-    reason: Code = Field(description="disk_full, read_only, io_error, locked, corrupt, cpu_fallback, refused")
+    part: Code = Field(description="outbox, gpu, config, operating_point")
+    reason: Code = Field(
+        description="disk_full, read_only, io_error, locked, corrupt, cpu_fallback, refused, operating_point"
+    )
 
 
 class Recovered(_Numbered):

@@ -26,9 +26,18 @@ SOURCE_REASONS = (
     *("too_large", "transport", "unreachable", "unreadable"),
 )
 DISK_REASONS = ("disk_full", "read_only", "io_error", "locked", "corrupt")
-BOX_REASONS = ("starting", "waiting", "overloaded", "cpu_fallback", *DISK_REASONS)
+BOX_REASONS = ("starting", "waiting", "overloaded", "cpu_fallback", "operating_point", *DISK_REASONS)
 OPERATOR_REASONS = ("by_config", "by_command")
 STATUS_REASONS = (*SOURCE_REASONS, *BOX_REASONS, *OPERATOR_REASONS)
+
+
+class RealisedRate(Model):
+    """What a camera did with its promise, under the weights that judge it."""
+
+    tracks: Count = Field(description="passages judged")
+    promised_alerts: float = Field(ge=0.0, description="alerts that clean passages may have raised, as was promised")
+    alerts: Count = Field(description="alerts raised, without those that an operator confirmed as triggers")
+    exceeds: bool = Field(description="more than chance explains; an attack that nobody confirmed looks the same")
 
 
 class CameraStatus(Model):
@@ -44,6 +53,7 @@ class CameraStatus(Model):
     since: EpochSeconds
     calibration: CalibrationLevel | None = None
     promise: Promise | None = None
+    realised: RealisedRate | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:

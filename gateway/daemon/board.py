@@ -17,7 +17,7 @@ from gateway.contract.topics import OFF, ON, Topics
 from gateway.screening import decide
 from gateway.wording import promise_of
 
-OVERLOADED = "overloaded"
+OVERLOADED, OPERATING_POINT = "overloaded", "operating_point"
 
 _KEPT = {"online", "offline"}
 
@@ -38,6 +38,7 @@ class Shown(Protocol):
 
 
 ReferenceOf = Callable[[str], decide.Reference | None]
+RealisedOf = Callable[[str], messages.RealisedRate | None]
 
 
 @dataclass(slots=True)
@@ -52,17 +53,29 @@ class _Camera:
 
 
 class Board:
-    """The words about all cameras; `reference_of` returns what a camera's next track would be judged against."""
+    """The words about all cameras.
+
+    `reference_of` returns what a camera's next track would be judged against, `realised_of` what it did with its
+    promise so far.
+    """
 
     def __init__(
-        self, shown: Shown, topics: Topics, *, reference_of: ReferenceOf, clock: Callable[[], float] = time.time
+        self,
+        shown: Shown,
+        topics: Topics,
+        *,
+        reference_of: ReferenceOf,
+        realised_of: RealisedOf = lambda _camera: None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._shown = shown
         self._topics = topics
         self._reference_of = reference_of
+        self._realised_of = realised_of
         self._clock = clock
         self._cameras: dict[str, _Camera] = {}
         self._troubles: dict[str, str] = {}
+        self._exceeding: set[str] = set()
 
     def state_of(self, camera: str) -> tuple[str, str | None] | None:
         """Return the word that stands for a camera, or None where it is unknown."""
@@ -83,6 +96,12 @@ class Board:
         """Take whether a camera's faces or frames are given up for want of time."""
         if camera in self._cameras:
             self._cameras[camera].is_overloaded = is_on
+            self._tell(camera, since_s=self._clock())
+
+    def on_rate(self, camera: str, *, exceeds: bool) -> None:
+        """Take whether a camera raises more alerts than was promised."""
+        (self._exceeding.add if exceeds else self._exceeding.discard)(camera)
+        if camera in self._cameras:
             self._tell(camera, since_s=self._clock())
 
     def on_trouble(self, part: str, reason: str | None) -> None:
@@ -136,6 +155,8 @@ class Board:
         if state.state != "online":
             return state.state, state.reason
         reason = OVERLOADED if known.is_overloaded else next(iter(self._troubles.values()), None)
+        if reason is None and state.camera in self._exceeding:
+            reason = OPERATING_POINT
         return ("online", None) if reason is None else ("degraded", reason)
 
     def _tell(self, camera: str, *, since_s: float) -> None:
@@ -171,6 +192,7 @@ class Board:
                 "since": known.since_s,
                 "calibration": None if reference is None else reference.level,
                 "promise": None if reference is None else promise_of(reference),
+                "realised": self._realised_of(camera),
             }
         )
 

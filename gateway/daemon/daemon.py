@@ -19,7 +19,7 @@ from gateway.contract.requests import ModelOrder
 from gateway.contract.states import EnvironmentStats
 from gateway.contract.topics import Topics
 from gateway.daemon.adapting import Adapting
-from gateway.daemon.board import Board
+from gateway.daemon.board import OPERATING_POINT, Board
 from gateway.daemon.calibration import Memory
 from gateway.daemon.cameras import Camera, Cameras, Ears
 from gateway.daemon.collecting import Collecting, Place
@@ -28,6 +28,7 @@ from gateway.daemon.faces import FacesInView
 from gateway.daemon.models import House, Models, Updates
 from gateway.daemon.naming import LiveNaming
 from gateway.daemon.obligations import Obligations
+from gateway.daemon.operating import OperatingPoints
 from gateway.daemon.plan import Changes, Plan, changes, plan_of, reachable
 from gateway.daemon.postman import Delivering, Postman
 from gateway.daemon.signalling import Signalling
@@ -99,7 +100,14 @@ class Daemon:
             lambda settings: fittings.make_link(self, settings), links or group, next_seq=outbox.next_seq
         )
         self.obligations = Obligations(self.postman)
-        self.board = Board(self.postman, fittings.topics, reference_of=self._reference_of, clock=clock)
+        self.operating = OperatingPoints(self, fittings.markers, model_of=self._model_of)
+        self.board = Board(
+            self.postman,
+            fittings.topics,
+            reference_of=self._reference_of,
+            realised_of=self.operating.realised,
+            clock=clock,
+        )
         naming = LiveNaming(outbox.client_id, self.postman)
         self.adapting = Adapting(self.postman, fittings.topics, fittings.markers, model_of=self._model_of)
         make = fittings.make_collecting
@@ -112,7 +120,7 @@ class Daemon:
             self.memory,
             load=fittings.calibration.load,
             rates=self._rates,
-            witnesses=tuple(w for w in (self.adapting, self.collecting, self.models) if w is not None),
+            witnesses=tuple(w for w in (self.operating, self.adapting, self.collecting, self.models) if w is not None),
             bundle_of=configured_bundle if self.models is None else self.models.bundle_of,
         )
         self.environments = Environments(shared, group)
@@ -138,6 +146,7 @@ class Daemon:
         """
         await self.postman.begin(plan.mqtt, plan.cameras)
         await self.adapting.load()
+        await self.operating.load()
         self._plan = Plan({}, {}, plan.mqtt, plan.fixed)
         await self._apply(plan)
 
@@ -150,6 +159,7 @@ class Daemon:
         await self.obligations.settle()
         await self.memory.flush()
         await self.adapting.flush()
+        await self.operating.flush()
         await self.postman.end()
 
     async def reload(self) -> None:
@@ -206,7 +216,9 @@ class Daemon:
                 await self.environments.end(name)
         if self.models is not None:
             self.models.know(self.environments.bundles)
-        await self.adapting.know({name: camera.environment for name, camera in plan.cameras.items()})
+        places = {name: camera.environment for name, camera in plan.cameras.items()}
+        await self.adapting.know(places)
+        await self.operating.know(places)
         return what
 
     def switch(self, name: str, is_on: bool) -> bool:  # noqa: FBT001  (called back)
@@ -248,6 +260,7 @@ class Daemon:
         """
         if not is_confirmed:
             return True
+        self.operating.confirm(alert_id)
         if self.board.is_open(alert_id):
             self.environments.confirm_alert(alert_id)
             return True
@@ -293,6 +306,11 @@ class Daemon:
     def on_disk(self, reason: str | None) -> None:
         """Take what is wrong with the state folder; None where nothing is any more."""
         self.on_trouble("outbox", reason)
+
+    def on_rate(self, camera: str, *, exceeds: bool) -> None:
+        """Say whether a camera raises more alerts than was promised, in its status and among the alerts."""
+        self.board.on_rate(camera, exceeds=exceeds)
+        self.postman.tell(part=OPERATING_POINT, reason=OPERATING_POINT if self.operating.exceeding else None)
 
     def on_trouble(self, part: str, reason: str | None) -> None:
         """Say what is wrong with a part that all cameras share, in their status and among the alerts."""

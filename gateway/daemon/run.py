@@ -240,6 +240,7 @@ def _begin_parts(daemon: Daemon, group: asyncio.TaskGroup, outside: Outside) -> 
         "gpu": daemon.keep_on_gpu,
         "calibration": daemon.memory.run,
         "drift": daemon.adapting.run,
+        "operating-points": daemon.operating.run,
         "reload": reloads.run,
         "config-file": partial(outside.file.watch, reloads.ask),
         "stats": daemon.tell_statistics,

@@ -151,6 +151,7 @@ class DaemonWindow:
             tracks_known=self._daemon.environments.tracks_known(environment, name),
             calibration=None if status is None else status.calibration,
             promise=None if status is None else status.promise,
+            realised=None if status is None else status.realised,
             stats=self._daemon.camera_stats(camera),
         )
 

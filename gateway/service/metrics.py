@@ -84,10 +84,14 @@ def _camera_gauges(cameras: Iterable[CameraView]) -> Iterator[Metric]:
             "calibration_tracks_missing": "Passages until the asked rate of false alarms can be promised.",
             "asked_rate": "False alarms per passage that are asked for.",
             "attainable_rate": "False alarms per passage that can be promised now.",
+            "judged_tracks": "Passages judged under the model of now.",
+            "promised_alerts": "Alerts that these may have raised, as was promised.",
+            "raised_alerts": "Alerts that they raised, without confirmed triggers.",
+            "rate_exceeded": "Whether these are more than chance explains.",
         }.items()
     }
     for camera in cameras:
-        age_ms, promise = camera.stats.frame_age_ms, camera.promise
+        age_ms, promise, realised = camera.stats.frame_age_ms, camera.promise, camera.realised
         values = {
             "up": float(camera.state in {"online", "degraded"}),
             "enabled": float(camera.enabled),
@@ -98,6 +102,10 @@ def _camera_gauges(cameras: Iterable[CameraView]) -> Iterator[Metric]:
             "calibration_tracks_missing": None if promise is None else float(promise.tracks_missing),
             "asked_rate": None if promise is None else promise.asked_rate,
             "attainable_rate": None if promise is None else promise.attainable_rate,
+            "judged_tracks": None if realised is None else float(realised.tracks),
+            "promised_alerts": None if realised is None else realised.promised_alerts,
+            "raised_alerts": None if realised is None else float(realised.alerts),
+            "rate_exceeded": None if realised is None else float(realised.exceeds),
         }
         for name, value in values.items():
             if value is not None:

@@ -40,6 +40,7 @@ class CameraView(Model):
     tracks_known: Count = Field(description="passages in its own calibration")
     calibration: CalibrationLevel | None
     promise: Promise | None
+    realised: messages.RealisedRate | None = Field(default=None, description="what it did with its promise so far")
     stats: messages.CameraStats
 
 

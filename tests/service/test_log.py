@@ -216,6 +216,7 @@ FIELDS = {
     "parts",
     "pid",
     "port",
+    "promised",
     "reason",
     "recovered",
     "resent",

@@ -26,6 +26,7 @@ REASONS = {
     "no_cameras": "no camera is configured",
     "no_video": "it sends no video track",
     "not_found": "the camera knows no such stream: check the path of its URL",
+    "operating_point": "it raises more alerts than were promised: confirm triggers, or see whether its place changed",
     "overloaded": "the box is overloaded: fewer frames are looked at",
     "read_only": "the disk can only be read",
     "refused": "the connection is refused: check address and port",
