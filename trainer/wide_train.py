@@ -26,6 +26,7 @@ from trainer.measures import auroc, detection_rate
 from trainer.network import score_pixels
 from trainer.optics import Picture
 from trainer.upsampling import GeneratorSettings, StandIn, train_stand_in
+from trainer.whitening import Whitening, whitening_of
 from trainer.wide_chain import Pair, WideChainSettings, make_pairs
 from trainer.wide_model import WideDetector
 
@@ -58,7 +59,7 @@ class WideSettings:
     learning_rate: float = 2e-3
     weight_decay: float = 2e-2
     averaged: float = 0.25
-    standardise_pairs: int = 1_024
+    standardise_pairs: int = 3_072
     validation_draws: int = 4
     left_out: tuple[str, ...] = ()
     chain: WideChainSettings = field(default_factory=WideChainSettings)
@@ -155,11 +156,11 @@ def pretrain_wide(
     stills = usable_stills(faces)
     upsamplers = stand_ins(faces) if "generator" not in settings.left_out else []
     pairs = WidePairs(stills, upsamplers, settings)
-    if settings.base_sha256 is None:
-        _standardise(start, pairs, settings)
     run = _Run(folder, _fingerprint(faces, validation, settings), start, settings, steps=len(pairs))
-    held = validation_pairs(usable_stills(validation), upsamplers, settings)
     first, every = run.resume(), max(1, len(pairs) // settings.reports)
+    if first == 0:
+        run.prepare(_first_features(start, pairs, settings), standardise=settings.base_sha256 is None)
+    held = validation_pairs(usable_stills(validation), upsamplers, settings)
     loader = DataLoader(pairs, batch_size=None, sampler=range(first, len(pairs)), num_workers=settings.workers)
     started, losses = time.monotonic(), list[float]()
     for step, (clean_PYXC, changed_PYXC) in enumerate(loader, start=first):
@@ -180,17 +181,14 @@ def pretrain_wide(
 
 
 @torch.no_grad()
-def _standardise(detector: WideDetector, pairs: WidePairs, settings: WideSettings) -> None:
-    """Set mean and scale of the features from the first pairs."""
-    parts = []
+def _first_features(detector: WideDetector, pairs: WidePairs, settings: WideSettings) -> tuple[Tensor, Tensor]:
+    """Return the statistics of clean and of perturbed faces of the first pairs."""
+    parts: tuple[list[Tensor], list[Tensor]] = ([], [])
     for step in range(max(1, settings.standardise_pairs // settings.batch)):
-        for pixels_NYXC in pairs[step]:
+        for kept, pixels_NYXC in zip(parts, pairs[step], strict=True):
             rgb_NCYX = detector.planes(pixels_NYXC)
-            parts.append(detector.statistics(rgb_NCYX, detector.statistics.residuals(rgb_NCYX)))
-    features_NF = torch.cat(parts)
-    detector.features_mean.copy_(features_NF.mean(0))
-    # A feature that hardly varies would be blown up by the first picture that differs.
-    detector.features_scale.copy_(1 / (features_NF.std(0) + 1e-3))
+            kept.append(detector.statistics(rgb_NCYX, detector.statistics.residuals(rgb_NCYX)))
+    return torch.cat(parts[0]), torch.cat(parts[1])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -271,6 +269,7 @@ class _Run:
         self._average = copy.deepcopy(detector)
         self._averaged = 0
         self._averages_from = round(steps * (1 - settings.averaged))
+        self._whitening: Whitening | None = None
         self._optimiser = torch.optim.AdamW(
             detector.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
@@ -279,12 +278,30 @@ class _Run:
         )
         folder.mkdir(parents=True, exist_ok=True)
 
+    @torch.no_grad()
+    def prepare(self, features: tuple[Tensor, Tensor], *, standardise: bool) -> None:
+        """Set mean and scale of the statistics by clean and perturbed faces, and whiten them by clean ones."""
+        clean_NF, detector = features[0], self._detector
+        if standardise:
+            both_NF = torch.cat(features)
+            detector.features_mean.copy_(both_NF.mean(0))
+            # A feature that hardly varies would be blown up by the first picture that differs.
+            detector.features_scale.copy_(1 / (both_NF.std(0) + 1e-3))
+        self._whitening = whitening_of(detector.standardised(clean_NF))
+        if not standardise:
+            self._whitening.unfold(detector.dense1)
+
     def step(self, clean_PYXC: Tensor, changed_PYXC: Tensor, number: int) -> float:
         """Learn from the pairs of one step and return the loss."""
-        self._detector.train()
+        assert self._whitening is not None  # noqa: S101 - prepared or loaded before
+        detector = self._detector.train()
         torch.manual_seed(number)
         labels_N = torch.cat([torch.zeros(len(clean_PYXC)), torch.ones(len(changed_PYXC))]).long()
-        logits_N2 = self._detector(torch.cat([clean_PYXC, changed_PYXC]))
+        rgb_NCYX = detector.planes(torch.cat([clean_PYXC, changed_PYXC]))
+        with torch.no_grad():
+            residuals_NRYX = detector.statistics.residuals(rgb_NCYX)
+            white_NF = self._whitening.apply(detector.standardised(detector.statistics(rgb_NCYX, residuals_NRYX)))
+        logits_N2 = detector.combine(white_NF, detector.shapes(rgb_NCYX, residuals_NRYX))
         loss = nn.functional.cross_entropy(logits_N2, labels_N)
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -304,7 +321,10 @@ class _Run:
 
     def result(self) -> WideDetector:
         """Return the average so far, or the weights as they are before there is one, in evaluation mode."""
-        return copy.deepcopy(self._average if self._averaged else self._detector).eval()
+        assert self._whitening is not None  # noqa: S101 - prepared or loaded before
+        result = copy.deepcopy(self._average if self._averaged else self._detector).eval()
+        self._whitening.fold(result.dense1)
+        return result
 
     def resume(self) -> int:
         """Load the checkpoint, if there is one, and return the number of steps done."""
@@ -317,14 +337,18 @@ class _Run:
         self._detector.load_state_dict(saved["detector"])
         self._average.load_state_dict(saved["average"])
         self._averaged = int(saved["averaged"])
+        self._whitening = Whitening(*saved["whitening"])
         self._optimiser.load_state_dict(saved["optimiser"])
         self._schedule.load_state_dict(saved["schedule"])
         return int(saved["steps_done"])
 
     def save(self, steps_done: int, report: WideReport) -> None:
         """Write the checkpoint whole, then the line of metrics."""
+        assert self._whitening is not None  # noqa: S101 - prepared or loaded before
         partial = self._checkpoint.with_suffix(".partial")
+        whitening = self._whitening
         state = {
+            "whitening": (whitening.mean_F, whitening.turn_FF, whitening.back_FF),
             "fingerprint": self._fingerprint,
             "steps_done": steps_done,
             "detector": self._detector.state_dict(),

@@ -50,6 +50,8 @@ def _train(folder: Path, settings: WideSettings = SETTINGS) -> tuple[list[WideRe
     return reports, export_weights(detector)
 
 
+@pytest.mark.long
+@pytest.mark.timeout(600)
 def test_run_repeats_and_goes_on_after_an_interruption(tmp_path: Path) -> None:
     """An interrupted run ends with the weights of an uninterrupted one, and every report is kept once."""
     reports, whole = _train(tmp_path / "whole")
@@ -73,6 +75,8 @@ def test_run_repeats_and_goes_on_after_an_interruption(tmp_path: Path) -> None:
         _train(tmp_path / "again", replace(SETTINGS, learning_rate=1e-4))
 
 
+@pytest.mark.long
+@pytest.mark.timeout(600)
 def test_features_are_standardised_by_the_pairs(tmp_path: Path) -> None:
     """After the first pairs, features of faces are of the order of one."""
     _, weights = _train(tmp_path)
