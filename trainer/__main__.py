@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from trainer.jobs import Jobs
     from trainer.train import EpochReport
+    from trainer.wide_train import WideReport
 
 EXIT_CONFIG = 78
 EXISTING = click.Path(exists=True, path_type=Path)
@@ -41,11 +42,14 @@ def main() -> None:
 @click.option("--faces", type=EXISTING, required=True, help="Clean faces: a folder, an index CSV or an .npz.")
 @click.option("--clean", type=EXISTING, multiple=True, help="More clean pictures, of anything; may be given again.")
 @click.option("--out", type=OUTPUT, required=True, help="Folder for the checkpoint, the metrics and the bundle.")
+@click.option("--profile", default="paper", show_default=True, type=click.Choice(PROFILE_NAMES))
+@click.option("--pairs", default=52_000, show_default=True, type=click.IntRange(64), help="For `wide`: pairs in all.")
+@click.option("--leave-out", multiple=True, metavar="KIND", help="For `wide`: a perturbation not to train on.")
 @click.option("--seed", default=1, show_default=True, help="Repeats a run exactly, on the same kind of machine.")
 @click.option("--split-seed", default=1, show_default=True, help="Divides the people; keep it when you use --base.")
 @click.option("--base", type=EXISTING, help="Bundle folder to go on from, in place of drawn weights.")
 @click.option("--chain", default="plain", show_default=True, type=click.Choice(CHAIN_NAMES), help="Light and blur.")
-@click.option("--learning-rate", default=2e-3, show_default=True, type=click.FloatRange(1e-6, 1.0))
+@click.option("--learning-rate", type=click.FloatRange(1e-6, 1.0), help="[default: 2e-3, for `wide` 1.5e-3]")
 @click.option("--epochs", default=24, show_default=True, type=click.IntRange(1, 10_000))
 @click.option("--faces-per-epoch", default=9500, show_default=True, type=click.IntRange(64))
 @click.option("--clean-per-epoch", default=4500, show_default=True, type=click.IntRange(64), help="Of each --clean.")
@@ -56,11 +60,14 @@ def pretrain(
     faces: Path,
     clean: tuple[Path, ...],
     out: Path,
+    profile: str,
+    pairs: int,
+    leave_out: tuple[str, ...],
     seed: int,
     split_seed: int,
     base: Path | None,
     chain: str,
-    learning_rate: float,
+    learning_rate: float | None,
     epochs: int,
     faces_per_epoch: int,
     clean_per_epoch: int,
@@ -70,34 +77,56 @@ def pretrain(
     """Train a base detector from clean pictures alone and write OUT/bundle.
 
     Perturbed copies stand in for triggers. Started again with the same options, it goes on where it was stopped.
-    CIFAR-10 is read in its binary version, GTSRB as its folder of pictures.
+    CIFAR-10 is read in its binary version, GTSRB as its folder of pictures. The profile `wide` is trained on faces
+    alone, by --pairs; --clean, --chain, --epochs and what is counted per epoch are for `paper`.
     """
     from gateway.contract.bundle import BundleError, open_bundle
     from trainer.chain import CHAINS
     from trainer.data import DataError, read_pictures
     from trainer.pretrain import BundleFacts, Ingredients, pretrain_bundle
     from trainer.train import PretrainSettings, Source
+    from trainer.wide_pretrain import pretrain_wide_bundle
+    from trainer.wide_train import WideSettings
 
+    facts = BundleFacts(version_number, _command_line(), dt.datetime.now(dt.UTC).date())
     try:
-        sha256 = pretrain_bundle(
-            Ingredients(
-                faces=read_pictures(faces),
-                faces_per_epoch=faces_per_epoch,
-                others=[Source(read_pictures(path), clean_per_epoch) for path in clean],
-                base=open_bundle(base) if base else None,
-            ),
-            PretrainSettings(
-                seed=seed,
-                split_seed=split_seed,
-                epochs=epochs,
-                learning_rate=learning_rate,
-                chain=CHAINS[chain],
-                threads=threads,
-            ),
-            facts=BundleFacts(version_number, _command_line(), dt.datetime.now(dt.UTC).date()),
-            folder=out,
-            report=_print_epoch,
-        )
+        start = open_bundle(base) if base else None
+        if profile == "wide":
+            sha256 = pretrain_wide_bundle(
+                read_pictures(faces),
+                WideSettings(
+                    seed=seed,
+                    split_seed=split_seed,
+                    pairs=pairs,
+                    left_out=leave_out,
+                    learning_rate=learning_rate or 1.5e-3,
+                    threads=threads,
+                ),
+                base=start,
+                facts=facts,
+                folder=out,
+                report=_print_part,
+            )
+        else:
+            sha256 = pretrain_bundle(
+                Ingredients(
+                    faces=read_pictures(faces),
+                    faces_per_epoch=faces_per_epoch,
+                    others=[Source(read_pictures(path), clean_per_epoch) for path in clean],
+                    base=start,
+                ),
+                PretrainSettings(
+                    seed=seed,
+                    split_seed=split_seed,
+                    epochs=epochs,
+                    learning_rate=learning_rate or 2e-3,
+                    chain=CHAINS[chain],
+                    threads=threads,
+                ),
+                facts=facts,
+                folder=out,
+                report=_print_epoch,
+            )
     except (DataError, BundleError) as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"{out / 'bundle'}: manifest digest {sha256}")
@@ -382,6 +411,16 @@ def _print_epoch(report: "EpochReport") -> None:
         f"epoch {report.epoch}/{report.epochs}  loss {report.loss:.4f}  AUROC {validation['auroc']:.3f}  "
         f"BDR at FPR 10 % {100 * validation['bdr at fpr 10%']:.1f} %  {report.seconds:.0f} s"
     )
+
+
+def _print_part(report: "WideReport") -> None:
+    found = report.validation
+    words = "  ".join(
+        f"{regime}: AUROC {found[f'{regime} auroc']:.3f}, BDR at FPR 1 % {100 * found[f'{regime} bdr']:.1f} %"
+        for regime in ("D", "C")
+        if f"{regime} auroc" in found
+    )
+    click.echo(f"{report.pairs:,} of {report.of:,} pairs  loss {report.loss:.4f}  {words}  {report.seconds:.0f} s")
 
 
 main.add_command(keys)

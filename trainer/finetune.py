@@ -203,7 +203,7 @@ def _epoch(
     for start in range(0, len(x), batch):
         chosen = order[start : start + batch]
         logits_N2 = detector.classify(detector.convolve(x[chosen], tuned))
-        loss = _trimmed_loss(logits_N2, labels_N[chosen].long(), chosen < trimmed[0], trimmed[1])
+        loss = trimmed_loss(logits_N2, labels_N[chosen].long(), chosen < trimmed[0], trimmed[1])
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
@@ -212,7 +212,7 @@ def _epoch(
     return total / len(x)
 
 
-def _trimmed_loss(logits_N2: Tensor, labels_N: Tensor, strangers_N: Tensor, trim: float) -> Tensor:
+def trimmed_loss(logits_N2: Tensor, labels_N: Tensor, strangers_N: Tensor, trim: float) -> Tensor:
     """Return the mean loss without the `trim` share of the strangers that the detector believes least."""
     count = int(trim * int(strangers_N.sum()))
     if count == 0:

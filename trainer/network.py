@@ -12,6 +12,9 @@ from torch import Tensor, nn
 
 from gateway.contract.network import Profile
 
+PIXELS_AT_ONCE = 512 * 32 * 32
+"""Of a batch that is scored: 512 faces of 32 px, 32 of 128 px."""
+
 
 class Network(nn.Module):
     """A detector of some profile: `forward` returns the logits (clean, triggered), shape (N, 2), of uint8 pixels."""
@@ -46,8 +49,12 @@ def load_weights(detector: Network, weights: Mapping[str, NDArray[np.float32]]) 
 
 
 @torch.no_grad()
-def score_pixels(detector: Network, pixels_NYXC: NDArray[np.uint8], *, batch: int = 512) -> NDArray[np.float32]:
-    """Return the scores of many faces, shape (N,), float32, with the network in evaluation mode."""
+def score_pixels(detector: Network, pixels_NYXC: NDArray[np.uint8], *, batch: int | None = None) -> NDArray[np.float32]:
+    """Return the scores of many faces, shape (N,), float32, with the network in evaluation mode.
+
+    Without `batch`, as many at once as stay in the processor's cache.
+    """
+    batch = batch or max(1, PIXELS_AT_ONCE // detector.profile.side_px**2)
     was_training = detector.training
     detector.eval()
     parts = [

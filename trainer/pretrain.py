@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from gateway.contract.bundle import Bundle, Calibration, DataDigest, SelfTest, Training
 from gateway.contract.calibration import TrackRule
-from gateway.contract.network import PROFILES
 from trainer.card import CardFacts, FamilyResult, model_card
 from trainer.data import DataError, FaceSplit, Pictures, split_faces
 from trainer.export import make_self_test, write_bundle
@@ -77,32 +76,44 @@ def pretrain_bundle(
         settings = replace(settings, base_sha256=base.identity.sha256)
         load_weights(start, base.weights)
     detector = pretrain(sources, split.validation, settings, start=start, folder=folder, report=report)
-    return _write(detector, _Made(sources, split, settings, base), facts, folder / "bundle")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Made:
-    """How a detector came about."""
-
-    sources: Sequence[Source]
-    split: FaceSplit
-    settings: PretrainSettings
-    base: Bundle | None
-
-
-def _write(detector: Detector, made: _Made, facts: BundleFacts, folder: Path) -> str:
-    settings, split = made.settings, made.split
-    profile, rule = PROFILES[settings.profile], TrackRule()
-    torch.set_num_threads(settings.threads)
-    detector.eval()
-    calibration = calibrate(detector, split.calibration, rule, seed=settings.seed)
-    self_test_NYXC = make_self_test(profile)
-    training = Training(
-        command=facts.command,
+    made = Made(
+        split=split,
         seed=settings.seed,
         epochs=settings.epochs,
         perturbations=settings.families,
-        data=_data_digests(made.sources, split),
+        data=data_digests(sources, split),
+        base=base,
+        results=lambda calibration_N: judge(detector, split.test, settings, calibration_N),
+    )
+    torch.set_num_threads(settings.threads)
+    return write_pretrained(detector, made, facts, folder / "bundle")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Made:
+    """How a detector came about; `results` judges it on the test people by the clean scores of the calibration's."""
+
+    split: FaceSplit
+    seed: int
+    epochs: int
+    perturbations: tuple[str, ...]
+    data: tuple[DataDigest, ...]
+    base: Bundle | None
+    results: Callable[[NDArray[np.float32]], tuple[FamilyResult, ...]]
+
+
+def write_pretrained(detector: Network, made: Made, facts: BundleFacts, folder: Path) -> str:
+    """Calibrate, judge and write a pre-trained detector with its model card; return the bundle's digest."""
+    detector.eval()
+    profile = detector.profile
+    calibration = calibrate(detector, made.split.calibration, TrackRule(), seed=made.seed)
+    self_test_NYXC = make_self_test(profile)
+    training = Training(
+        command=facts.command,
+        seed=made.seed,
+        epochs=made.epochs,
+        perturbations=made.perturbations,
+        data=made.data,
     )
     sha256 = write_bundle(
         folder,
@@ -113,7 +124,7 @@ def _write(detector: Detector, made: _Made, facts: BundleFacts, folder: Path) ->
         facts={
             "version": facts.version,
             "environment": "factory",
-            "parent_sha256": settings.base_sha256,
+            "parent_sha256": made.base.identity.sha256 if made.base else None,
             "created": facts.created.isoformat(),
             "training": training,
         },
@@ -126,8 +137,8 @@ def _write(detector: Detector, made: _Made, facts: BundleFacts, folder: Path) ->
             parent=made.base,
             training=training,
             calibration=calibration,
-            people_tested=len(set(split.test.groups)),
-            results=judge(detector, split.test, settings, np.array(calibration.clean_faces, np.float32)),
+            people_tested=len(set(made.split.test.groups)),
+            results=made.results(np.array(calibration.clean_faces, np.float32)),
         )
     )
     (folder / "MODEL_CARD.md").write_text(card, encoding="utf-8")
@@ -135,7 +146,17 @@ def _write(detector: Detector, made: _Made, facts: BundleFacts, folder: Path) ->
 
 
 def calibrate(detector: Network, stills: Pictures, rule: TrackRule, *, seed: int) -> Calibration:
-    """Return the factory calibration: clean scores of people that training never saw."""
+    """Return the factory calibration: clean scores of people that training never saw.
+
+    Faces smaller than the detector's input are left out: it never judges such.
+
+    Raises:
+        DataError: None is large enough.
+    """
+    usable = [index for index, still in enumerate(stills.pixels) if still.shape[0] >= detector.profile.side_px]
+    if not usable:
+        raise DataError(f"{stills.name}: no face of at least {detector.profile.side_px} px to calibrate by")
+    stills = stills.subset(usable, stills.name)
     faces_NYXC = plain_faces(stills, side_px=detector.profile.side_px, seed=seed)
     return Calibration(
         rule=rule,
@@ -154,13 +175,22 @@ def judge(
     """
     clean_NYXC, changed_NYXC, families = validation_pairs(test, settings, detector.profile)
     clean_N, changed_N = score_pixels(detector, clean_NYXC), score_pixels(detector, changed_NYXC)
-    family_N = np.array(families)
+    return family_results(clean_N, changed_N, np.array(families), calibration_N)
+
+
+def family_results(
+    clean_N: NDArray[np.float32],
+    changed_N: NDArray[np.float32],
+    family_N: NDArray[np.str_],
+    calibration_N: NDArray[np.float32],
+) -> tuple[FamilyResult, ...]:
+    """Return what was found of each family, by the threshold that flags 5 % of the calibration faces."""
     threshold = threshold_at(calibration_N, false_positive_rate=0.05)
     flagged = int((clean_N > threshold).sum())
     results = [
         FamilyResult("clean (false alarms)", len(clean_N), None, None, flagged, wilson_interval(flagged, len(clean_N)))
     ]
-    for family in sorted(set(families)):
+    for family in sorted(set(family_N.tolist())):
         scores_M = changed_N[family_N == family]
         hits = int((scores_M > threshold).sum())
         results.append(
@@ -176,7 +206,8 @@ def judge(
     return tuple(results)
 
 
-def _data_digests(sources: Sequence[Source], split: FaceSplit) -> tuple[DataDigest, ...]:
+def data_digests(sources: Sequence[Source], split: FaceSplit) -> tuple[DataDigest, ...]:
+    """Return what a manifest says of the pictures: which, how many and what for."""
     used = [(source.pictures, "train") for source in sources]
     used += [(split.validation, "validation"), (split.calibration, "calibration"), (split.test, "test")]
     return tuple(

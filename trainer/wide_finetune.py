@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from trainer.finetune import TuningSet, trimmed_loss
 from trainer.library import Library, visibly_differ
 from trainer.optics import Draw, Passage, Picture
 from trainer.wide_model import WideDetector
@@ -43,21 +44,9 @@ class WideTuneSettings:
     trim: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class WideTuningSet:
-    """Inputs of the detector: clean faces, and for every draw one perturbed copy of each, uint8 (N, S, S, 3).
-
-    The first `strangers` of the clean faces are believed clean, but nobody vouches for them.
-    """
-
-    clean_NYXC: Picture
-    changed: tuple[Picture, ...]
-    strangers: int = 0
-
-
 def wide_tuning_set(
     stills: Sequence[Picture], passage: Passage, settings: WideTuneSettings, library: Library
-) -> WideTuningSet:
+) -> TuningSet:
     """Return the clean faces as the detector gets them, and their perturbed copies."""
     clean_NYXC = passage.finish(stills)
     changed = []
@@ -66,7 +55,7 @@ def wide_tuning_set(
         sources = stills if passage.at_native_size else clean_NYXC
         made = [_changed(library, still_YXC, draw) for still_YXC in sources]
         changed.append(passage.finish(made) if passage.at_native_size else np.stack(made))
-    return WideTuningSet(clean_NYXC, tuple(changed))
+    return TuningSet(clean_NYXC, tuple(changed))
 
 
 def _changed(library: Library, still_YXC: Picture, draw: Draw) -> Picture:
@@ -100,7 +89,7 @@ def _seen(detector: WideDetector, pixels_NYXC: Picture, *, batch: int = 16) -> _
 
 def finetune_wide(
     base: WideDetector,
-    data: WideTuningSet,
+    data: TuningSet,
     settings: WideTuneSettings,
     *,
     progress: Callable[[int, float], None] | None = None,
@@ -174,15 +163,3 @@ def between(base: WideDetector, tuned: WideDetector, *, kept: float) -> WideDete
     for name, value in result.named_parameters():
         value.lerp_(first[name], kept)
     return result
-
-
-def trimmed_loss(logits_N2: Tensor, labels_N: Tensor, strangers_N: Tensor, trim: float) -> Tensor:
-    """Return the mean loss without the `trim` share of the strangers that the detector believes least."""
-    count = int(trim * int(strangers_N.sum()))
-    if count == 0:
-        return nn.functional.cross_entropy(logits_N2, labels_N)
-    losses_N = nn.functional.cross_entropy(logits_N2, labels_N, reduction="none")
-    doubted_N = losses_N.detach().masked_fill(~strangers_N, -torch.inf)
-    kept_N = torch.ones_like(strangers_N)
-    kept_N[doubted_N.topk(count).indices] = False
-    return losses_N[kept_N].mean()

@@ -17,6 +17,7 @@ from gateway.contract.wide import (
     CLIP,
     DOWN_MAPS,
     EDGE_PX,
+    EDGE_STEP,
     KERNELS,
     LAPLACE_MAPS,
     LARGEST_LOCAL,
@@ -150,7 +151,7 @@ def _residual_statistics(g: _Nodes, residuals: str) -> list[str]:
     log_mean = g.log(g.reduced("Mean", size, [2, 3]), 0.1)
     power = g.reduced("Mean", g.add("Mul", [size, size]), [2, 3])
     half_log_power = g.add("Mul", [g.log(power, 0.01), g.number(0.5)])
-    local = g.shaped(g.pooled("Average", size, (8, 8), (4, 4)), [0, 0, -1])
+    local = g.shaped(g.pooled("Average", g.pooled("Average", size, (4, 4), (4, 4)), (2, 2), (1, 1)), [0, 0, -1])
     log_local = g.log(local, 0.1)
     largest = g.largest(local, LARGEST_LOCAL)
     peaks = g.largest(g.shaped(g.pooled("Max", size, (4, 4), (4, 4)), [0, 0, -1]), NTH)
@@ -169,9 +170,12 @@ def _residual_statistics(g: _Nodes, residuals: str) -> list[str]:
 
 def _edges(g: _Nodes, residuals: str) -> list[str]:
     found = []
-    for maps, kernel in ((ACROSS_MAPS, (EDGE_PX, 1)), (DOWN_MAPS, (1, EDGE_PX))):
+    for axis, maps, kernel in ((2, ACROSS_MAPS, (EDGE_STEP, 1)), (3, DOWN_MAPS, (1, EDGE_STEP))):
         chosen = g.add("Gather", [residuals, g.number(list(maps))], axis=1)
-        edges = g.add("Abs", [g.pooled("Average", chosen, kernel, (1, 1))])
+        short = g.pooled("Average", chosen, kernel, (1, 1))
+        length = SIDE_PX - EDGE_PX + 1
+        pieces = [g.sliced(short, [first], [first + length], [axis]) for first in range(0, EDGE_PX, EDGE_STEP)]
+        edges = g.add("Abs", [g.add("Mean", pieces)])
         peaks = g.largest(g.shaped(g.pooled("Max", edges, (4, 4), (4, 4)), [0, 0, -1]), NTH)
         found += [g.log(g.nth(peaks, 0), 1.0), g.log(g.nth(peaks, NTH - 1), 1.0)]
     return found

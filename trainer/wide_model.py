@@ -21,6 +21,7 @@ from gateway.contract.wide import (
     CLIP,
     DOWN_MAPS,
     EDGE_PX,
+    EDGE_STEP,
     FEATURES,
     HIDDEN,
     JOINED,
@@ -95,7 +96,8 @@ def _residual_statistics(residuals_NRYX: Tensor) -> list[Tensor]:
     mean = size.mean(dim=(2, 3))
     power = (size * size).mean(dim=(2, 3))
     none = (1 - size).clamp_min(0).mean(dim=(2, 3))
-    local = functional.avg_pool2d(size, 8, stride=4).flatten(2)
+    # Means over 8 × 8 px every 4 px, as means of four means: a fifth of the work of one overlapping pool.
+    local = functional.avg_pool2d(functional.avg_pool2d(size, 4), 2, stride=1).flatten(2)
     log_local = torch.log(0.1 + local)
     largest = local.topk(LARGEST_LOCAL, dim=2).values
     log_mean = log_local.mean(2)
@@ -116,11 +118,13 @@ def _residual_statistics(residuals_NRYX: Tensor) -> list[Tensor]:
 
 def _edges(residuals_NRYX: Tensor) -> list[Tensor]:
     """Return how straight the straightest edges along rows and columns are: patches have such, faces hardly."""
-    across = functional.avg_pool2d(residuals_NRYX[:, ACROSS_MAPS], (EDGE_PX, 1), stride=1).abs()
-    down = functional.avg_pool2d(residuals_NRYX[:, DOWN_MAPS], (1, EDGE_PX), stride=1).abs()
+    across = functional.avg_pool2d(residuals_NRYX[:, ACROSS_MAPS], (EDGE_STEP, 1), stride=1)
+    down = functional.avg_pool2d(residuals_NRYX[:, DOWN_MAPS], (1, EDGE_STEP), stride=1)
     found = []
-    for edges in (across, down):
-        peaks = functional.max_pool2d(edges, 4).flatten(2).topk(NTH, dim=2).values
+    for axis, short in ((2, across), (3, down)):
+        length = short.shape[axis] - EDGE_PX + EDGE_STEP
+        pieces = [short.narrow(axis, first, length) for first in range(0, EDGE_PX, EDGE_STEP)]
+        peaks = functional.max_pool2d(torch.stack(pieces).mean(0).abs(), 4).flatten(2).topk(NTH, dim=2).values
         found += [torch.log(1 + peaks[:, :, 0]), torch.log(1 + peaks[:, :, NTH - 1])]
     return found
 

@@ -54,9 +54,9 @@ class WideSettings:
     seed: int = 1
     split_seed: int = 1
     base_sha256: str | None = None
-    pairs: int = 64_000
+    pairs: int = 52_000
     batch: int = 32
-    learning_rate: float = 2e-3
+    learning_rate: float = 1.5e-3
     weight_decay: float = 2e-2
     averaged: float = 0.25
     standardise_pairs: int = 3_072
@@ -225,8 +225,8 @@ def _starts(count: int, draws: int) -> Iterator[int]:
 
 def validate_wide(detector: WideDetector, held: HeldOut) -> dict[str, float]:
     """Return AUROC and BDR by regime and kind, and the false alarms on each nuisance, at a 1 % FPR of the regime."""
-    clean_N = score_pixels(detector, held.clean_NYXC, batch=64)
-    changed_N = score_pixels(detector, held.changed_NYXC, batch=64)
+    clean_N = score_pixels(detector, held.clean_NYXC)
+    changed_N = score_pixels(detector, held.changed_NYXC)
     found: dict[str, float] = {}
     for regime in ("D", "C"):
         here_N = held.regimes == regime

@@ -50,8 +50,8 @@ ACROSS_MAPS, DOWN_MAPS, LAPLACE_MAPS = (
 BLOCK_PX, TILE_PX, POOL, LOW, TILE_POOL = 8, 32, 8, 12, 4
 """Sides of a block, of a repeated window, of a pool over the whole spectrum, of its lowest part, of a window's pool."""
 
-EDGE_PX = 12
-"""Length over which an edge has to be straight."""
+EDGE_PX, EDGE_STEP = 12, 4
+"""Length over which an edge has to be straight, and that of the pieces it is added up from."""
 
 LEVEL_STEPS = tuple(range(2, 25))
 """Combs of levels that pixels are compared with."""

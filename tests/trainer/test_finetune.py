@@ -4,10 +4,11 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 from fakes.drawn_faces import drawn_faces
 
 from trainer.environments import REGIMES
-from trainer.finetune import PLANS, TuneSettings, TuningSet, finetune, tuning_set
+from trainer.finetune import PLANS, TuneSettings, TuningSet, finetune, trimmed_loss, tuning_set
 from trainer.model import Detector
 from trainer.network import export_weights, score_pixels
 from trainer.optics import Picture
@@ -105,3 +106,11 @@ def test_unknown_plan_is_refused() -> None:
     """A typing mistake is told before anything is computed."""
     with pytest.raises(ValueError, match="there are fc, last1"):
         TuneSettings(plan="last9")
+
+
+def test_trimming_doubts_strangers_alone() -> None:
+    """The worst of those nobody vouches for teach nothing; the others always do."""
+    logits = torch.tensor([[5.0, -5.0], [-5.0, 5.0], [-5.0, 5.0], [5.0, -5.0]])
+    labels = torch.zeros(4, dtype=torch.long)
+    strangers = torch.tensor([True, True, False, False])
+    assert float(trimmed_loss(logits, labels, strangers, 0.0)) > float(trimmed_loss(logits, labels, strangers, 0.5)) > 3

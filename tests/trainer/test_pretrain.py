@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from gateway.contract.bundle import open_bundle
+from gateway.models.shipped import graph_template
 from gateway.screening.sessions import check_self_test, open_session
 from trainer.__main__ import main
 
@@ -97,8 +98,10 @@ def test_pretrain_refuses_too_few_faces_in_one_line(tmp_path: Path) -> None:
     assert "Traceback" not in done.output
 
 
-def test_export_writes_the_graph(tmp_path: Path) -> None:
+@pytest.mark.parametrize("profile", ["paper", "wide"])
+def test_export_writes_the_graph(profile: str, tmp_path: Path) -> None:
     """The file that ships with the gateway comes from this command."""
-    done = CliRunner().invoke(main, ["export", "paper", "--out", str(tmp_path / "paper.onnx")])
+    out = tmp_path / "graph.onnx"
+    done = CliRunner().invoke(main, ["export", profile, "--out", str(out)])
     assert done.exit_code == 0, done.output
-    assert (tmp_path / "paper.onnx").stat().st_size < 16_000
+    assert out.read_bytes() == graph_template(profile)

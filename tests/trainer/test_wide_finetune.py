@@ -7,15 +7,14 @@ import numpy as np
 import torch
 from fakes.bundles import drawn_wide
 
+from trainer.finetune import TuningSet
 from trainer.library import Library
 from trainer.network import export_weights, score_pixels
 from trainer.optics import Passage, Picture
 from trainer.wide_finetune import (
     WideTuneSettings,
-    WideTuningSet,
     between,
     finetune_wide,
-    trimmed_loss,
     wide_tuning_set,
 )
 
@@ -32,7 +31,7 @@ STILLS = [_still(seed) for seed in range(24)]
 PASSAGE = Passage(lambda pictures: np.stack(list(pictures)), at_native_size=True)
 
 
-def _data(settings: WideTuneSettings = SETTINGS) -> WideTuningSet:
+def _data(settings: WideTuneSettings = SETTINGS) -> TuningSet:
     kept = ("noise", "levels", "grating")
     library = Library(lambda draw: STILLS[int(draw.integers(24))])
     library = Library(
@@ -82,11 +81,3 @@ def test_kept_share_lies_between() -> None:
         other.dense3.bias += 2.0
     assert float((between(one, other, kept=0.5).dense3.bias - one.dense3.bias)[0].detach()) == 1.0
     assert float((between(one, other, kept=1.0).dense3.bias - one.dense3.bias)[0].detach()) == 0.0
-
-
-def test_trimming_doubts_strangers_alone() -> None:
-    """The worst of those nobody vouches for teach nothing; the others always do."""
-    logits = torch.tensor([[5.0, -5.0], [-5.0, 5.0], [-5.0, 5.0], [5.0, -5.0]])
-    labels = torch.zeros(4, dtype=torch.long)
-    strangers = torch.tensor([True, True, False, False])
-    assert float(trimmed_loss(logits, labels, strangers, 0.0)) > float(trimmed_loss(logits, labels, strangers, 0.5)) > 3
