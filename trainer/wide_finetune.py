@@ -27,10 +27,8 @@ MOST_TRIES = 10
 class WideTuneSettings:
     """How a detector is tuned.
 
-    `draws` is how often each clean face is perturbed, `kept` the share of the base's weights in the result (weights
-    between the base and the tuned ones find more than either), `own` the share of the environment's own clean faces in
-    mean and scale of the statistics, and `trim` the share of each batch's faces of strangers, those with the highest
-    loss, that nothing is learnt from.
+    `draws` is how often each clean face is perturbed. `trim` is the share of each batch's faces of strangers, those with
+    the highest loss, that nothing is learnt from.
     """
 
     draws: int = 8
@@ -38,8 +36,6 @@ class WideTuneSettings:
     batch: int = 64
     learning_rate: float = 1e-3
     weight_decay: float = 2e-2
-    kept: float = 0.3
-    own: float = 0.5
     seed: int = 1
     trim: float = 0.0
 
@@ -113,9 +109,8 @@ def tune_on(
     progress: Callable[[int, float], None] | None = None,
 ) -> WideDetector:
     """Tune the dense layers on what the other layers made of the faces."""
-    start = copy.deepcopy(base)
-    _restandardise(start, clean.features_NF, settings.own)
-    detector = copy.deepcopy(start)
+    detector = copy.deepcopy(base)
+    _restandardise(detector, clean.features_NF)
     torch.manual_seed(settings.seed)
     count = len(clean.features_NF)
     clean_NF = detector.standardised(clean.features_NF)
@@ -142,24 +137,13 @@ def tune_on(
             total += float(loss.detach()) * len(chosen)
         if progress is not None:
             progress(epoch + 1, total / count)
-    return between(start, detector, kept=settings.kept)
+    return detector.eval()
 
 
 @torch.no_grad()
-def _restandardise(detector: WideDetector, features_NF: Tensor, own: float) -> None:
-    """Move mean and scale of the statistics towards those of the environment's clean faces."""
-    mean, deviation = features_NF.mean(0), features_NF.std(0)
-    old = 1 / detector.features_scale
-    detector.features_mean.lerp_(mean, own)
+def _restandardise(detector: WideDetector, features_NF: Tensor) -> None:
+    """Take mean and scale of the statistics from the environment's clean faces."""
+    detector.features_mean.copy_(features_NF.mean(0))
     # Never a smaller scale than half the old one: what does not vary here would be blown up by the first change.
-    detector.features_scale.copy_(1 / torch.maximum(torch.lerp(old, deviation + 1e-3, own), old / 2))
-
-
-@torch.no_grad()
-def between(base: WideDetector, tuned: WideDetector, *, kept: float) -> WideDetector:
-    """Return the weights between two detectors: `kept` of the first, the rest of the second."""
-    result = copy.deepcopy(tuned).eval()
-    first = dict(base.named_parameters())
-    for name, value in result.named_parameters():
-        value.lerp_(first[name], kept)
-    return result
+    deviation_F = torch.maximum(features_NF.std(0) + 1e-3, 0.5 / detector.features_scale)
+    detector.features_scale.copy_(1 / deviation_F)

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import cv2
 import numpy as np
-import torch
 from fakes.bundles import drawn_wide
 
 from trainer.finetune import TuningSet
@@ -13,12 +12,11 @@ from trainer.network import export_weights, score_pixels
 from trainer.optics import Passage, Picture
 from trainer.wide_finetune import (
     WideTuneSettings,
-    between,
     finetune_wide,
     wide_tuning_set,
 )
 
-SETTINGS = WideTuneSettings(draws=2, epochs=4, batch=16, kept=0.0)
+SETTINGS = WideTuneSettings(draws=2, epochs=4, batch=16)
 
 
 def _still(seed: int) -> Picture:
@@ -72,12 +70,3 @@ def test_tuning_learns_the_environment() -> None:
     tuned = finetune_wide(drawn_wide(), data, replace(SETTINGS, epochs=30))
     clean_N, changed_N = score_pixels(tuned, data.clean_NYXC), score_pixels(tuned, data.changed[0])
     assert np.median(changed_N) > np.quantile(clean_N, 0.75)
-
-
-def test_kept_share_lies_between() -> None:
-    """All of the base kept is the base, none kept is the tuned one, half is half."""
-    one, other = drawn_wide(), drawn_wide()
-    with torch.no_grad():
-        other.dense3.bias += 2.0
-    assert float((between(one, other, kept=0.5).dense3.bias - one.dense3.bias)[0].detach()) == 1.0
-    assert float((between(one, other, kept=1.0).dense3.bias - one.dense3.bias)[0].detach()) == 0.0
