@@ -2,8 +2,6 @@
 
 import datetime as dt
 import json
-import shlex
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,21 +10,18 @@ import click
 
 from trainer.key_commands import keys
 from trainer.passage_commands import passages
+from trainer.pretrain_command import PROFILE_NAMES, command_line, pretrain
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from trainer.jobs import Jobs
-    from trainer.train import EpochReport
-    from trainer.wide_train import WideReport
 
 EXIT_CONFIG = 78
 EXISTING = click.Path(exists=True, path_type=Path)
 OUTPUT = click.Path(path_type=Path)
 
 # Named here as well as where they are made, so that --help need not load what it takes to make them.
-CHAIN_NAMES = ("plain", "drift")
-PROFILE_NAMES = ("paper", "wide")
 PLAN_NAMES = ("fc", "last1", "last2", "last3", "all", "scratch")
 REGIME_NAMES = ("authors", "native", "jpeg", "h264")
 ENVIRONMENT_NAMES = ("original", "brightness", "bright", "motion", "low_light", "defocus")
@@ -36,100 +31,6 @@ ENVIRONMENT_NAMES = ("original", "brightness", "bright", "motion", "low_light", 
 @click.version_option(package_name="spectragate")
 def main() -> None:
     """Make and export the detectors that Spectragate's gateways use."""
-
-
-@main.command()
-@click.option("--faces", type=EXISTING, required=True, help="Clean faces: a folder, an index CSV or an .npz.")
-@click.option("--clean", type=EXISTING, multiple=True, help="More clean pictures, of anything; may be given again.")
-@click.option("--out", type=OUTPUT, required=True, help="Folder for the checkpoint, the metrics and the bundle.")
-@click.option("--profile", default="paper", show_default=True, type=click.Choice(PROFILE_NAMES))
-@click.option("--pairs", default=52_000, show_default=True, type=click.IntRange(64), help="For `wide`: pairs in all.")
-@click.option("--leave-out", multiple=True, metavar="KIND", help="For `wide`: a perturbation not to train on.")
-@click.option("--seed", default=1, show_default=True, help="Repeats a run exactly, on the same kind of machine.")
-@click.option("--split-seed", default=1, show_default=True, help="Divides the people; keep it when you use --base.")
-@click.option("--base", type=EXISTING, help="Bundle folder to go on from, in place of drawn weights.")
-@click.option("--chain", default="plain", show_default=True, type=click.Choice(CHAIN_NAMES), help="Light and blur.")
-@click.option("--learning-rate", type=click.FloatRange(1e-6, 1.0), help="[default: 2e-3, for `wide` 1.5e-3]")
-@click.option("--epochs", default=24, show_default=True, type=click.IntRange(1, 10_000))
-@click.option("--faces-per-epoch", default=9500, show_default=True, type=click.IntRange(64))
-@click.option("--clean-per-epoch", default=4500, show_default=True, type=click.IntRange(64), help="Of each --clean.")
-@click.option("--version", "version_number", default=1, show_default=True, help="Version number of the bundle.")
-@click.option("--threads", default=2, show_default=True, type=click.IntRange(1, 256))
-def pretrain(
-    *,
-    faces: Path,
-    clean: tuple[Path, ...],
-    out: Path,
-    profile: str,
-    pairs: int,
-    leave_out: tuple[str, ...],
-    seed: int,
-    split_seed: int,
-    base: Path | None,
-    chain: str,
-    learning_rate: float | None,
-    epochs: int,
-    faces_per_epoch: int,
-    clean_per_epoch: int,
-    version_number: int,
-    threads: int,
-) -> None:
-    """Train a base detector from clean pictures alone and write OUT/bundle.
-
-    Perturbed copies stand in for triggers. Started again with the same options, it goes on where it was stopped.
-    CIFAR-10 is read in its binary version, GTSRB as its folder of pictures. The profile `wide` is trained on faces
-    alone, by --pairs; --clean, --chain, --epochs and what is counted per epoch are for `paper`.
-    """
-    from gateway.contract.bundle import BundleError, open_bundle
-    from trainer.chain import CHAINS
-    from trainer.data import DataError, read_pictures
-    from trainer.pretrain import BundleFacts, Ingredients, pretrain_bundle
-    from trainer.train import PretrainSettings, Source
-    from trainer.wide_pretrain import pretrain_wide_bundle
-    from trainer.wide_train import WideSettings
-
-    facts = BundleFacts(version_number, _command_line(), dt.datetime.now(dt.UTC).date())
-    try:
-        start = open_bundle(base) if base else None
-        if profile == "wide":
-            sha256 = pretrain_wide_bundle(
-                read_pictures(faces),
-                WideSettings(
-                    seed=seed,
-                    split_seed=split_seed,
-                    pairs=pairs,
-                    left_out=leave_out,
-                    learning_rate=learning_rate or 1.5e-3,
-                    threads=threads,
-                ),
-                base=start,
-                facts=facts,
-                folder=out,
-                report=_print_part,
-            )
-        else:
-            sha256 = pretrain_bundle(
-                Ingredients(
-                    faces=read_pictures(faces),
-                    faces_per_epoch=faces_per_epoch,
-                    others=[Source(read_pictures(path), clean_per_epoch) for path in clean],
-                    base=start,
-                ),
-                PretrainSettings(
-                    seed=seed,
-                    split_seed=split_seed,
-                    epochs=epochs,
-                    learning_rate=learning_rate or 2e-3,
-                    chain=CHAINS[chain],
-                    threads=threads,
-                ),
-                facts=facts,
-                folder=out,
-                report=_print_epoch,
-            )
-    except (DataError, BundleError) as error:
-        raise click.ClickException(str(error)) from error
-    click.echo(f"{out / 'bundle'}: manifest digest {sha256}")
 
 
 @main.command()
@@ -197,7 +98,7 @@ def finetune(
                 read_pictures(clean),
                 start,
                 AdaptSettings(environment=environment, faces=faces, regime=regime, threads=threads, tune=tune),
-                facts=BundleFacts(version_number, _command_line(), dt.datetime.now(dt.UTC).date()),
+                facts=BundleFacts(version_number, command_line(), dt.datetime.now(dt.UTC).date()),
                 folder=out,
                 progress=steps.show,
             )
@@ -260,7 +161,7 @@ def evaluate(
         perturbations=perturbations,
         seed=seed,
         threads=threads,
-        command=_command_line(),
+        command=command_line(),
     )
     try:
         with Steps() as steps:
@@ -399,31 +300,8 @@ async def _cancel(table: "Jobs", job: str) -> None:
     click.echo(f"{job}: cancelled")
 
 
-def _command_line() -> str:
-    """Return the command as it can be repeated elsewhere: paths are reduced to their last part."""
-    words = [Path(word).name if "/" in word else word for word in sys.argv[1:]]
-    return shlex.join(["spectragate-trainer", *words])
-
-
-def _print_epoch(report: "EpochReport") -> None:
-    validation = report.validation
-    click.echo(
-        f"epoch {report.epoch}/{report.epochs}  loss {report.loss:.4f}  AUROC {validation['auroc']:.3f}  "
-        f"BDR at FPR 10 % {100 * validation['bdr at fpr 10%']:.1f} %  {report.seconds:.0f} s"
-    )
-
-
-def _print_part(report: "WideReport") -> None:
-    found = report.validation
-    words = "  ".join(
-        f"{regime}: AUROC {found[f'{regime} auroc']:.3f}, BDR at FPR 1 % {100 * found[f'{regime} bdr']:.1f} %"
-        for regime in ("D", "C")
-        if f"{regime} auroc" in found
-    )
-    click.echo(f"{report.pairs:,} of {report.of:,} pairs  loss {report.loss:.4f}  {words}  {report.seconds:.0f} s")
-
-
 main.add_command(keys)
+main.add_command(pretrain)
 main.add_command(passages)
 
 

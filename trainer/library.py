@@ -14,12 +14,25 @@ import numpy as np
 from trainer import fields, marks
 from trainer.marks import Others, soft_ellipse
 from trainer.optics import Draw, Floats, Picture, rounded
-from trainer.perturb import Upsampler
+from trainer.perturb import DEFAULT_RANGES, Upsampler, coloured_block, white_block
 
 Change = Callable[[Floats, Draw, Others], Floats]
 
+
+def _white_block(values_YXC: Floats, draw: Draw, _: Others) -> Floats:
+    """Set a rectangle of any size and place to white: the paper's first family, and the commonest sticker."""
+    return white_block(rounded(values_YXC), draw, DEFAULT_RANGES).astype(np.float32)
+
+
+def _coloured_block(values_YXC: Floats, draw: Draw, _: Others) -> Floats:
+    """Lay a rectangle of one colour, or of noise, over the picture: the paper's second family."""
+    return coloured_block(rounded(values_YXC), draw, DEFAULT_RANGES).astype(np.float32)
+
+
 CHANGES: Mapping[str, Change] = MappingProxyType(
     {
+        "white_block": _white_block,
+        "coloured_block": _coloured_block,
         "patch": marks.patch,
         "mark": marks.mark,
         "blend": marks.blend,
@@ -41,7 +54,17 @@ CHANGES: Mapping[str, Change] = MappingProxyType(
 KINDS = (*CHANGES, "generator")
 
 SHARES: Mapping[str, float] = MappingProxyType(
-    {"patch": 2.5, "mark": 1.5, "blend": 2.5, "warp": 1.5, "generator": 1.5, "shadow": 0.5, "tint": 0.5}
+    {
+        "white_block": 2.0,
+        "coloured_block": 1.5,
+        "patch": 2.0,
+        "mark": 1.5,
+        "blend": 2.5,
+        "warp": 1.5,
+        "generator": 1.5,
+        "shadow": 0.5,
+        "tint": 0.5,
+    }
 )
 """How often a kind is drawn, where not once: what attackers use most and what is hardest to see, more often."""
 

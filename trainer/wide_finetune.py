@@ -27,8 +27,8 @@ MOST_TRIES = 10
 class WideTuneSettings:
     """How a detector is tuned.
 
-    `draws` is how often each clean face is perturbed. `trim` is the share of each batch's faces of strangers, those with
-    the highest loss, that nothing is learnt from.
+    `draws` is how often each clean face is perturbed. `trim` is the share of each batch's faces of strangers that
+    nothing is learnt from: those with the highest loss.
     """
 
     draws: int = 8
