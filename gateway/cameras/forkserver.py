@@ -161,7 +161,8 @@ class _Process:
     async def close(self) -> None:
         """End the server, which ends its workers; both are gone after this, at the latest after 4 s."""
         self._is_closing = True
-        self._lose("it is asked to end", kill=False)
+        # One that still loads its libraries hears nothing for seconds, and has no worker that it would have to end.
+        self._lose("it is asked to end", kill=self.sandbox is None)
         try:
             await exit_status(self._process, EXIT_S)
         finally:

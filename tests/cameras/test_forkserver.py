@@ -244,6 +244,16 @@ async def test_a_start_is_refused_in_words_when_the_server_cannot(clip: Path, pr
         assert caught.value.reason is SourceReason.CRASHED
 
 
+async def test_a_server_that_still_warms_up_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A daemon that is told to end right after its start ends in good order, however slow the machine is."""
+    monkeypatch.setattr("gateway.cameras.forkserver.EXIT_S", 600.0)
+    deaf = (sys.executable, "-c", "import time; time.sleep(600)")
+    async with asyncio.timeout(60), ForkServer(deaf) as server:
+        pid = server.pid
+        assert pid is not None
+    assert not is_running(pid)
+
+
 async def test_nothing_is_started_when_the_server_is_closed(clip: Path) -> None:
     """Who is late gets an error, not a new server."""
     async with ForkServer() as server:

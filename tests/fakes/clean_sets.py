@@ -53,9 +53,7 @@ def faces_keys(config: ServiceConfig) -> ServiceKeys:
     return ServiceKeys.load(config.faces_key_file)
 
 
-def prepared_job(
-    folder: Path, *, count: int = 80, side_px: int = 40, **changes: object
-) -> tuple[Path, KeyHandle]:
+def prepared_job(folder: Path, *, count: int = 80, side_px: int = 40, **changes: object) -> tuple[Path, KeyHandle]:
     """Return a job's folder, and what opens its faces."""
     config = service_config(folder.parent, side_px=side_px)
     clean_set, contents = drawn_set(count=count, side_px=side_px)

@@ -33,8 +33,8 @@ def test_a_job_adapts_a_base_of_the_profile_that_its_environment_runs(tmp_path: 
     """The whole way of `wide`: from parts to a judged bundle of the same profile, which the gateway's session tests."""
     base = write_drawn_bundle(tmp_path / "base", profile="wide")
     changes: dict[str, object] = {"base": str(tmp_path / "base"), "epochs": 1, "regime": "native"}
-    folder = prepared_job(tmp_path / "job", side_px=132, **changes)  # type: ignore[arg-type]
-    run_job(folder)
+    folder, handle = prepared_job(tmp_path / "job", side_px=132, **changes)  # type: ignore[arg-type]
+    run_job(folder, handle)
     result = read_result(folder)
     assert result is not None
     assert result.refusal is None
