@@ -13,6 +13,7 @@ from pydantic import JsonValue, TypeAdapter
 from gateway.contract import messages
 from gateway.contract.bundle import Bundle
 from gateway.contract.evaluation import Evaluation
+from gateway.contract.requests import ModelOrder
 from gateway.contract.topics import OFF, ON, Asked
 from gateway.daemon.cameras import Camera
 from gateway.daemon.daemon import Daemon
@@ -206,6 +207,13 @@ class DaemonWindow:
             self._tell_obeyed(Obeyed(Asked("feedback", alert_id), judgement))
             return True
         return False
+
+    def choose(self, environment: str, order: ModelOrder) -> bool:
+        """Take what an operator wants of an environment's bundle; return whether there is one that can be asked."""
+        is_taken = self._daemon.choose(environment, order)
+        if is_taken:
+            self._tell_obeyed(Obeyed(Asked("model", environment), str(order)))
+        return is_taken
 
     def switch(self, camera: str, *, is_on: bool) -> bool:
         """Switch a camera, for good; return whether there is one of this name."""

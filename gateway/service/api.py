@@ -1,9 +1,11 @@
 """The routes for scripts, `/api/v1`: what the box knows, as JSON, and the two things that may be changed."""
 
+import math
+import time
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, HTTPException, Path, Query
+from fastapi import APIRouter, Depends, HTTPException, Path, Query, Request
 from fastapi.responses import StreamingResponse
 from fastapi.security import HTTPBearer
 from pydantic import Field
@@ -11,14 +13,18 @@ from starlette.responses import Response
 
 from gateway.contract import messages
 from gateway.contract.fields import Model
-from gateway.contract.requests import Feedback
-from gateway.contract.topics import MAX_NAME_LENGTH, NAME_PATTERN
+from gateway.contract.requests import Feedback, read_model_order
+from gateway.contract.topics import MAX_NAME_LENGTH, MODEL_ORDER, NAME_PATTERN
 from gateway.service.hub import HubEvent, Subscription, TooManySubscribers
 from gateway.service.window import CameraView, EnvironmentView, ModelView, Window
 
 HEARTBEAT_S = 15.0
 """A comment goes out so often where nothing else does, so that a listener that is gone is noticed."""
 
+SESSION_STREAM_S = 300.0
+"""A browser listens so long and asks again; by then whoever has logged out hears nothing more."""
+
+RETRY_MS = 1000
 MOST_ALERTS = 500
 
 Responses = dict[int | str, dict[str, Any]]
@@ -38,6 +44,12 @@ class Switch(Model):
     """Whether a camera is to be watched."""
 
     enabled: bool
+
+
+class ModelChoice(Model):
+    """Which bundle is to judge an environment."""
+
+    order: str = Field(pattern=MODEL_ORDER, description="rollback, `pin <version>`, or `pin none`: take new ones again")
 
 
 class Latest(Model):
@@ -69,9 +81,9 @@ def api_routes(window: Window) -> APIRouter:
     @router.get(
         "/events", response_class=StreamingResponse, responses={200: {"content": {"text/event-stream": {}}}, 503: {}}
     )
-    async def events() -> Response:
+    async def events(request: Request) -> Response:
         """Tell what happens as server-sent events: `alert`, `camera`, `environment`, `stats`."""
-        stream = _stream(window)
+        stream = _stream(window, math.inf if request.state.session is None else SESSION_STREAM_S)
         try:
             first = await anext(stream)
         except TooManySubscribers as error:
@@ -121,6 +133,12 @@ def _add_commands(router: APIRouter, window: Window) -> None:
         if not window.judge(alert_id, judgement.feedback):
             raise HTTPException(404, f"nothing is known of an alert {alert_id}")
 
+    @router.post("/environments/{environment}/model", status_code=204, responses={**UNKNOWN})
+    async def choose(environment: NamedInPath, choice: ModelChoice) -> None:
+        """Choose an environment's bundle; what came of it stands in its `model_state`."""
+        if not window.choose(environment, read_model_order(choice.order.encode())):
+            raise HTTPException(404, f"no bundle can be chosen for an environment {environment}")
+
 
 async def _after(first: str, stream: AsyncIterator[str]) -> AsyncIterator[str]:
     yield first
@@ -128,10 +146,11 @@ async def _after(first: str, stream: AsyncIterator[str]) -> AsyncIterator[str]:
         yield text
 
 
-async def _stream(window: Window) -> AsyncIterator[str]:
+async def _stream(window: Window, within_s: float) -> AsyncIterator[str]:
+    ends_at_s = time.monotonic() + within_s
     async with window.subscribe() as line:
-        yield ": welcome\n\n"
-        while True:
+        yield f": welcome\nretry: {RETRY_MS}\n\n"
+        while time.monotonic() < ends_at_s:
             try:
                 event = await line.next(HEARTBEAT_S)
             except StopAsyncIteration:

@@ -60,6 +60,7 @@ class _Metrics(Collector):
         yield from _broker(stats.broker)
         yield from _environments(environments)
         yield from _drift(environments)
+        yield from _updates(environments)
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:
@@ -192,6 +193,19 @@ def _drift(environments: Iterable[EnvironmentView]) -> Iterator[Metric]:
         for camera, figure, value in _figures(each.drift.get("cameras")):
             figures.add_metric((each.environment, camera, figure), value)
     yield from (drifted, figures)
+
+
+def _updates(environments: Iterable[EnvironmentView]) -> Iterator[Metric]:
+    """Return how each environment's bundle stands; nothing where none is taken up while it runs."""
+    phases = GaugeMetricFamily(
+        "spectragate_model_phase", "1 at where the bundle stands.", labels=("environment", "phase")
+    )
+    pinned = GaugeMetricFamily("spectragate_model_pinned", "Whether no other is taken.", labels=("environment",))
+    for each in environments:
+        if isinstance(each.model_state, dict):
+            phases.add_metric((each.environment, str(each.model_state.get("state"))), 1.0)
+            pinned.add_metric((each.environment,), float(each.model_state.get("pinned") is True))
+    yield from (phases, pinned)
 
 
 def _figures(cameras: JsonValue) -> Iterator[tuple[str, str, float]]:

@@ -11,14 +11,38 @@ from typing import NoReturn
 import structlog
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from gateway.errors import ConfigError
 from gateway.settings import HttpSettings
 
 MOST_CONNECTIONS = 128
 END_S = 1
+OPENING_S = 10.0
+"""Within which a connection's request has to stand there, but for its body."""
+
+MOST_HEADER_BYTES = 16_384
 
 _log = structlog.get_logger()
+
+
+class _Prompt(H11Protocol):
+    """Closes a connection on which no whole request comes in time: who only holds on takes the place of others."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        self._patience = self.loop.call_later(OPENING_S, transport.close)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._patience.cancel()
+        elif self._patience.cancelled():  # the next request has begun; what trickles in later earns no more time
+            self._patience = self.loop.call_later(OPENING_S, self.transport.close)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._patience.cancel()
+        super().connection_lost(exc)
 
 
 class _Quiet(uvicorn.Server):
@@ -39,7 +63,8 @@ class HttpServer:
         """
         config = uvicorn.Config(
             app,
-            http="h11",
+            http=_Prompt,
+            h11_max_incomplete_event_size=MOST_HEADER_BYTES,
             ws="none",
             lifespan="off",
             log_config=None,

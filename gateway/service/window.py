@@ -23,6 +23,7 @@ from gateway.contract.fields import (
     Name,
     Promise,
 )
+from gateway.contract.requests import ModelOrder
 from gateway.service.hub import Subscription
 
 
@@ -131,6 +132,9 @@ class Window(Protocol):
 
     def judge(self, alert_id: str, judgement: Literal["false_positive", "confirmed"]) -> bool:
         """Take an operator's word on an alert; return whether there is such an alert."""
+
+    def choose(self, environment: str, order: ModelOrder) -> bool:
+        """Take what an operator wants of an environment's bundle; return whether there is one that can be asked."""
 
     def switch(self, camera: str, *, is_on: bool) -> bool:
         """Switch a camera, for good; return whether there is one of this name."""

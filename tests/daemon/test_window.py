@@ -7,8 +7,10 @@ from fakes.boxes import alert
 from fakes.daemons import running_daemon
 from fakes.outboxes import SMALL
 
+from gateway.contract.requests import ModelOrder
 from gateway.contract.topics import Topics
 from gateway.daemon.keeping import Unheard
+from gateway.daemon.models import Updates
 from gateway.daemon.window import DaemonWindow
 from gateway.delivery.outbox import Outbox, OutboxEntry
 from gateway.storage.state import Storage
@@ -83,6 +85,16 @@ async def test_camera_is_switched_for_good(tmp_path: Path) -> None:
         assert window.cameras()[0].enabled is False
         assert [(done.asked.name, done.value) for done in box.shown.obeyed] == [("gate", "OFF")]
         assert window.readiness().ready
+
+
+async def test_bundle_is_chosen_where_there_is_one_to_choose(tmp_path: Path) -> None:
+    """An order that is taken is told among the alerts; one for an environment that is not there is none."""
+    async with running_daemon(tmp_path, ONE, updates=Updates(tmp_path)) as box:
+        window = DaemonWindow(box.daemon)
+        await box.until(lambda: "gate" in box.cameras.opened)
+        assert not window.choose("moat", ModelOrder("rollback"))
+        assert window.choose("default", ModelOrder("pin", 3))
+        assert [(done.asked.what, done.value) for done in box.shown.obeyed] == [("model", "pin 3")]
 
 
 async def test_words_of_adaptation_are_shown_as_they_are_told(tmp_path: Path) -> None:

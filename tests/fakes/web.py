@@ -38,7 +38,7 @@ def client_of(app: Guard, *, address: str = "192.0.2.1", **options: Any) -> http
     return httpx2.AsyncClient(transport=transport, base_url="http://box:8080", **options)
 
 
-FILLED = {"{camera}": "gate", "{alert_id}": "a1", "{session}": "s1", "{sha256}": "ab" * 32}
+FILLED = {"{camera}": "gate", "{alert_id}": "a1", "{session}": "s1", "{sha256}": "ab" * 32, "{environment}": "default"}
 
 
 def routes_in(routes: Iterable[BaseRoute]) -> Iterator[tuple[str, str]]:

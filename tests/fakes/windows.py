@@ -11,6 +11,7 @@ from gateway.contract import messages
 from gateway.contract.bundle import DataDigest, Training
 from gateway.contract.evaluation import Evaluation
 from gateway.contract.examples import EXAMPLES
+from gateway.contract.requests import ModelOrder
 from gateway.service.hub import Hub, Subscription
 from gateway.service.window import (
     CameraView,
@@ -77,6 +78,7 @@ class FakeWindow:
     latest: list[messages.Alert] = field(default_factory=lambda: [alert(2, alert_id="a2"), alert(1, alert_id="a1")])
     switched: list[tuple[str, bool]] = field(default_factory=list)
     judged: list[tuple[str, str]] = field(default_factory=list)
+    chosen: list[tuple[str, str]] = field(default_factory=list)
     names: tuple[str, ...] = ("gate", "yard")
     drift: JsonValue = None
     model_state: JsonValue = None
@@ -162,6 +164,11 @@ class FakeWindow:
         """Note what was judged."""
         self.judged.append((alert_id, judgement))
         return any(each.data.alert_id == alert_id for each in self.latest)
+
+    def choose(self, environment: str, order: ModelOrder) -> bool:
+        """Note what was wanted."""
+        self.chosen.append((environment, str(order)))
+        return environment == "default"
 
     def switch(self, camera: str, *, is_on: bool) -> bool:
         """Note what was switched."""

@@ -1,9 +1,13 @@
 """The routes for scripts."""
 
+import asyncio
+
+import pytest
 from fakes.web import BEARER, app_over, client_of
-from fakes.windows import FakeWindow
+from fakes.windows import PASSWORD, FakeWindow
 
 from gateway.contract import messages
+from gateway.service import api
 
 
 async def test_views_say_what_the_daemon_shows() -> None:
@@ -60,3 +64,28 @@ async def test_alerts_are_as_many_as_asked_and_no_key_is_passed_over() -> None:
         assert len((await client.get("/api/v1/alerts?limit=1")).json()) == 1
         for query in ("limit=0", "limit=x", "limt=1", "limit=1&limit=2&x="):
             assert (await client.get(f"/api/v1/alerts?{query}")).status_code == 422
+
+
+async def test_bundle_is_chosen_in_the_words_of_mqtt() -> None:
+    """What the topic takes; 404 where nothing can be chosen, 422 where it is no order."""
+    window = FakeWindow()
+    async with client_of(app_over(window), headers=BEARER) as client:
+        path = "/api/v1/environments/default/model"
+        for order in ("rollback", "pin 12", "pin none"):
+            assert (await client.post(path, json={"order": order})).status_code == 204
+        assert (await client.post("/api/v1/environments/moat/model", json={"order": "rollback"})).status_code == 404
+        assert (await client.post(path, json={"order": "pin -1"})).status_code == 422
+        assert window.chosen == [
+            ("default", "rollback"), ("default", "pin 12"), ("default", "pin none"), ("moat", "rollback"),
+        ]  # fmt: skip
+
+
+async def test_browser_listens_for_a_while_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever logged out hears nothing more when it asks again; a script with the token goes on."""
+    monkeypatch.setattr(api, "SESSION_STREAM_S", 0.0)
+    window = FakeWindow()
+    async with asyncio.timeout(10), client_of(app_over(window)) as client:
+        await client.post("/login", data={"password": PASSWORD})
+        answer = await client.get("/api/v1/events")
+        assert answer.text.startswith(": welcome\nretry: 1000\n")
+        assert window.hub.listeners == 0

@@ -1,6 +1,7 @@
 """What stands before every route: who passes, how much may come, and what browsers are told."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -8,7 +9,7 @@ from fakes.web import BEARER, app_over, client_of
 from fakes.windows import GATE_TOKEN, PASSWORD, TOKEN, FakeSignalling, FakeWindow
 
 from gateway.service import guard
-from gateway.service.doors import MOST_FAILURES
+from gateway.service.doors import MOST_FAILURES, Doors
 from gateway.service.guard import COOKIE, MOST_BODY_BYTES
 from gateway.settings import COMMANDS_PER_MINUTE
 
@@ -85,6 +86,25 @@ async def test_cookie_is_out_of_reach_of_scripts_and_other_sites() -> None:
         assert (await client.post("/login", data={"password": "wrong"})).headers["location"] == "/login?failed=1"
 
 
+async def test_cookie_that_is_slow_to_read_holds_up_nothing() -> None:
+    """Everybody may send one, and the daemon's one loop reads it: http.cookies took 10 s and more for this."""
+    async with client_of(app_over()) as client:
+        began_s = time.perf_counter()
+        answer = await client.get("/api/v1/cameras", headers={"Cookie": f'{COOKIE}="' + 60_000 * "\\" + '"'})
+        assert answer.status_code == 401
+        assert time.perf_counter() - began_s < 1.0
+
+
+async def test_session_is_found_among_other_cookies() -> None:
+    """Of other services at the same host, before and behind it."""
+    async with client_of(app_over()) as client:
+        await client.post("/login", data={"password": PASSWORD})
+        shown = f"a=1; {COOKIE}={client.cookies[COOKIE]}; broken; b="
+        client.cookies.clear()
+        assert (await client.get("/api/v1/cameras", headers={"Cookie": shown})).status_code == 200
+        assert (await client.get("/api/v1/cameras", headers={"Cookie": f"x{shown[5:]}"})).status_code == 401
+
+
 async def test_login_from_a_page_of_another_site_is_refused() -> None:
     """A browser says where a form came from; our own page's and a script's pass."""
     async with client_of(app_over()) as client:
@@ -136,7 +156,8 @@ async def test_body_that_does_not_come_is_not_waited_for(monkeypatch: pytest.Mon
 async def test_commands_are_counted_whoever_gives_them() -> None:
     """By token or session, over whichever route; reading, logging in and out and publishing go on."""
     window = FakeWindow()
-    app = app_over(window, signalling=FakeSignalling())
+    # A clock that stands: on a busy machine a minute's commands take long enough for one more.
+    app = app_over(window, doors=Doors(TOKEN, PASSWORD, clock=lambda: 0.0), signalling=FakeSignalling())
     async with client_of(app, headers=BEARER) as script, client_of(app) as page:
         await page.post("/login", data={"password": PASSWORD})
         session = app._doors.session(page.cookies[COOKIE])

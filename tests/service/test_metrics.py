@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import pytest
 from fakes.web import BEARER, app_over, client_of
 from fakes.windows import GATE_TOKEN, PASSWORD, TOKEN, FakeWindow, camera_view
 from prometheus_client.parser import text_string_to_metric_families
@@ -93,18 +94,79 @@ async def test_metrics_hold_no_secret() -> None:
         assert secret not in text
 
 
+async def test_bundle_under_way_is_told() -> None:
+    """Where it stands, and whether it is pinned; nothing where no bundle is taken up."""
+    _, samples = await scraped(FakeWindow(model_state={"state": "probation", "pinned": True}))
+    assert samples[labelled("spectragate_model_phase", environment="default", phase="probation")] == 1.0
+    assert samples[labelled("spectragate_model_pinned", environment="default")] == 1.0
+    _, samples = await scraped(FakeWindow())
+    assert not any(name.startswith("spectragate_model_p") for name, _ in samples)
+
+
+PROMISED = {
+    "a camera's rate": ("spectragate_camera_fps", {"camera", "environment"}),
+    "a camera's age": ("spectragate_camera_frame_age_seconds", {"camera", "environment"}),
+    "a camera's drops": ("spectragate_camera_frames_total", {"camera", "environment", "outcome"}),
+    "a camera's faces": ("spectragate_camera_faces_total", {"camera", "environment", "outcome"}),
+    "sizes of batches": ("spectragate_batch_faces_bucket", {"le"}),
+    "time of inference by device": ("spectragate_inference_seconds_bucket", {"device", "le"}),
+    "depth of the outbox": ("spectragate_outbox_depth", set()),
+    "its oldest message": ("spectragate_outbox_oldest_seconds", set()),
+    "the broker": ("spectragate_broker_up", set()),
+    "drift": ("spectragate_drifted", {"environment"}),
+    "figures of drift": ("spectragate_drift", {"camera", "environment", "figure"}),
+    "calibration": ("spectragate_calibration_tracks", {"environment"}),
+    "a camera's calibration": ("spectragate_camera_calibration_tracks", {"camera", "environment"}),
+    "what can be promised": ("spectragate_camera_attainable_rate", {"camera", "environment"}),
+    "the model": ("spectragate_model_info", {"environment", "version", "sha256", "profile"}),
+}
+
+
+@pytest.mark.parametrize("what", PROMISED)
+async def test_what_was_promised_is_there_with_its_labels(what: str) -> None:
+    """Each metric that monitoring was promised, by name; labels carry neither process nor address."""
+    _, samples = await scraped(drifted())
+    name, labels = PROMISED[what]
+    found = [set(json.loads(text)) for told, text in samples if told == name]
+    assert found
+    assert all(each == labels for each in found)
+
+
+def drifted() -> FakeWindow:
+    """Return a daemon that has everything to tell."""
+    state = EXAMPLES["a hall grew dark"]
+    assert isinstance(state, messages.DriftState)
+    return FakeWindow(drift=state.model_dump(mode="json"), model_state={"state": "steady", "pinned": False})
+
+
+SELECTOR = re.compile(r'(\w+)\s*(=~|!~|!=|=)\s*"([^"]*)"')
+
+
 async def test_dashboard_asks_only_for_what_is_there() -> None:
-    """Every metric that the Grafana dashboard names is told, and each panel has a title and a place."""
-    window = FakeWindow(drift={"state": "steady", "cameras": [{"camera": "gate", "statistic": 0.1}]})
-    _, samples = await scraped(window)
-    told = {name for name, _ in samples}
+    """Every metric, label and value that a query of the Grafana dashboard names is told; each panel has its place."""
+    _, samples = await scraped(drifted())
+    told: dict[str, list[dict[str, str]]] = {}
+    for name, text in samples:
+        told.setdefault(name, []).append(json.loads(text))
     dashboard = json.loads(DASHBOARD.read_text(encoding="utf-8"))
     panels = [panel for panel in dashboard["panels"] if panel["type"] != "row"]
+    variables = {each["name"] for each in dashboard["templating"]["list"]}
     assert len(panels) >= 12
     for panel in panels:
         assert panel["title"]
         assert panel["gridPos"]["w"] > 0
         for target in panel["targets"]:
-            named = set(re.findall(r"spectragate_\w+", target["expr"]))
-            assert named
-            assert named <= told, named - told
+            queries = re.findall(r"(spectragate_\w+)(?:\{([^}]*)\})?", target["expr"])
+            assert queries
+            for name, selectors in queries:
+                assert name in told, name
+                for label, _, wanted in SELECTOR.findall(selectors):
+                    if wanted.startswith("$"):
+                        assert wanted[1:] in variables
+                        assert all(label in each for each in told[name])
+                    else:
+                        values = {each[label] for each in told[name]}
+                        assert set(wanted.split("|")) <= values, (name, label, wanted)
+            for labels in re.findall(r"by \(([^)]*)\)", target["expr"]):
+                named = {label.strip() for label in labels.split(",")}
+                assert all(named <= set(each) for name, _ in queries for each in told[name]), target["expr"]

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import ssl
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx2
@@ -13,8 +14,11 @@ from fakes.windows import TOKEN, FakeWindow
 from pydantic import SecretStr
 
 from gateway.errors import ConfigError
+from gateway.service import server as server_module
 from gateway.service.server import HttpServer
 from gateway.settings import HttpSettings
+
+HEALTHZ = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
 def settings(port: int = 0) -> HttpSettings:
@@ -45,6 +49,50 @@ async def test_server_serves_until_cancelled_and_lets_streams_go() -> None:
     host, port = server.url.removeprefix("http://").split(":")
     with pytest.raises(OSError, match="refused"):
         socket.create_connection((host, int(port)), timeout=5)
+
+
+@pytest.mark.parametrize("sent", [[b""], [b"GET /healthz HTTP/1.1\r\nHost: a\r\n"], [HEALTHZ, b"GET /he"]])
+async def test_connection_that_asks_for_nothing_is_closed(monkeypatch: pytest.MonkeyPatch, sent: list[bytes]) -> None:
+    """Who only holds on, from the first or between two requests, does not take the place of others."""
+    monkeypatch.setattr(server_module, "OPENING_S", 0.3)
+    server = HttpServer(app_over(), settings())
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        serving = group.create_task(server.run(), name="server")
+        reader, writer = await asyncio.open_connection(server.host, server.port)
+        writer.write(sent[0])
+        for part in sent[1:]:
+            await reader.readuntil(b"alive\n")
+            writer.write(part)
+        assert await reader.read() == b""  # it is closed
+        writer.close()
+        await writer.wait_closed()
+        serving.cancel()
+
+
+async def test_answer_that_takes_its_time_is_not_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time to ask is over, the answer is not."""
+    monkeypatch.setattr(server_module, "OPENING_S", 0.2)
+    window = FakeWindow()
+    server = HttpServer(app_over(window), settings(), on_end=window.hub.close)
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        serving = group.create_task(server.run(), name="server")
+        async with (
+            httpx2.AsyncClient(base_url=server.url, headers=BEARER, timeout=10) as client,
+            client.stream("GET", "/api/v1/events") as stream,
+        ):
+            lines = stream.aiter_lines()
+            await anext(lines)
+            await asyncio.sleep(0.6)
+            window.hub.publish("alert", "{}")
+            assert [line async for line in _until(lines, "data: {}")][-1] == "data: {}"
+        serving.cancel()
+
+
+async def _until(lines: AsyncIterator[str], last: str) -> AsyncIterator[str]:
+    async for line in lines:
+        yield line
+        if line == last:
+            return
 
 
 async def test_port_that_is_taken_is_known_at_once() -> None:

@@ -11,6 +11,7 @@ from fastapi import APIRouter, HTTPException, Path, Query, Request
 from fastapi.responses import HTMLResponse
 from starlette.responses import Response
 
+from gateway.contract.requests import RequestError, read_model_order
 from gateway.contract.topics import MAX_NAME_LENGTH, NAME_PATTERN
 from gateway.service.page import words
 from gateway.service.page.assets import Asset, load_assets
@@ -182,6 +183,16 @@ def _add_commands(router: APIRouter, page: _Page) -> None:
             raise HTTPException(422, "say false_positive or confirmed")
         page.judge(alert_id, "confirmed" if word == "confirmed" else "false_positive")
         return page.render("alerts.html", **page.alerts())
+
+    @router.post("/page/environments/{environment}/model")
+    async def choose(environment: NamedInPath, request: Request) -> HTMLResponse:
+        try:
+            order = read_model_order((await _field(request, "order")).encode())
+        except RequestError as error:
+            raise HTTPException(422, str(error)) from None
+        if not page.window.choose(environment, order):
+            raise HTTPException(404, f"no bundle can be chosen for an environment {environment}")
+        return page.render("places.html", **page.places())
 
     @router.post("/page/cameras/{camera}/enabled")
     async def switch(camera: NamedInPath, request: Request) -> HTMLResponse:

@@ -170,6 +170,26 @@ async def test_camera_is_switched_from_the_page() -> None:
     assert window.switched == [("gate", False), ("moat", True)]
 
 
+async def test_model_is_pinned_and_rolled_back_from_the_page() -> None:
+    """What can be ordered now is offered; with the session's token only, and only what is an order."""
+    window = FakeWindow(model_state={"state": "steady", "pinned": False, "update": None, "reason": None})
+    async with client_of(page_over(window)) as client:
+        header = await log_in(client)
+        path, pin = "/page/environments/default/model", {"order": "pin 3"}
+        assert (await client.post(path, data=pin)).status_code == 403
+        assert "Pin version 3" in (await client.post(path, data=pin, headers=header)).text
+        answer = {"order": "pin 3", "time": 1.0, "result": "done", "reason": None}
+        window.model_state = {"state": "steady", "pinned": True, "update": None, "reason": None, "answer": answer}  # type: ignore[dict-item]
+        page = (await client.get("/page/places")).text
+        assert "Take new bundles" in page
+        assert "Pin version" not in page
+        assert "pin 3: done" in page
+        assert (await client.post(path, data={"order": "explode"}, headers=header)).status_code == 422
+        moat = await client.post("/page/environments/moat/model", data={"order": "rollback"}, headers=header)
+        assert moat.status_code == 404
+    assert window.chosen == [("default", "pin 3"), ("moat", "rollback")]
+
+
 async def test_page_says_what_is_wrong_in_words() -> None:
     """A box that does not screen, a camera that is away, an alert without a p-value, no camera at all."""
     window = FakeWindow(ready=Readiness(ready=False, reasons=("no_camera_online",)))

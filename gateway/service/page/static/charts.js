@@ -34,6 +34,7 @@ function options(place) {
   return {
     width: Math.max(200, place.clientWidth),
     height: 150,
+    padding: [8, 30, 0, 0],
     cursor: { drag: { x: false, y: false } },
     scales: { y: { range: (_, low, high) => [0, Math.max(1, (high ?? 0) * 1.1)] } },
     legend: { show: cameras.length > 1, live: false },
