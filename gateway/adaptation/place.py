@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.adaptation import swap
-from gateway.adaptation.shadow import LIMITS, Limits
+from gateway.adaptation.shadow import LIMITS, Compared, Limits
 from gateway.contract.bundle import Bundle
 from gateway.contract.requests import ModelOrder
 from gateway.values import Screening
@@ -39,12 +39,13 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A track that is over; `alert_id` where the bundle in use flagged it."""
+    """A track that is over; `alert_id` where the bundle in use flagged it, `is_judged` where it could judge it."""
 
     camera: str
     track_id: int
     faces_seen: int
     alert_id: str | None
+    is_judged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,12 @@ class Place(Protocol):
 
     async def score(self, pixels_NYXC: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the scores of the bundle that was staged."""
+
+    async def compare(self, pixels_NYXC: NDArray[np.uint8]) -> Compared | None:
+        """Let the bundle that was staged and the one in use score the same faces; None where that one cannot now."""
+
+    def in_use(self) -> Bundle:
+        """Return the bundle in use."""
 
     def learn(self, camera: str, statistic: float, alert_id: str | None) -> None:
         """Keep a track for the calibration of the bundle that was staged."""

@@ -4,10 +4,12 @@ Pure. A track counts only when every one of its faces was seen: a track seen in 
 new weights too low.
 """
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import isfinite, sqrt
+
+import numpy as np
 
 from gateway.contract.calibration import TrackRule, attainable_rate, next_statistic, threshold
 
@@ -19,6 +21,11 @@ LEAST_TRACKS = 20
 LEAST_FACES = 32
 LEAST_SPREAD = 1e-3
 LEAST_SHARED = 5
+LEAST_PLANTED = 20
+LEAST_TIMES, MOST_TIMES = 20, 256
+MOST_SLOWER = 2.0
+"""How much longer than the bundle in use it may take, in the middle and at the slow end of many batches."""
+
 MOST_TRACKS = 1024
 
 
@@ -41,6 +48,16 @@ class Outcome:
     reason: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What both bundles made of the same faces with a planted trigger: the scores, and the seconds it took."""
+
+    scores: Sequence[float]
+    in_use_scores: Sequence[float]
+    took_s: float
+    in_use_took_s: float
+
+
 @dataclass(slots=True)
 class _Track:
     scores: list[float] = field(default_factory=list)
@@ -49,7 +66,10 @@ class _Track:
 
 
 class Trial:
-    """One bundle on live faces; `expected_share` is the share of tracks that may be flagged beside those of chance."""
+    """One bundle on live faces; `expected_share` is the share of tracks that may be flagged beside those of chance.
+
+    `in_use_tracks` are the clean tracks by which the bundle in use judges.
+    """
 
     def __init__(
         self,
@@ -59,10 +79,16 @@ class Trial:
         *,
         now_s: float,
         expected_share: float = 0.0,
+        in_use_tracks: Sequence[float] = (),
     ) -> None:
         self._rule = rule
         self._rate = attainable_rate(FLAG_RATE, tracks=len(clean_tracks))
         self._threshold = threshold(clean_tracks, self._rate)
+        in_use_rate = attainable_rate(FLAG_RATE, tracks=len(in_use_tracks)) if in_use_tracks else FLAG_RATE
+        self._in_use_threshold = threshold(in_use_tracks, in_use_rate)
+        self._times_s: deque[tuple[float, float]] = deque(maxlen=MOST_TIMES)
+        self._planted_in_use = self._planted_by_both = 0
+        self._judged_in_use = self._judged_by_both = 0
         self._limits = limits
         self._began_s = now_s
         self._expected_share = expected_share
@@ -98,10 +124,27 @@ class Trial:
             track.scores.append(score)
             track.statistic = next_statistic(track.statistic, track.scores, self._rule)
 
-    def finish(self, camera: str, track_id: int, *, faces_seen: int, is_flagged: bool) -> float | None:
-        """Take the end of a track, and whether the bundle in use flagged it; return its statistic where it counts."""
+    def compare(self, compared: Compared) -> None:
+        """Take what it and the bundle in use made of faces with a planted trigger."""
+        self._times_s.append((compared.took_s, compared.in_use_took_s))
+        for score, in_use in zip(compared.scores, compared.in_use_scores, strict=True):
+            if self._in_use_threshold is not None and in_use >= self._in_use_threshold:
+                self._planted_in_use += 1
+                self._planted_by_both += self._threshold is not None and score >= self._threshold
+
+    def finish(
+        self, camera: str, track_id: int, *, faces_seen: int, is_flagged: bool, is_judged: bool = False
+    ) -> float | None:
+        """Take the end of a track; return its statistic where it counts.
+
+        `is_flagged` where the bundle in use flagged it, `is_judged` where that one had faces enough to judge it.
+        """
         track = self._tracks.pop((camera, track_id), None)
-        if track is None or track.faces_seen != faces_seen or track.statistic is None:
+        if track is None or track.faces_seen != faces_seen:
+            return None
+        self._judged_in_use += is_judged
+        self._judged_by_both += is_judged and track.statistic is not None
+        if track.statistic is None:
             return None
         flags = self._threshold is not None and track.statistic >= self._threshold
         self.finished += 1
@@ -131,7 +174,23 @@ class Trial:
         if self._flagged_in_use >= LEAST_SHARED and 2 * self._flagged_by_both < self._flagged_in_use:
             seen = self._flagged_by_both
             return f"of {self._flagged_in_use} passages that the bundle in use flags it sees {seen}"
-        return ""
+        if self._planted_in_use >= LEAST_PLANTED and 2 * self._planted_by_both < self._planted_in_use:
+            seen = self._planted_by_both
+            return f"of {self._planted_in_use} planted triggers that the bundle in use sees it sees {seen}"
+        if self._judged_in_use >= LEAST_TRACKS and 2 * self._judged_by_both < self._judged_in_use:
+            judged = self._judged_by_both
+            return f"of {self._judged_in_use} passages that the bundle in use can judge it can judge {judged}"
+        return self._why_slow()
+
+    def _why_slow(self) -> str:
+        """Return that it is slow where it is so all along: a moment in which the machine was busy proves nothing."""
+        if len(self._times_s) < LEAST_TIMES:
+            return ""
+        middle, middle_in_use = np.quantile(self._times_s, 0.5, axis=0)
+        slow, slow_in_use = np.quantile(self._times_s, 0.95, axis=0)
+        if middle <= MOST_SLOWER * middle_in_use or slow <= MOST_SLOWER * slow_in_use:
+            return ""
+        return f"it takes {1000 * slow:.1f} ms for a batch that takes the bundle in use {1000 * slow_in_use:.1f} ms"
 
     def _most_flagged(self) -> float:
         share = max(self._rate, self._expected_share, self.share_in_use)

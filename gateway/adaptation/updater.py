@@ -14,6 +14,7 @@ import structlog
 
 from gateway import backoff
 from gateway.adaptation import swap
+from gateway.adaptation.canaries import plant
 from gateway.adaptation.place import Answer, Finished, Pace, Place, Said, Seen
 from gateway.adaptation.shadow import Limits, Trial
 from gateway.contract.bundle import Bundle, BundleError
@@ -25,6 +26,9 @@ MOST_ASKED = 8
 MOST_WAITING = 256
 MOST_BATCHES = 16
 """Batches of faces that may wait for the bundle on trial; it is shown fewer faces where it is too slow."""
+
+COMPARE_EVERY = 4
+"""So many batches of a shadow run for each that both bundles score with planted triggers."""
 
 FIRST_PAUSE_S = 5.0
 MOST_PAUSE_S = 60.0
@@ -65,6 +69,7 @@ class Updater:
         self._update: str | None = None
         self._reason: str | None = None
         self._refusal: str | None = None
+        self._batches_seen = 0
         self._answer: Answer | None = None
         self.dropped = 0
 
@@ -165,8 +170,10 @@ class Updater:
             await self._take(named)
 
     async def _look(self) -> None:
-        """Let the bundle on trial see what waits."""
-        while self._trial is not None and self._line:
+        """Let the bundle on trial see what waits; what comes meanwhile waits for the next turn, or none would end."""
+        for _ in range(len(self._line)):
+            if self._trial is None:
+                return
             item = self._line.popleft()
             if isinstance(item, Finished):
                 self._finish(self._trial, item)
@@ -177,6 +184,7 @@ class Updater:
         if self.state.phase == "shadow":
             try:
                 scores = [float(score) for score in await self._place.score(seen.pixels_NYXC)]
+                await self._compare(trial, seen)
             except RuntimeFault as error:
                 trial.fail(f"it cannot score faces: {error}")
                 return
@@ -188,10 +196,25 @@ class Updater:
                 trial.fail("it gave a face no score")
             trial.see(screening.camera, screening.track_id, score, is_usable=is_usable)
 
+    async def _compare(self, trial: Trial, seen: Seen) -> None:
+        """Now and then plant triggers into what was seen, and see what both bundles make of them."""
+        self._batches_seen += 1
+        if self._batches_seen % COMPARE_EVERY == 0:
+            turn = self._batches_seen // COMPARE_EVERY
+            compared = await self._place.compare(await asyncio.to_thread(plant, seen.pixels_NYXC, turn))
+            if compared is not None:
+                trial.compare(compared)
+
     def _finish(self, trial: Trial, item: Finished) -> None:
         in_shadow = self.state.phase == "shadow"
         is_flagged = in_shadow and item.alert_id is not None
-        statistic = trial.finish(item.camera, item.track_id, faces_seen=item.faces_seen, is_flagged=is_flagged)
+        statistic = trial.finish(
+            item.camera,
+            item.track_id,
+            faces_seen=item.faces_seen,
+            is_flagged=is_flagged,
+            is_judged=in_shadow and item.is_judged,
+        )
         if statistic is not None and in_shadow:
             self._place.learn(item.camera, statistic, item.alert_id)
 
@@ -310,6 +333,7 @@ class Updater:
             limits,
             now_s=self._clock(),
             expected_share=expected_share,
+            in_use_tracks=self._place.in_use().calibration.clean_tracks,
         )
 
     def _end_trial(self) -> None:

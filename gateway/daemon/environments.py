@@ -198,6 +198,10 @@ class Environments:
             for name in tuple(self._running):
                 group.create_task(self.end(name), name=f"end:{name}")
 
+    def detector(self, environment: str) -> BundleDetector:
+        """Return what judges an environment's cameras now."""
+        return self._running[environment].detector
+
     def screening(self, environment: str) -> LiveScreening:
         """Return what screens an environment's cameras now."""
         return self._running[environment].screening

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from gateway.adaptation import swap
 from gateway.adaptation.exchange import Offer, admit
 from gateway.adaptation.place import PACE, Answer, Finished, Pace, Said, Seen
+from gateway.adaptation.shadow import Compared
 from gateway.adaptation.slots import NOTHING_BEFORE, Slots
 from gateway.adaptation.store import BundleStore, Loaded
 from gateway.adaptation.updater import Updater
@@ -26,7 +27,7 @@ from gateway.daemon.board import Shown
 from gateway.daemon.calibration import Memory, kept_as
 from gateway.daemon.environments import Environments
 from gateway.daemon.watching import look_for_ever
-from gateway.errors import StorageError
+from gateway.errors import RuntimeFault, StorageError
 from gateway.models.shipped import resolve_bundle
 from gateway.screening import decide
 from gateway.screening.runtime import BundleDetector
@@ -148,7 +149,8 @@ class Models:
     def on_finished(self, camera: str, environment: str, verdict: decide.Verdict) -> None:
         """Show it the end of a track."""
         if environment in self._updaters:
-            end = Finished(camera, verdict.track_id, verdict.faces_seen, verdict.alert_id)
+            is_judged = verdict.statistic is not None
+            end = Finished(camera, verdict.track_id, verdict.faces_seen, verdict.alert_id, is_judged)
             self._updaters[environment].on_finished(end)
 
     def _begin(self, name: str, bundle: Bundle) -> None:
@@ -207,6 +209,18 @@ class _Place:
 
     async def score(self, pixels_NYXC: NDArray[np.uint8]) -> NDArray[np.float32]:
         return await self._on_trial()[1].screen(pixels_NYXC)
+
+    async def compare(self, pixels_NYXC: NDArray[np.uint8]) -> Compared | None:
+        trial, in_use = self._on_trial()[1], self._house.environments().detector(self._name)
+        scores_N = await trial.screen(pixels_NYXC)
+        try:
+            in_use_N = await in_use.screen(pixels_NYXC)
+        except RuntimeFault:
+            return None
+        return Compared(scores_N.tolist(), in_use_N.tolist(), trial.took_s, in_use.took_s)
+
+    def in_use(self) -> Bundle:
+        return self._running()
 
     def learn(self, camera: str, statistic: float, alert_id: str | None) -> None:
         kept = kept_as(self._name, self._on_trial()[0].identity.sha256)

@@ -160,6 +160,7 @@ class _Sessions:
     bundle: Bundle
     cpu: Session
     gpu: Session | None = None
+    took_s: float = 0.0
 
 
 class BundleDetector:
@@ -182,6 +183,11 @@ class BundleDetector:
             RuntimeFault: The session fails on the CPU as well, does not answer in time, or scores what is no number.
         """
         return await self._inference.screen(self._sessions, pixels_NYXC)
+
+    @property
+    def took_s(self) -> float:
+        """How long its newest batch took, without the wait for its turn."""
+        return self._sessions.took_s
 
     def release(self) -> None:
         """Give the sessions back: nobody screens with this bundle any more."""
@@ -262,7 +268,8 @@ class InferenceThread:
                 )
             except TimeoutError:
                 raise self._hung(device, deadline_s) from None
-            self.measured.note(len(pixels_NYXC), took_s=self._clock() - began_s, device=device)
+            sessions.took_s = self._clock() - began_s
+            self.measured.note(len(pixels_NYXC), took_s=sessions.took_s, device=device)
         self._see_whether_gpu_is_wanted()
         if not np.isfinite(scores_N).all():
             raise ScoreFault("the inference session returned scores that are not finite")

@@ -110,6 +110,13 @@ class MemoryPlace:
         """Nobody passes here."""
         return np.zeros(len(pixels_NYXC), np.float32)
 
+    async def compare(self, pixels_NYXC: NDArray[np.uint8]) -> None:
+        """Nobody passes here."""
+
+    def in_use(self) -> Bundle:
+        """Return what has the right form."""
+        return BUNDLE
+
     def learn(self, camera: str, statistic: float, alert_id: str | None) -> None:
         """Nobody passes here."""
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.adaptation.shadow import LEAST_FACES, LEAST_TRACKS, Limits, Outcome, Trial
+from gateway.adaptation.shadow import LEAST_FACES, LEAST_TRACKS, Compared, Limits, Outcome, Trial
 from gateway.contract.calibration import TrackRule
 
 CLEAN = tuple(index / 1000 for index in range(1000))
@@ -115,3 +115,55 @@ def test_tracks_that_never_end_do_not_pile_up() -> None:
         tried.see("gate", track, 0.5, is_usable=True)
     assert tried.finish("gate", 0, faces_seen=1, is_flagged=False) is None
     assert tried.finish("gate", 1999, faces_seen=1, is_flagged=False) == 0.5
+
+
+def compared(*, scores: list[float], in_use: list[float], took_s: float = 0.001) -> Compared:
+    """Return what both bundles made of faces with planted triggers."""
+    return Compared(scores, in_use, took_s, in_use_took_s=0.001)
+
+
+def watched() -> Trial:
+    """Return a trial beside a bundle that judges by the same clean tracks."""
+    return Trial(RULE, CLEAN, Limits(10_000, 600.0), now_s=0.0, in_use_tracks=CLEAN)
+
+
+def test_fails_when_it_does_not_see_what_is_planted() -> None:
+    """A bundle that flags nobody looks well as long as nobody shows a trigger; half of what is seen is enough."""
+    blind, fair = watched(), watched()
+    for _ in range(10):
+        blind.compare(compared(scores=[0.5, 5.0, 0.5], in_use=[5.0, 5.0, 0.1]))
+        fair.compare(compared(scores=[5.0, 5.0, 0.5], in_use=[5.0, 5.0, 0.1]))
+    assert blind.outcome(1.0) is None  # half
+    blind.compare(compared(scores=[0.5], in_use=[5.0]))
+    outcome = blind.outcome(1.0)
+    assert outcome == Outcome(passed=False, reason="of 21 planted triggers that the bundle in use sees it sees 10")
+    assert fair.outcome(1.0) is None
+
+
+def test_fails_when_it_cannot_judge_what_the_bundle_in_use_can() -> None:
+    """A rule that no passage fills would leave everybody unjudged."""
+    tried = Trial(TrackRule(first_face=9, last_face=9), CLEAN, Limits(10_000, 600.0), now_s=0.0)
+    for track in range(LEAST_TRACKS):
+        assert tried.outcome(1.0) is None
+        tried.see("gate", track, track / 10, is_usable=True)
+        tried.finish("gate", track, faces_seen=1, is_flagged=False, is_judged=True)
+    outcome = tried.outcome(1.0)
+    assert outcome is not None
+    assert "can judge it can judge 0" in outcome.reason
+
+
+@pytest.mark.parametrize(
+    ("times_s", "is_refused"),
+    [
+        ([0.0021] * 20, True),
+        ([0.0021] * 19, False),
+        ([0.002] * 100, False),
+        ([0.001] * 60 + [0.009] * 40, False),  # a machine that was busy for a while
+    ],
+)
+def test_fails_when_it_takes_more_than_twice_as_long(times_s: list[float], is_refused: bool) -> None:
+    """In the middle and at the slow end: one alone is the machine's doing."""
+    tried = watched()
+    for took_s in times_s:
+        tried.compare(compared(scores=[], in_use=[], took_s=took_s))
+    assert (tried.outcome(1.0) is not None) is is_refused

@@ -8,7 +8,7 @@ from fakes.screening import make_bundle
 
 from gateway.adaptation import swap
 from gateway.adaptation.place import Answer, Pace, Said, Seen
-from gateway.adaptation.updater import MOST_ASKED, MOST_BATCHES, Updater
+from gateway.adaptation.updater import COMPARE_EVERY, MOST_ASKED, MOST_BATCHES, Updater
 from gateway.contract.bundle import Bundle, BundleError
 from gateway.contract.requests import ModelOrder
 from gateway.errors import ExchangeError, ExchangeReason, RuntimeFault, StorageError
@@ -26,6 +26,9 @@ class FakePlace:
         self.error = error
         self.asked = 0
         self.is_full = False
+        self.scored = 0
+        self.next_seen = lambda: None
+        self.compared: list[np.ndarray] = []
         self.is_factory = False
         self.names: swap.Named | None = None
         self.chosen: swap.Named | None = None
@@ -49,7 +52,18 @@ class FakePlace:
 
     async def score(self, pixels_NYXC: np.ndarray) -> np.ndarray:
         """Score nothing."""
+        self.scored += 1
+        self.next_seen()
+        self.changed.set()
         return np.zeros(len(pixels_NYXC), np.float32)
+
+    async def compare(self, pixels_NYXC: np.ndarray) -> None:
+        """Compare nothing."""
+        self.compared.append(pixels_NYXC)
+
+    def in_use(self) -> Bundle:
+        """Return a bundle."""
+        return make_bundle()
 
     def learn(self, camera: str, statistic: float, alert_id: str | None) -> None:
         """Keep nothing."""
@@ -256,6 +270,30 @@ async def test_batches_beyond_the_bound_are_dropped_and_counted() -> None:
     for _ in range(MOST_BATCHES + 5):
         subject.on_seen(BATCH)
     assert subject.dropped == 5
+
+
+async def test_line_that_never_empties_does_not_keep_a_bundle_from_being_judged() -> None:
+    """A bundle that is slower than its cameras is judged all the same, and the operator is heard."""
+    place = FakePlace(offered=NEW)
+    subject = updater(place)
+    nobody = Seen(np.zeros((0, 32, 32, 3), np.uint8), ())
+    place.next_seen = lambda: subject.on_seen(nobody)
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        task = group.create_task(subject.run(), name="updater")
+        while subject.state.phase != "shadow":
+            place.changed.clear()
+            await place.changed.wait()
+        subject.on_seen(nobody)
+        while len(place.compared) < 10:
+            place.changed.clear()
+            await place.changed.wait()
+        subject.ask(ROLL_BACK)
+        while place.answer is None:
+            place.changed.clear()
+            await place.changed.wait()
+        task.cancel()
+    assert "restore" in place.done
+    assert place.scored >= 10 * COMPARE_EVERY
 
 
 async def test_nothing_waits_without_a_trial() -> None:

@@ -97,6 +97,7 @@ async def running_daemon(
     clock: Callable[[], float] = time.time,
     make_collecting: Callable[[Place], Collecting] | None = None,
     updates: Updates | None = None,
+    inference: InferenceThread | None = None,
 ) -> AsyncIterator[Box]:
     """Run a daemon with this configuration until the block ends; its state is in `folder`.
 
@@ -113,7 +114,7 @@ async def running_daemon(
             made.append(settings.client_id)
         return FakeLink(outbox, shown, alerts)
 
-    inference = InferenceThread(device="cpu", threads=1)
+    inference = inference or InferenceThread(device="cpu", threads=1)
     async with Storage.open(folder / "state", settings=SMALL) as storage:
         outbox = await Outbox.open(storage, client_id="box", settings=SMALL)
         switches = SwitchTable(storage)
