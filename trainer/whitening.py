@@ -46,9 +46,24 @@ def whitening_of(standard_NF: Tensor, *, floor: float = FLOOR) -> Whitening:
     """Return the whitening of a sample of features, computed in float64."""
     values = standard_NF.double()
     mean_F = values.mean(0)
-    centred = values - mean_F
-    variance_F, directions_FF = torch.linalg.eigh(centred.T @ centred / len(values))
-    scale_F = (variance_F.clamp_min(0) + floor).rsqrt()
-    turn_FF = (directions_FF * scale_F) @ directions_FF.T
-    back_FF = (directions_FF / scale_F) @ directions_FF.T
+    centred_NF = values - mean_F
+    variance_R, directions_FR = _principal(centred_NF)
+    rest = floor**-0.5
+    # Along its principal directions the sample is scaled to 1, in all others, where it does not vary, by the floor.
+    scale_R = (variance_R + floor).rsqrt()
+    identity_FF = torch.eye(len(mean_F), dtype=torch.float64)
+    turn_FF = rest * identity_FF + (directions_FR * (scale_R - rest)) @ directions_FR.T
+    back_FF = identity_FF / rest + (directions_FR * (1 / scale_R - 1 / rest)) @ directions_FR.T
     return Whitening(mean_F.float(), turn_FF.float(), back_FF.float())
+
+
+def _principal(centred_NF: Tensor) -> tuple[Tensor, Tensor]:
+    """Return variances and directions of a sample, by whichever of its two Gram matrices is smaller."""
+    count, features = centred_NF.shape
+    if count >= features:
+        variance_F, directions_FF = torch.linalg.eigh(centred_NF.T @ centred_NF / count)
+        return variance_F.clamp_min(0), directions_FF
+    variance_N, mixes_NN = torch.linalg.eigh(centred_NF @ centred_NF.T / count)
+    kept_N = variance_N > 1e-9 * variance_N.max()
+    variance_R = variance_N[kept_N]
+    return variance_R, centred_NF.T @ mixes_NN[:, kept_N] / (count * variance_R).sqrt()

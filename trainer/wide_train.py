@@ -157,7 +157,7 @@ def pretrain_wide(
     upsamplers = stand_ins(faces) if "generator" not in settings.left_out else []
     pairs = WidePairs(stills, upsamplers, settings)
     run = _Run(folder, _fingerprint(faces, validation, settings), start, settings, steps=len(pairs))
-    first, every = run.resume(), max(1, len(pairs) // settings.reports)
+    first, every = run.resume(), -(-len(pairs) // settings.reports)
     if first == 0:
         run.prepare(_first_features(start, pairs, settings), standardise=settings.base_sha256 is None)
     held = validation_pairs(usable_stills(validation), upsamplers, settings)

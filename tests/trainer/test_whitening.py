@@ -30,3 +30,15 @@ def test_folded_layer_is_the_same_function() -> None:
         torch.testing.assert_close(layer(features), before, atol=1e-3, rtol=1e-4)
         whitening.unfold(layer)
         torch.testing.assert_close(layer(whitening.apply(features)), before, atol=1e-3, rtol=1e-4)
+
+
+def test_few_faces_whiten_by_the_same_rule() -> None:
+    """A sample smaller than the number of features gives what its covariance would give."""
+    torch.manual_seed(2)
+    few = torch.randn(7, 12)
+    found = whitening_of(few, floor=0.05)
+    centred = (few - few.mean(0)).double()
+    variance, directions = torch.linalg.eigh(centred.T @ centred / len(few))
+    wanted = (directions * (variance.clamp_min(0) + 0.05).rsqrt()) @ directions.T
+    torch.testing.assert_close(found.turn_FF, wanted.float(), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(found.turn_FF @ found.back_FF, torch.eye(12), atol=1e-4, rtol=0)
