@@ -6,12 +6,17 @@ An offer names the addresses to which our packets would go. Those outside the al
 
 import ipaddress
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 MAX_SDP_BYTES = 64 * 1024
 MAX_LINE = 4096
 MAX_MEDIA = 8
 MAX_CANDIDATES = 32
+MAX_ATTRIBUTES = 128
+"""Attributes of one name: the library compares every codec with every other, and 2,000 would take it minutes."""
+MAX_FEEDBACK = 384
+"""The same of `rtcp-fb`, of which a browser sends half a dozen for each codec."""
 
 MALFORMED, TOO_LARGE, NOT_SDP, UNUSABLE = 400, 413, 415, 422
 
@@ -56,16 +61,41 @@ def cleaned(offer: bytes, reach: Reach) -> str:
     """
     lines = _lines(offer)
     media = [line for line in lines if line.startswith("m=")]
-    if len(media) > MAX_MEDIA:
-        raise Refusal(TOO_LARGE, f"more than {MAX_MEDIA} media lines")
-    if sum(line.startswith("a=candidate:") for line in lines) > MAX_CANDIDATES:
-        raise Refusal(TOO_LARGE, f"more than {MAX_CANDIDATES} candidates")
+    _check_numbers(lines, media)
     if any(line.startswith("m=application") for line in media):
         raise Refusal(UNUSABLE, "data channels are not taken; send video alone")
     if not any(line.startswith("m=video") for line in media):
         raise Refusal(UNUSABLE, "no video is offered")
     mids = {line.removeprefix("a=mid:") for line in lines if line.startswith("a=mid:")}
     return "".join(f"{_mended(line, mids)}\r\n" for line in lines if _stays(line, reach))
+
+
+def _check_numbers(lines: list[str], media: list[str]) -> None:
+    if len(media) > MAX_MEDIA:
+        raise Refusal(TOO_LARGE, f"more than {MAX_MEDIA} media lines")
+    if sum(line.startswith("a=candidate:") for line in lines) > MAX_CANDIDATES:
+        raise Refusal(TOO_LARGE, f"more than {MAX_CANDIDATES} candidates")
+    for name, count in Counter(line.split(":", 1)[0] for line in lines if line.startswith("a=")).items():
+        if count > (MAX_FEEDBACK if name == "a=rtcp-fb" else MAX_ATTRIBUTES):
+            raise Refusal(TOO_LARGE, f"more attributes of one name than any publisher needs: {count}")
+    if any(len(line.split()) > MAX_ATTRIBUTES for line in media):
+        raise Refusal(TOO_LARGE, f"a media line of more than {MAX_ATTRIBUTES} words")
+    named: set[int] = set()
+    for line in lines:
+        if line.startswith("m="):
+            named.clear()
+        elif line.startswith("a=rtpmap:"):
+            payload = _payload(line)
+            if payload in named:  # each would be answered by all of them
+                raise Refusal(MALFORMED, f"a=rtpmap:{payload} stands twice")
+            named.add(payload)
+
+
+def _payload(line: str) -> int:
+    number = line.removeprefix("a=rtpmap:").split(" ", 1)[0]
+    if not re.fullmatch(r"[0-9]{1,3}", number):
+        raise Refusal(MALFORMED, "an a=rtpmap of no number")
+    return int(number)
 
 
 def candidates_in(sdp: str) -> Iterator[str]:

@@ -24,7 +24,7 @@ from gateway.cameras.asked import Inbox, Offer, RemoteAnswer
 from gateway.cameras.cadence import Cadence
 from gateway.cameras.guarded import bind_towards, guard
 from gateway.cameras.jobs import PeerSource
-from gateway.cameras.offers import MALFORMED, MAX_SDP_BYTES, UNUSABLE, Reach, Refusal, cleaned, hastened
+from gateway.cameras.offers import MALFORMED, MAX_SDP_BYTES, TOO_LARGE, UNUSABLE, Reach, Refusal, cleaned, hastened
 from gateway.cameras.stream import FeedHeader, LiveFrame, Picture, too_large
 from gateway.errors import SourceError, SourceReason
 from gateway.values import ClockSource
@@ -142,7 +142,7 @@ class Peer:
             await self._drop()
             self._say(wire.Declined(ask.number, refusal.status, str(refusal)))
             return False
-        self._say(wire.Answered(ask.number, answer.encode()))
+        self._say(wire.Answered(ask.number, answer))
         return True
 
     async def _on_answer(self, ask: RemoteAnswer) -> None:
@@ -153,7 +153,7 @@ class Peer:
         except Refusal as refusal:
             raise SourceError(f"the server's answer cannot be used: {refusal}", SourceReason.UNREADABLE) from None
 
-    async def _answer(self, sdp: bytes) -> str:
+    async def _answer(self, sdp: bytes) -> bytes:
         text = cleaned(sdp, self._reach)
         bind_towards(text, self._reach)
         self._connection = _new_connection()
@@ -165,9 +165,12 @@ class Peer:
             if other is not videos[0]:
                 other.direction = "inactive"
         await self._set_local()
+        answer = hastened(self._connection.localDescription.sdp).encode()
+        if len(answer) > MAX_SDP_BYTES:
+            raise Refusal(TOO_LARGE, "the answer to it would be too long")
         self._receiver = videos[0].receiver
         self._watch_losses()
-        return hastened(self._connection.localDescription.sdp)
+        return answer
 
     async def _describe(self, description: Any) -> None:
         try:
@@ -201,7 +204,7 @@ class Peer:
         if connection is not None:
             with contextlib.suppress(ConnectionError):
                 async with asyncio.timeout(within_s):
-                    await connection.close()
+                    await _end(connection)
 
     def _watch_losses(self) -> None:
         ask_for_keyframe = self._receiver._send_rtcp_pli  # noqa: SLF001  (the one place where a loss is told)
@@ -271,6 +274,16 @@ def is_keyframe(codec: str, data: bytes) -> bool:
     if codec == "VP8":
         return bool(data) and not data[0] & 1
     return _IDR.search(data) is not None
+
+
+async def _end(connection: Any) -> None:
+    try:
+        await connection.close()
+    except _PARSER_FAULTS:
+        # It stumbles over a line of the offer that got no transport, and lets the sockets of the others stand.
+        for transport in {each.receiver.transport for each in connection.getTransceivers()} - {None}:
+            await transport.stop()
+            await transport.transport.stop()
 
 
 def _new_connection() -> Any:

@@ -3,14 +3,11 @@
 import asyncio
 import contextlib
 import itertools
-import os
 import random
-from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from pathlib import Path
 
 import aioice.ice
 import aiortc
@@ -35,8 +32,6 @@ pytestmark = [pytest.mark.end_to_end, pytest.mark.usefixtures("on_loopback")]
 
 JOB = CameraJob("gate", PeerSource(LOOPBACK), connect_s=10.0, stall_s=5.0)
 WAIT_S = 30.0
-
-Report = Callable[[str, object], None]
 
 
 @dataclass
@@ -243,63 +238,6 @@ async def test_faces_are_found_when_a_publisher_sends_vp8() -> None:
         await camera.publish(connection)
         await camera.until(5)
     assert any(frame.crops for frame in camera.frames)
-
-
-MUTATIONS = int(os.environ.get("SPECTRAGATE_MUTATED_OFFERS", "2000"))
-
-
-def mutated(offer: bytes, chance: random.Random) -> bytes:
-    """Return an offer with a few bytes, lines or words changed."""
-    lines = offer.split(b"\r\n")
-    for _ in range(chance.randint(1, 4)):
-        place = chance.randrange(len(lines))
-        words = lines[place].split(b" ")
-        match chance.randrange(6):
-            case 0:
-                lines[place] = bytes(chance.randrange(256) for _ in range(chance.randrange(40)))
-            case 1:
-                lines.insert(place, chance.choice(lines))
-            case 2:
-                lines[place] = lines[place][: chance.randrange(len(lines[place]) + 1)]
-            case 3:
-                words[chance.randrange(len(words))] = chance.choice([b"-1", b"99999999999", b"", b"a:b", b"\xc3\xa9"])
-                lines[place] = b" ".join(words)
-            case 4:
-                del lines[place]
-                lines = lines or [b""]
-            case _:
-                chance.shuffle(words)
-                lines[place] = b" ".join(words)
-    return b"\r\n".join(lines)
-
-
-@pytest.mark.long
-@pytest.mark.timeout(3600)
-async def test_mutated_offers_are_only_declined_and_leave_nothing_behind(record_property: Report) -> None:
-    """One worker hears them all: it neither ends nor grows, and takes a good offer afterwards."""
-    chance, statuses = random.Random(1), Counter[int]()
-    async with publisher() as connection, watched(replace(JOB, connect_s=600.0)) as camera:
-        good = offer_of(connection).replace(b"a=sendonly", b"a=recvonly")  # so that no mutation can be taken
-        grown_bytes = []
-        for number in range(MUTATIONS):
-            answer = await camera.lines.offer("gate", mutated(good, chance))
-            assert isinstance(answer, wire.Declined), answer
-            statuses[answer.status] += 1
-            if number in {MUTATIONS // 4, MUTATIONS - 1}:
-                grown_bytes.append(resident_bytes())
-        assert not camera.ended.done()
-        await camera.publish(connection)
-        await camera.until(1)
-    record_property("report", f"{MUTATIONS} mutated offers: {dict(statuses)}, worker {grown_bytes} bytes")
-    assert set(statuses) <= {400, 413, 415, 422}
-    assert grown_bytes[1] < grown_bytes[0] + (32 << 20)
-
-
-def resident_bytes() -> int:
-    """Return the memory of the worker, the only child of this process that runs one."""
-    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text(encoding="ascii").split()
-    (worker,) = [pid for pid in children if b"cameras.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-    return int(Path(f"/proc/{worker}/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def test_a_keyframe_is_told_before_it_is_decoded() -> None:
