@@ -6,7 +6,16 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.cameras.jobs import CameraJob, DeviceSource, FaceSettings, FileSource, LiveSource, PeerSource, RtspSource
+from gateway.cameras.jobs import (
+    CameraJob,
+    DeviceSource,
+    FaceSettings,
+    FileSource,
+    LiveSource,
+    PeerSource,
+    RtspSource,
+    Viewing,
+)
 from gateway.config import Config, FileConfig, OperatingPoint, RtspConfig, SourceConfig, WhepConfig, WhipConfig
 from gateway.config_file import describe, read_config
 from gateway.contract.bundle import Bundle, BundleError
@@ -111,6 +120,7 @@ def camera_jobs(config: Config) -> dict[str, CameraJob]:
             faces=FaceSettings(faces.model, faces.min_confidence, detect.min_face_px, faces.max_per_frame),
             fps=detect.fps or LIVE_FPS,
             max_pixels=detect.max_pixels,
+            viewing=Viewing(config.webrtc.allow, config.webrtc.viewers) if config.webrtc.viewers else None,
             **(_PEER_PATIENCE if isinstance(camera.source, WhipConfig | WhepConfig) else {}),
         )
     return jobs

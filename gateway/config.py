@@ -234,6 +234,9 @@ class WebrtcConfig(_Section):
         max_length=64,
         description="Other sites (https://studio.example) whose pages may publish, with the token.",
     )
+    viewers: int = Field(
+        default=0, ge=0, le=8, description="How many may watch each camera's live picture over WebRTC at once (WHEP)."
+    )
 
 
 class CameraConfig(_Section):

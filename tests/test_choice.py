@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from fakes.configs import load
 
-from gateway.cameras.jobs import CameraJob, DeviceSource, FaceSettings, FileSource, RtspSource
+from gateway.cameras.jobs import CameraJob, DeviceSource, FaceSettings, FileSource, RtspSource, Viewing
 from gateway.choice import Choice, camera_jobs, camera_rates, check_config, choose, operating_points, started_detector
 from gateway.config import Config, EnvironmentConfig
 from gateway.errors import ConfigError
@@ -150,3 +150,10 @@ def test_target_that_no_store_can_support_is_refused_with_what_is_missing(tmp_pa
     hall, gate = operating_points(config)
     assert "camera hall: 1 false alert in 2,000 passages; it needs 1,999 clean ones, " in hall
     assert "camera gate: 1 false alert in 50,000 passages; it needs 49,999 clean ones, until then 1 in" in gate
+
+
+def test_cameras_are_shown_over_webrtc_where_the_file_says_how_many_may_watch(tmp_path: Path) -> None:
+    """Every camera, to the same networks that may publish."""
+    jobs = camera_jobs(load(tmp_path, CAMERAS + "webrtc: {viewers: 2, allow: [10.0.0.0/8]}\n"))
+    assert {job.viewing for job in jobs.values()} == {Viewing(("10.0.0.0/8",), 2)}
+    assert {job.viewing for job in camera_jobs(load(tmp_path, CAMERAS)).values()} == {None}

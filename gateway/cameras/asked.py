@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from gateway.cameras.offers import MAX_SDP_BYTES
 
 _HEAD = struct.Struct("!BII")  # kind, number, bytes that follow
-_OFFER, _HANG_UP, _WATCH, _ANSWER = range(4)
+_OFFER, _HANG_UP, _WATCH, _ANSWER, _VIEW, _LEAVE = range(6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,22 @@ class Show:
     is_on: bool
 
 
-Ask = Offer | RemoteAnswer | HangUp | Show
+@dataclass(frozen=True, slots=True)
+class View:
+    """A viewer's offer; its answer carries the same number."""
+
+    number: int
+    sdp: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """The viewer of this number takes its leave."""
+
+    number: int
+
+
+Ask = Offer | RemoteAnswer | HangUp | Show | View | Leave
 
 
 def pack(ask: Ask) -> bytes:
@@ -57,6 +72,10 @@ def pack(ask: Ask) -> bytes:
             return _HEAD.pack(_HANG_UP, 0, 0)
         case Show(is_on):
             return _HEAD.pack(_WATCH, int(is_on), 0)
+        case View(number, sdp):
+            return _HEAD.pack(_VIEW, number, len(sdp)) + sdp
+        case Leave(number):
+            return _HEAD.pack(_LEAVE, number, 0)
 
 
 class Hearing:
@@ -93,6 +112,10 @@ def _ask(kind: int, number: int, body: bytes) -> Ask:
             return Show(bool(number))
         case 3:
             return RemoteAnswer(body)
+        case 4:
+            return View(number, body)
+        case 5:
+            return Leave(number)
     raise ValueError(f"the parent asks for {kind}")
 
 

@@ -10,6 +10,7 @@ import ctypes
 import ipaddress
 import socket
 from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
@@ -31,6 +32,8 @@ _VerifyCallback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_void_p)
 # The handshake goes on: after it aiortc compares the certificate with the fingerprint of the offer.
 _accept_any = _VerifyCallback(lambda _is_valid, _store: 1)
 
+
+_bound: ContextVar[tuple[str, ...]] = ContextVar("our addresses", default=())
 
 _Stun: Any = aioice.ice.StunProtocol
 
@@ -58,15 +61,17 @@ class _GuardedStun(_Stun):  # type: ignore[misc]
 def guard(reach: Reach) -> None:
     """Hold every connection of this process to a reach."""
     aioice.ice.StunProtocol = partial(_GuardedStun, reach=reach)  # type: ignore[misc, assignment]
+    aioice.ice.get_host_addresses = _ours
     setattr(rtcdtlstransport.RTCCertificate, "_create_ssl_context", _context)  # noqa: B010  (typed as private)
 
 
 def bind_towards(sdp: str, reach: Reach) -> None:
-    """Let the next connection be bound to our addresses on the ways to a description's candidates."""
-    found = tuple(own_addresses((*candidates_in(sdp), *first_hosts(reach.networks))))
-    aioice.ice.get_host_addresses = lambda use_ipv4, use_ipv6: [  # noqa: ARG005
-        address for address in found if use_ipv6 or ":" not in address
-    ]
+    """Let the connections of this task be bound to our addresses on the ways to a description's candidates."""
+    _bound.set(tuple(own_addresses((*candidates_in(sdp), *first_hosts(reach.networks)))))
+
+
+def _ours(use_ipv4: bool, use_ipv6: bool) -> list[str]:  # noqa: FBT001  (called by the library)
+    return [address for address in _bound.get() if (use_ipv6 if ":" in address else use_ipv4)]
 
 
 def own_addresses(targets: Iterable[str]) -> Iterator[str]:

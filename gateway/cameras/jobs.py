@@ -143,6 +143,14 @@ class PeerSource:
         return self.url is not None
 
 
+@dataclass(frozen=True, slots=True)
+class Viewing:
+    """How many may watch a camera over WebRTC at once, and the networks in which they are."""
+
+    allow: tuple[str, ...]
+    most: int
+
+
 LiveSource = RtspSource | DeviceSource | FileSource | PeerSource
 
 
@@ -160,6 +168,7 @@ class CameraJob:
     max_pixels: int = MAX_LIVE_PIXELS
     connect_s: float = 5.0
     stall_s: float = 1.5
+    viewing: Viewing | None = None
 
     @property
     def waits(self) -> bool:
@@ -206,7 +215,10 @@ def from_json(data: bytes) -> Job:
     kind = fields.pop("kind")
     faces = FaceSettings(**_with_path(fields.pop("faces"), "model"))
     if kind == "camera":
-        return CameraJob(**{**fields, "source": _source(fields["source"])}, faces=faces)
+        viewing = fields.pop("viewing")
+        if viewing is not None:
+            viewing = Viewing(tuple(viewing["allow"]), viewing["most"])
+        return CameraJob(**{**fields, "source": _source(fields["source"])}, faces=faces, viewing=viewing)
     inject = _injection(fields.pop("inject"))
     if kind == "recording":
         return RecordingJob(**_with_path(fields, "path"), faces=faces, inject=inject)

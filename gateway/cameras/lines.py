@@ -15,6 +15,9 @@ WORKER_S = 3.0
 """How long an offer waits for a worker that is being started again."""
 
 ANSWER_S = 8.0
+MOST_UNANSWERED = 16
+
+Offering = asked.Offer | asked.View
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,31 +37,37 @@ class LineError(Exception):
 
 @dataclass(slots=True, eq=False)
 class Line:
-    """The line to one worker."""
+    """The line to one worker; one offer of a publisher and one of a viewer may be under way."""
 
     send: Callable[[bytes], None]
     _number: int = 0
-    _answered: int = 0
-    _asked: "asyncio.Future[wire.Answered | wire.Declined] | None" = None
+    _asked: "dict[int, asyncio.Future[wire.Answered | wire.Declined] | None]" = field(default_factory=dict)
+    _busy: set[type[Offering]] = field(default_factory=set)
 
-    async def offer(self, sdp: bytes) -> wire.Answered | wire.Declined:
+    async def offer(self, sdp: bytes, kind: type[Offering] = asked.Offer) -> wire.Answered | wire.Declined:
         """Return what the worker says to an offer.
 
         Raises:
             LineError: It says nothing, or another offer is being answered.
         """
-        if self._asked is not None:
+        if kind in self._busy:
             raise LineError("another offer is being answered; try again in a moment")
-        self._number += 1
-        self._asked = asyncio.get_running_loop().create_future()
+        if len(self._asked) > MOST_UNANSWERED:
+            raise LineError("the camera's worker does not answer")
+        self._number = number = self._number + 1
+        answer: asyncio.Future[wire.Answered | wire.Declined] = asyncio.get_running_loop().create_future()
+        self._asked[number] = answer
+        self._busy.add(kind)
         try:
-            self.send(asked.pack(asked.Offer(self._number, sdp)))
+            self.send(asked.pack(kind(number, sdp)))
             async with asyncio.timeout(ANSWER_S):
-                return await self._asked
+                return await answer
         except TimeoutError:
             raise LineError("the camera's worker does not answer; try again in a moment") from None
         finally:
-            self._asked = None
+            self._busy.discard(kind)
+            if number in self._asked:
+                self._asked[number] = None  # it may still come, late
 
     def take(self, answer: wire.Answered | wire.Declined) -> None:
         """Take an answer; one that nobody waits for any more is passed over.
@@ -66,16 +75,17 @@ class Line:
         Raises:
             WireError: Nobody asked for it, or it was given before.
         """
-        if not self._answered < answer.number <= self._number:
+        if answer.number not in self._asked:
             raise wire.WireError("an answer to nothing")
-        self._answered = answer.number
-        if answer.number == self._number and self._asked is not None and not self._asked.done():
-            self._asked.set_result(answer)
+        waiting = self._asked.pop(answer.number)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(answer)
 
     def end(self) -> None:
         """The worker has gone."""
-        if self._asked is not None and not self._asked.done():
-            self._asked.set_exception(LineError("the camera's worker ended while it answered; try again"))
+        for waiting in self._asked.values():
+            if waiting is not None and not waiting.done():
+                waiting.set_exception(LineError("the camera's worker ended while it answered; try again"))
 
 
 @dataclass(slots=True, eq=False)
@@ -110,11 +120,29 @@ class Lines:
                 del self._lines[camera]
 
     async def offer(self, camera: str, sdp: bytes) -> wire.Answered | wire.Declined:
-        """Take an offer to a camera's worker, which may just be starting.
+        """Take a publisher's offer to a camera's worker, which may just be starting.
 
         Raises:
             LineError: There is none, or it does not answer.
         """
+        return await (await self._line(camera)).offer(sdp)
+
+    async def view(self, camera: str, sdp: bytes) -> tuple[wire.Answered | wire.Declined, Callable[[], None]]:
+        """Take a viewer's offer to a camera's worker; return what it says, and how the viewer takes its leave.
+
+        Raises:
+            LineError: There is none, or it does not answer.
+        """
+        line = await self._line(camera)
+        answer = await line.offer(sdp, asked.View)
+
+        def leave() -> None:
+            if self._lines.get(camera) is line:
+                line.send(asked.pack(asked.Leave(answer.number)))
+
+        return answer, leave
+
+    async def _line(self, camera: str) -> Line:
         try:
             async with asyncio.timeout(WORKER_S):
                 while (line := self._lines.get(camera)) is None:
@@ -122,7 +150,7 @@ class Lines:
                     await self._changed.wait()
         except TimeoutError:
             raise LineError("the camera is not watched now; try again in a moment") from None
-        return await line.offer(sdp)
+        return line
 
     def hang_up(self, camera: str) -> None:
         """Tell a camera's worker that its publisher takes its leave."""

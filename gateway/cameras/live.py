@@ -28,6 +28,7 @@ from gateway.cameras.device import open_device
 from gateway.cameras.jobs import CameraJob, DeviceSource, FileSource, PeerSource, RtspSource
 from gateway.cameras.looking import Looker
 from gateway.cameras.mailbox import Mailbox, News
+from gateway.cameras.offers import UNUSABLE
 from gateway.cameras.playing import Playing
 from gateway.cameras.previews import Previews
 from gateway.cameras.rtsp import leads_elsewhere, open_rtsp, redirected
@@ -36,6 +37,7 @@ from gateway.errors import SourceError, SourceReason
 from gateway.values import SourceEnded, SourceOpened, SourceProgress, SourceWaiting
 
 if TYPE_CHECKING:
+    from gateway.cameras.viewing import Viewers
     from gateway.cameras.webrtc import Peer
 
 PROGRESS_EVERY_S = 1.0
@@ -168,6 +170,7 @@ class Watch:
         self._poll.register(channel, select.POLLIN | select.POLLRDHUP)
         self._poll.register(self._mailbox, select.POLLIN)
         self._previews = Previews()
+        self._viewers: Viewers | None = None
         self._hearing = asked.Hearing()
         self._is_over = False
         self._told_at_s = self._began_s = self._watched_at_s = time.monotonic()
@@ -205,6 +208,8 @@ class Watch:
                 self._watch_sight()
         finally:
             self._reader.stop()
+            if self._viewers is not None:
+                self._viewers.stop()
 
     def reader_is_stuck(self) -> bool:
         """Return whether the reader has not ended within its farewell time."""
@@ -229,9 +234,22 @@ class Watch:
                     raise SourceError("the publisher took its leave", SourceReason.ENDED)
                 case asked.Show(is_on):
                     self._previews.is_on = is_on
+                case asked.View() | asked.Leave():
+                    self._see_viewer(ask)
                 case asked.Offer() | asked.RemoteAnswer():
                     self._reader.inbox.put(ask)
         return bool(data)
+
+    def _see_viewer(self, ask: asked.View | asked.Leave) -> None:
+        if self._job.viewing is None:  # then its libraries are not there, and cannot be loaded any more
+            if isinstance(ask, asked.View):
+                self._send(wire.Declined(ask.number, UNUSABLE, "nobody may watch this camera over WebRTC"))
+            return
+        if self._viewers is None:
+            from gateway.cameras.viewing import Viewers  # noqa: PLC0415  (most cameras never need it)
+
+            self._viewers = Viewers(self._job.viewing, say=self._mailbox.say)
+        self._viewers.hear(ask)
 
     def _tell(self, news: News, looker: Looker) -> None:
         if news.opened is not None:
@@ -256,6 +274,8 @@ class Watch:
                 preview = self._previews.of(picture_HWC, seq, now_s=time.monotonic())
                 if preview is not None:
                     self._send(preview)
+                if self._viewers is not None:
+                    self._viewers.show(picture_HWC, now_s=time.monotonic())
 
     def _tell_end(self, news: News) -> None:
         if news.error is not None:

@@ -26,12 +26,17 @@ class Previews:
         if not self.is_on or now_s < self._next_at_s:
             return None
         self._next_at_s = now_s + 1.0 / MOST_PER_S
-        height, width = picture_HWC.shape[:2]
-        scale = min(1.0, MOST_WIDE_PX / max(height, width))
-        size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        small_HWC = cv2.resize(picture_HWC, size, interpolation=cv2.INTER_AREA)[:, :, ::-1]
+        small_HWC = small(picture_HWC)[:, :, ::-1]
         for quality in _QUALITIES:
             _, jpeg = cv2.imencode(".jpg", small_HWC, [cv2.IMWRITE_JPEG_QUALITY, quality])
             if jpeg.size <= MAX_PREVIEW_BYTES:
                 return Preview(seq, jpeg.tobytes())
         return None  # noise that no quality makes small enough
+
+
+def small(picture_HWC: NDArray[np.uint8], *, even: bool = False) -> NDArray[np.uint8]:
+    """Return a picture as it is shown; with `even` sides where an encoder needs them."""
+    height, width = picture_HWC.shape[:2]
+    scale, step = min(1.0, MOST_WIDE_PX / max(height, width)), 2 if even else 1
+    size = (max(step, round(width * scale) // step * step), max(step, round(height * scale) // step * step))
+    return np.asarray(cv2.resize(picture_HWC, size, interpolation=cv2.INTER_AREA), np.uint8)

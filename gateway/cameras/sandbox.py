@@ -38,7 +38,7 @@ _LIBRARIES_READ = (
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What one worker needs beyond its libraries; `tcp_port` is the camera's; a peer has datagrams alone."""
+    """What one worker needs beyond its libraries; `tcp_port` is the camera's; a peer has datagrams."""
 
     readable: tuple[Path, ...] = ()
     device: Path | None = None
@@ -101,7 +101,7 @@ def confine(needs: Needs) -> SandboxReport:
     if no_filter is None:
         try:
             syscalls.restrict(
-                network=needs.tcp_port is not None or needs.is_peer,
+                connections=needs.tcp_port is not None,
                 device=needs.device is not None,
                 peer=needs.is_peer,
             )

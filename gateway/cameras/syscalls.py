@@ -60,10 +60,10 @@ def why_not() -> str | None:
     return None
 
 
-def restrict(*, network: bool, device: bool, peer: bool = False) -> None:
-    """Leave every thread of this process only what a worker needs: sockets where `network`, a camera where `device`.
+def restrict(*, connections: bool, device: bool, peer: bool = False) -> None:
+    """Leave every thread of this process only what a worker needs: sockets for `connections`, a camera where `device`.
 
-    A `peer` has a loop, which wakes itself through a pair of sockets, and no connections: only datagrams.
+    A `peer` has a loop, which wakes itself through a pair of sockets, and datagrams.
 
     Raises:
         OSError: The kernel refuses.
@@ -73,7 +73,7 @@ def restrict(*, network: bool, device: bool, peer: bool = False) -> None:
     rules = pyseccomp.SyscallFilter(pyseccomp.ERRNO(errno.ENOSYS))
     rules.set_attr(pyseccomp.Attr.CTL_TSYNC, 1)
     writer = _Rules(pyseccomp, rules)
-    for name in (*_ALLOWED, *(_NETWORK if network else ())):
+    for name in (*_ALLOWED, *(_NETWORK if connections or peer else ())):
         writer.allow(name)
     for name in _FATAL:
         writer.rule(pyseccomp.KILL_PROCESS, name)
@@ -82,7 +82,7 @@ def restrict(*, network: bool, device: bool, peer: bool = False) -> None:
     _processes(writer)
     _files(writer, device=device)
     _memory(writer)
-    _sockets(writer, network=network, peer=peer)
+    _sockets(writer, connections=connections, peer=peer)
     rules.load()
 
 
@@ -148,9 +148,10 @@ def _memory(writer: _Rules) -> None:
         writer.refuse(name, writer.masked(2, _PROT_EXEC, _PROT_EXEC))
 
 
-def _sockets(writer: _Rules, *, network: bool, peer: bool) -> None:
+def _sockets(writer: _Rules, *, connections: bool, peer: bool) -> None:
+    network = connections or peer
     families = (socket.AF_INET, socket.AF_INET6) if network else ()
-    kinds = (socket.SOCK_DGRAM,) if peer else (socket.SOCK_STREAM, socket.SOCK_DGRAM)
+    kinds = (socket.SOCK_STREAM, socket.SOCK_DGRAM) if connections else (socket.SOCK_DGRAM,)
     for family in families:
         for kind in kinds:
             writer.allow("socket", writer.equal(0, family), writer.masked(1, _SOCKET_TYPE_MASK, kind))

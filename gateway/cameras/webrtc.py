@@ -14,17 +14,16 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-import aiortc
 import numpy as np
 from aiortc.mediastreams import MediaStreamError
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from gateway.cameras import wire
+from gateway.cameras import peering, wire
 from gateway.cameras.asked import Inbox, Offer, RemoteAnswer
 from gateway.cameras.cadence import Cadence
 from gateway.cameras.guarded import bind_towards, guard
 from gateway.cameras.jobs import PeerSource
-from gateway.cameras.offers import MALFORMED, MAX_SDP_BYTES, TOO_LARGE, UNUSABLE, Reach, Refusal, cleaned, hastened
+from gateway.cameras.offers import MAX_SDP_BYTES, TOO_LARGE, UNUSABLE, Reach, Refusal, cleaned, hastened
 from gateway.cameras.stream import FeedHeader, LiveFrame, Picture, too_large
 from gateway.errors import SourceError, SourceReason
 from gateway.values import ClockSource
@@ -38,10 +37,6 @@ _MOST_WAITING = 100
 """Pictures that wait for the decoder: beyond it the processor does not keep up with this camera."""
 
 _IDR = re.compile(rb"\x00\x00\x01[\x05\x25\x45\x65]")  # a slice of type 5, whatever its rank
-
-# What the library's parser raises; a StopIteration of its own comes out of its coroutine as a RuntimeError.
-_PARSER_FAULTS = (AssertionError, AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
-_LIBRARY_FAULTS = (aiortc.InvalidStateError, aiortc.exceptions.OperationError, ConnectionError, OSError)
 
 
 class Peer:
@@ -122,7 +117,7 @@ class Peer:
 
     async def _call(self) -> None:
         bind_towards("", self._reach)
-        self._connection = _new_connection()
+        self._connection = peering.new_connection()
         self._connection.addTransceiver("video", direction="recvonly")
         await self._connection.setLocalDescription(await self._connection.createOffer())
         self._say(wire.Calling(self._connection.localDescription.sdp.encode()[:MAX_SDP_BYTES]))
@@ -147,7 +142,7 @@ class Peer:
 
     async def _on_answer(self, ask: RemoteAnswer) -> None:
         try:
-            await self._describe(aiortc.RTCSessionDescription(cleaned(ask.sdp, self._reach), "answer"))
+            await peering.read(self._connection, cleaned(ask.sdp, self._reach), "answer")
             self._receiver = self._connection.getTransceivers()[0].receiver
             self._watch_losses()
         except Refusal as refusal:
@@ -156,37 +151,20 @@ class Peer:
     async def _answer(self, sdp: bytes) -> bytes:
         text = cleaned(sdp, self._reach)
         bind_towards(text, self._reach)
-        self._connection = _new_connection()
-        await self._describe(aiortc.RTCSessionDescription(text, "offer"))
+        self._connection = peering.new_connection()
+        await peering.read(self._connection, text, "offer")
         videos = [each for each in self._connection.getTransceivers() if each.kind == "video"]
         if not videos or videos[0].receiver.track is None:
             raise Refusal(UNUSABLE, "no video is sent; the offer must be to send it")
         for other in self._connection.getTransceivers():
             if other is not videos[0]:
                 other.direction = "inactive"
-        await self._set_local()
-        answer = hastened(self._connection.localDescription.sdp).encode()
+        answer = hastened(await peering.answer(self._connection)).encode()
         if len(answer) > MAX_SDP_BYTES:
             raise Refusal(TOO_LARGE, "the answer to it would be too long")
         self._receiver = videos[0].receiver
         self._watch_losses()
         return answer
-
-    async def _describe(self, description: Any) -> None:
-        try:
-            await self._connection.setRemoteDescription(description)
-        except _PARSER_FAULTS:
-            raise Refusal(MALFORMED, "the offer cannot be read") from None
-        except _LIBRARY_FAULTS:
-            raise Refusal(UNUSABLE, "nothing in it can be taken: H.264 or VP8 is needed") from None
-
-    async def _set_local(self) -> None:
-        try:
-            await self._connection.setLocalDescription(await self._connection.createAnswer())
-        except _PARSER_FAULTS:
-            raise Refusal(MALFORMED, "the offer contradicts itself") from None
-        except _LIBRARY_FAULTS:
-            raise Refusal(UNUSABLE, "no address of this machine leads to an allowed network") from None
 
     async def _drop(self) -> None:
         """Leave nothing of an offer behind.
@@ -204,7 +182,7 @@ class Peer:
         if connection is not None:
             with contextlib.suppress(ConnectionError):
                 async with asyncio.timeout(within_s):
-                    await _end(connection)
+                    await peering.end(connection)
 
     def _watch_losses(self) -> None:
         ask_for_keyframe = self._receiver._send_rtcp_pli  # noqa: SLF001  (the one place where a loss is told)
@@ -274,18 +252,3 @@ def is_keyframe(codec: str, data: bytes) -> bool:
     if codec == "VP8":
         return bool(data) and not data[0] & 1
     return _IDR.search(data) is not None
-
-
-async def _end(connection: Any) -> None:
-    try:
-        await connection.close()
-    except _PARSER_FAULTS:
-        # It stumbles over a line of the offer that got no transport, and lets the sockets of the others stand.
-        for transport in {each.receiver.transport for each in connection.getTransceivers()} - {None}:
-            await transport.stop()
-            await transport.transport.stop()
-
-
-def _new_connection() -> Any:
-    # Without a word the library would ask a public STUN server.
-    return aiortc.RTCPeerConnection(aiortc.RTCConfiguration(iceServers=[]))

@@ -9,6 +9,7 @@ import socket
 import struct
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -62,7 +63,8 @@ def needs_of(job: Job) -> Needs:
     """Return what the worker of a job must still be able to reach."""
     model = () if job.faces.model is None else (job.faces.model,)
     if isinstance(job, CameraJob):
-        return _needs_of_camera(job.source, model)
+        needs = _needs_of_camera(job.source, model)
+        return replace(needs, is_peer=needs.is_peer or job.viewing is not None)
     trigger = () if job.inject is None else (job.inject.trigger,)
     sources = (job.path, *_links_in(job.path)) if isinstance(job, RecordingJob) else job.paths
     return Needs((*model, *trigger, *sources), memory_bytes=FILE_MEMORY_BYTES)
@@ -95,7 +97,9 @@ def _load_late_libraries(job: Job) -> None:
     if job.faces.model is not None:
         import onnxruntime  # noqa: F401, PLC0415  (a confined process may find no more code to load)
     if isinstance(job, CameraJob) and isinstance(job.source, PeerSource):
-        import gateway.cameras.webrtc  # noqa: F401, PLC0415  (most cameras never need it)
+        import gateway.cameras.webrtc  # noqa: PLC0415  (most cameras never need it)
+    if isinstance(job, CameraJob) and job.viewing is not None:
+        import gateway.cameras.viewing  # noqa: F401, PLC0415  (nor this)
 
 
 def _quieten() -> None:

@@ -130,7 +130,10 @@ class Daemon:
         self.cameras = Cameras(ears, group, switches=fittings.positions)
         self.previews = fittings.lines.watch
         self.signalling = Signalling(
-            fittings.lines, token_of=self._publisher_token, allows_origin=lambda origin: origin in self._plan.origins
+            fittings.lines,
+            token_of=self._publisher_token,
+            allows_origin=lambda origin: origin in self._plan.origins,
+            shows=self._shows,
         )
 
     def _make_models(self, updates: Updates) -> Models:
@@ -273,6 +276,10 @@ class Daemon:
         camera = self.cameras.get(name)
         source = None if camera is None else camera.plan.job.source
         return source.token if isinstance(source, PeerSource) and not source.calls else None
+
+    def _shows(self, name: str) -> bool:
+        camera = self.cameras.get(name)
+        return camera is not None and camera.plan.job.viewing is not None
 
     @property
     def plan(self) -> Plan:

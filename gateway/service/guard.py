@@ -18,7 +18,7 @@ from gateway.settings import COMMANDS_PER_MINUTE
 
 COOKIE = "spectragate_session"
 CSRF_HEADER = b"x-csrf-token"
-WHIP = "/whip/"
+WHIP, WHEP = "/whip/", "/whep/"
 MOST_BODY_BYTES = 65_536
 BODY_S = 10.0
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -53,7 +53,7 @@ class Rules:
 
     Somebody whose browser asks for a page without a session is sent to `login`, where there is one. Pages of another
     site that `allows_origin` takes may publish: their browsers ask first, without a token. Whatever changes something
-    is a command and counted, but for `logout` and WHIP.
+    is a command and counted, but for `logout` and WebRTC.
     """
 
     open_paths: frozenset[str] = OPEN_PATHS
@@ -117,7 +117,8 @@ class Guard:
 
     def _count(self, scope: Scope) -> None:
         path, rules = scope["path"], self._rules
-        if scope["method"] in SAFE_METHODS or path in rules.open_paths or path == rules.logout or path.startswith(WHIP):
+        is_free = path in rules.open_paths or path == rules.logout or path.startswith((WHIP, WHEP))
+        if scope["method"] in SAFE_METHODS or is_free:
             return
         pause_s = self._doors.command_pause_s()
         if pause_s:

@@ -13,7 +13,7 @@ from gateway.service.api import REFUSED, api_routes
 from gateway.service.doors import SESSION_S, Doors, Session
 from gateway.service.guard import COOKIE, OPEN_PATHS, TOO_MANY, Guard, Rules, address_of
 from gateway.service.metrics import metrics_routes
-from gateway.service.whip import whip_routes
+from gateway.service.whip import whep_routes, whip_routes
 from gateway.service.window import Readiness, Signalling, Window
 
 LOGIN, LOGOUT = "/login", "/logout"
@@ -48,6 +48,7 @@ def create_app(
     app.include_router(metrics_routes(window))
     if signalling is not None:
         app.include_router(whip_routes(signalling))
+        app.include_router(whep_routes(signalling))
     for addition in additions:
         app.include_router(addition.router)
     rules = Rules(

@@ -1,4 +1,7 @@
-"""WebRTC's handshake over HTTP (WHIP, RFC 9725): offers go to the camera's worker, its answers come back, unread."""
+"""WebRTC's handshake over HTTP: offers go to the camera's worker, its answers come back, unread.
+
+WHIP (RFC 9725) for those who send to us, WHEP for those who watch.
+"""
 
 from typing import Annotated
 
@@ -6,8 +9,8 @@ from fastapi import APIRouter, Depends, HTTPException, Path, Request
 from fastapi.security import HTTPBearer
 from starlette.responses import JSONResponse, Response
 
-from gateway.service.api import REFUSED, UNKNOWN, NamedInPath, Problem, Responses
-from gateway.service.window import Signalling
+from gateway.service.api import BOX_TOKEN, REFUSED, UNKNOWN, NamedInPath, Problem, Responses
+from gateway.service.window import Signalled, Signalling
 
 SDP = "application/sdp"
 PREFLIGHT_S = 600
@@ -18,7 +21,7 @@ SessionInPath = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]+$", max_length=128)
 ANSWERS: Responses = {
     201: {"content": {SDP: {}}, "description": "The answer; `Location` names the session."},
     400: {"model": Problem, "description": "The offer is malformed."},
-    404: {"model": Problem, "description": "No camera of this name waits for a publisher."},
+    404: {"model": Problem, "description": "No camera of this name waits for a publisher, or may be watched."},
     409: {"model": Problem, "description": "Somebody already sends for this camera."},
     415: {"model": Problem, "description": "The offer is no application/sdp."},
     422: {"model": Problem, "description": "Nothing in the offer can be taken."},
@@ -44,14 +47,8 @@ def whip_routes(signalling: Signalling) -> APIRouter:
     @router.post("/{camera}", status_code=201, response_class=Response, responses=ANSWERS, openapi_extra=OFFER)
     async def publish(camera: NamedInPath, request: Request) -> Response:
         """Take an offer and return the answer."""
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind != SDP:
-            raise HTTPException(415, f"an offer is {SDP}")
-        answer = await signalling.offer(camera, await request.body())
-        if answer.session is None:
-            return JSONResponse({"detail": answer.reason}, answer.status)
-        location = f"/whip/{camera}/{answer.session}"
-        return Response(answer.body, answer.status, {"Location": location}, media_type=SDP)
+        answer = await signalling.offer(camera, await _offer_in(request))
+        return _answered(answer, f"/whip/{camera}")
 
     @router.options("/{camera}", include_in_schema=False)
     async def may_publish() -> Response:
@@ -71,3 +68,36 @@ def whip_routes(signalling: Signalling) -> APIRouter:
         return Response(status_code=200)
 
     return router
+
+
+def whep_routes(signalling: Signalling) -> APIRouter:
+    """Return the routes by which people watch a camera's live picture, for the box's token or a session."""
+    router = APIRouter(prefix="/whep", tags=["whep"], responses=REFUSED, dependencies=[BOX_TOKEN])
+
+    @router.post("/{camera}", status_code=201, response_class=Response, responses=ANSWERS, openapi_extra=OFFER)
+    async def watch(camera: NamedInPath, request: Request) -> Response:
+        """Take a viewer's offer and return the answer."""
+        answer = await signalling.view(camera, await _offer_in(request))
+        return _answered(answer, f"/whep/{camera}")
+
+    @router.delete("/{camera}/{session}", status_code=200, responses=UNKNOWN)
+    async def leave(camera: NamedInPath, session: SessionInPath) -> Response:
+        """End a session."""
+        if not await signalling.leave(camera, session):
+            raise HTTPException(404, "there is no such session")
+        return Response(status_code=200)
+
+    return router
+
+
+async def _offer_in(request: Request) -> bytes:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != SDP:
+        raise HTTPException(415, f"an offer is {SDP}")
+    return await request.body()
+
+
+def _answered(answer: Signalled, place: str) -> Response:
+    if answer.session is None:
+        return JSONResponse({"detail": answer.reason}, answer.status)
+    return Response(answer.body, answer.status, {"Location": f"{place}/{answer.session}"}, media_type=SDP)

@@ -171,3 +171,9 @@ class Signalling(Protocol):
 
     async def hang_up(self, camera: str, session: str) -> bool:
         """End a session; return whether there was one."""
+
+    async def view(self, camera: str, sdp: bytes) -> Signalled:
+        """Hand a viewer's offer to the camera's worker and return its answer."""
+
+    async def leave(self, camera: str, session: str) -> bool:
+        """End a viewer's session; return whether there was one."""

@@ -2,9 +2,17 @@
 
 import pytest
 
-from gateway.cameras.asked import HangUp, Hearing, Inbox, Offer, RemoteAnswer, Show, pack
+from gateway.cameras.asked import HangUp, Hearing, Inbox, Leave, Offer, RemoteAnswer, Show, View, pack
 
-ASKS = [Offer(7, b"v=0"), RemoteAnswer(b"v=0\r\n"), HangUp(), Show(is_on=True), Show(is_on=False)]
+ASKS = [
+    Offer(7, b"v=0"),
+    RemoteAnswer(b"v=0\r\n"),
+    HangUp(),
+    Show(is_on=True),
+    Show(is_on=False),
+    View(8, b"v=0"),
+    Leave(8),
+]
 
 
 @pytest.mark.parametrize("step", [1, 5, 1000])

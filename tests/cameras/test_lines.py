@@ -104,3 +104,29 @@ async def test_a_late_answer_is_passed_over_and_no_breach(monkeypatch: pytest.Mo
     for number in (1, 2, 3):
         with pytest.raises(wire.WireError):
             line.take(wire.Answered(number, b"again"))
+
+
+async def test_a_viewer_and_a_publisher_do_not_wait_for_one_another() -> None:
+    """One offer of each kind may be under way, and each gets its own answer."""
+    line = line_to([])
+    async with asyncio.TaskGroup() as group:
+        publishing = group.create_task(line.offer(b"1"), name="publishing")
+        viewing = group.create_task(line.offer(b"2", asked.View), name="viewing")
+        await asyncio.sleep(0)
+        with pytest.raises(LineError, match="another offer"):
+            await line.offer(b"3", asked.View)
+        line.take(wire.Answered(2, b"to the viewer"))
+        line.take(wire.Declined(1, 409, "to the publisher"))
+    assert viewing.result() == wire.Answered(2, b"to the viewer")
+    assert publishing.result() == wire.Declined(1, 409, "to the publisher")
+
+
+async def test_no_more_is_asked_of_a_worker_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it owes is remembered, and bounded."""
+    monkeypatch.setattr(lines, "ANSWER_S", 0.0)
+    sent: list[bytes] = []
+    line = line_to(sent)
+    for _ in range(3 * lines.MOST_UNANSWERED):
+        with pytest.raises(LineError):
+            await line.offer(b"v=0")
+    assert len(sent) == lines.MOST_UNANSWERED + 1

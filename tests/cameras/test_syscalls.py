@@ -15,7 +15,7 @@ import ctypes, os, sys, fcntl
 from gateway.cameras import syscalls
 ctypes.CDLL(None).prctl(38, 1, 0, 0, 0)
 null = os.open("/dev/null", os.O_RDONLY)
-syscalls.restrict(network=False, device=sys.argv[1] == "device")
+syscalls.restrict(connections=False, device=sys.argv[1] == "device")
 def attempt(function, *arguments):
     try:
         return function(*arguments) is not None
@@ -50,3 +50,35 @@ def test_a_missing_library_is_told_in_words(monkeypatch: pytest.MonkeyPatch) -> 
     assert syscalls.why_not() == (
         "no filter of system calls: install the system's libseccomp (Debian: libseccomp2) and pyseccomp"
     )
+
+
+SOCKETS = """
+import ctypes, socket, sys
+from gateway.cameras import syscalls
+ctypes.CDLL(None).prctl(38, 1, 0, 0, 0)
+syscalls.restrict(connections="tcp" in sys.argv[1], device=False, peer="peer" in sys.argv[1])
+def attempt(*kind, make=socket.socket):
+    try:
+        return make(*kind) is not None
+    except OSError as error:
+        return error.errno
+print(attempt(socket.AF_INET, socket.SOCK_STREAM), attempt(socket.AF_INET, socket.SOCK_DGRAM))
+print(attempt(socket.AF_INET6, socket.SOCK_DGRAM), attempt(socket.AF_INET, socket.SOCK_RAW))
+print(attempt(make=socket.socketpair), attempt(socket.AF_UNIX, socket.SOCK_STREAM))
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "can"),
+    [
+        ("file", ["13", "13", "13", "13", "38", "13"]),
+        ("tcp", ["True", "True", "True", "13", "38", "38"]),
+        ("peer", ["38", "True", "True", "13", "True", "38"]),
+        ("tcp and peer", ["True", "True", "True", "13", "True", "38"]),
+    ],
+)
+def test_sockets_are_those_that_the_source_and_its_viewers_need(kind: str, can: list[str]) -> None:
+    """A camera on the network that is watched over WebRTC has both; none has raw ones or names in the file system."""
+    command = [sys.executable, "-c", SOCKETS, kind]
+    said = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, check=True).stdout.split()
+    assert said == can

@@ -28,10 +28,10 @@ from gateway.values import FrameFaces, SourceEvent, SourceWaiting
 
 __all__ = ["on_loopback"]
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.usefixtures("on_loopback")]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(180), pytest.mark.usefixtures("on_loopback")]
 
-JOB = CameraJob("gate", PeerSource(LOOPBACK), connect_s=10.0, stall_s=5.0)
-WAIT_S = 30.0
+JOB = CameraJob("gate", PeerSource(LOOPBACK), connect_s=60.0, stall_s=20.0)
+WAIT_S = 50.0
 
 
 @dataclass
@@ -167,8 +167,8 @@ async def test_pictures_are_shown_while_somebody_watches_them() -> None:
     async with publisher() as connection, watched() as camera:
         await camera.publish(connection)
         async with contextlib.aclosing(camera.lines.watch("gate")) as pictures:
-            jpegs = [await asyncio.wait_for(anext(pictures), WAIT_S) for _ in range(3)]
-    assert all(jpeg.startswith(b"\xff\xd8\xff") and jpeg.endswith(b"\xff\xd9") for jpeg in jpegs)
+            shown = [await asyncio.wait_for(anext(pictures), WAIT_S) for _ in range(3)]
+    assert all(each.jpeg.startswith(b"\xff\xd8\xff") and each.jpeg.endswith(b"\xff\xd9") for each in shown)
 
 
 async def test_frames_go_on_when_every_twentieth_packet_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:

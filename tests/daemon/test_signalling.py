@@ -21,7 +21,7 @@ class Answering:
     def _send(self, data: bytes) -> None:
         for ask in self._hearing.take(data):
             self.sent.append(ask)
-            if isinstance(ask, asked.Offer):
+            if isinstance(ask, asked.Offer | asked.View):
                 answered = wire.Answered(ask.number, b"answer:" + ask.sdp)
                 word = answered if self._status is None else wire.Declined(ask.number, self._status, "not so")
                 asyncio.get_running_loop().call_soon(self.line.take, word)
@@ -57,3 +57,31 @@ async def test_a_publisher_is_refused_when_no_camera_waits(monkeypatch: pytest.M
     signalling = Signalling(Lines(), token_of={"gate": "token"}.get)
     assert (await signalling.offer("lobby", b"v=0")).status == 404
     assert (await signalling.offer("gate", b"v=0")).status == 429
+
+
+async def test_a_viewer_is_answered_and_may_leave() -> None:
+    """Only from a camera that is shown, by its session, and once; a worker that has gone is told nothing."""
+    known, worker = Lines(), Answering()
+    signalling = Signalling(known, token_of=lambda _camera: None, shows=lambda camera: camera == "gate")
+    assert (await signalling.view("lobby", b"v=0")).status == 404
+    with known.connected("gate", worker.line):
+        first, second = [await signalling.view("gate", b"v=0") for _ in range(2)]
+        assert (first.status, first.body) == (201, b"answer:v=0")
+        assert first.session is not None
+        assert second.session not in {None, first.session}
+        assert not await signalling.leave("lobby", first.session)
+        assert not await signalling.hang_up("gate", first.session)
+        assert await signalling.leave("gate", first.session)
+        assert not await signalling.leave("gate", first.session)
+    assert worker.sent == [asked.View(1, b"v=0"), asked.View(2, b"v=0"), asked.Leave(1)]
+    with known.connected("gate", Answering().line):
+        assert await signalling.leave("gate", second.session or "")
+    assert worker.sent[-1] == asked.Leave(1)
+
+
+async def test_a_viewer_is_told_when_there_is_no_room() -> None:
+    """With the worker's status and words."""
+    known, worker = Lines(), Answering(429)
+    with known.connected("gate", worker.line):
+        said = await Signalling(known, token_of=lambda _camera: None, shows=lambda _camera: True).view("gate", b"v=0")
+    assert said == Signalled(429, b"", None, "not so")

@@ -77,3 +77,15 @@ def offer_of(connection: aiortc.RTCPeerConnection) -> bytes:
 async def accept(connection: aiortc.RTCPeerConnection, answer: bytes) -> None:
     """Give a connection the answer to its offer."""
     await connection.setRemoteDescription(aiortc.RTCSessionDescription(answer.decode(), "answer"))
+
+
+@asynccontextmanager
+async def viewer() -> AsyncIterator[aiortc.RTCPeerConnection]:
+    """Yield a connection with an offer to receive; `accept` its answer."""
+    connection = aiortc.RTCPeerConnection(aiortc.RTCConfiguration(iceServers=[]))
+    connection.addTransceiver("video", direction="recvonly")
+    await connection.setLocalDescription(await connection.createOffer())
+    try:
+        yield connection
+    finally:
+        await connection.close()

@@ -190,6 +190,7 @@ class FakeSignalling:
 
     answer: Signalled = field(default_factory=lambda: Signalled(201, ANSWER, "s1", ""))
     offers: list[tuple[str, bytes]] = field(default_factory=list)
+    views: list[tuple[str, bytes]] = field(default_factory=list)
     sessions: set[tuple[str, str]] = field(default_factory=lambda: {("gate", "s1")})
 
     def token_of(self, camera: str) -> str | None:
@@ -210,3 +211,12 @@ class FakeSignalling:
         known = (camera, session) in self.sessions
         self.sessions.discard((camera, session))
         return known
+
+    async def view(self, camera: str, sdp: bytes) -> Signalled:
+        """Note a viewer's offer and answer it."""
+        self.views.append((camera, sdp))
+        return self.answer
+
+    async def leave(self, camera: str, session: str) -> bool:
+        """End a viewer's session."""
+        return await self.hang_up(camera, session)
