@@ -7,8 +7,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, HTTPException, Path, Request
 from fastapi.security import HTTPBearer
+from pydantic import JsonValue
 from starlette.responses import JSONResponse, Response
 
+from gateway.contract.fields import Model
 from gateway.service.api import BOX_TOKEN, REFUSED, UNKNOWN, NamedInPath, Problem, Responses
 from gateway.service.window import Signalled, Signalling
 
@@ -18,13 +20,21 @@ PREFLIGHT_S = 600
 
 CAMERA_TOKEN = Depends(HTTPBearer(scheme_name="camera", description="source.token of the camera", auto_error=False))
 SessionInPath = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]+$", max_length=128)]
+
+
+class Unusable(Model):
+    """Why nothing in an offer can be taken, in words or, of a name, as a list of what is wrong with it."""
+
+    detail: str | list[JsonValue]
+
+
 ANSWERS: Responses = {
     201: {"content": {SDP: {}}, "description": "The answer; `Location` names the session."},
     400: {"model": Problem, "description": "The offer is malformed."},
     404: {"model": Problem, "description": "No camera of this name waits for a publisher, or may be watched."},
     409: {"model": Problem, "description": "Somebody already sends for this camera."},
     415: {"model": Problem, "description": "The offer is no application/sdp."},
-    422: {"model": Problem, "description": "Nothing in the offer can be taken."},
+    422: {"model": Unusable, "description": "Nothing in the offer can be taken, or no camera can have this name."},
     429: {"model": Problem, "description": "The camera cannot answer now, or too many wrong tokens came: try later."},
 }
 OFFER = {"requestBody": {"required": True, "content": {SDP: {"schema": {"type": "string"}}}}}
