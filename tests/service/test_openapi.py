@@ -4,6 +4,7 @@ import schemathesis
 from fakes.web import BEARER, app_over
 from fakes.windows import GATE_TOKEN, PASSWORD, TOKEN, FakeSignalling, FakeWindow
 from hypothesis import HealthCheck, settings
+from schemathesis.specs.openapi.checks import negative_data_rejection
 
 from gateway.service.doors import Doors
 
@@ -29,8 +30,9 @@ def app() -> object:
 
 
 box = schemathesis.openapi.from_asgi("/openapi.json", app(), headers=BEARER)
-script_routes = box.exclude(path="/api/v1/events").exclude(path_regex="^/whip")
+script_routes = box.exclude(path="/api/v1/events").exclude(path_regex="^/(whip|whep)")
 whip_routes = box.include(path_regex="^/whip")
+whep_routes = box.include(path_regex="^/whep")
 
 
 @script_routes.parametrize()
@@ -45,3 +47,10 @@ def test_routes_for_scripts_keep_to_their_description(case: schemathesis.Case) -
 def test_publishers_routes_keep_to_their_description(case: schemathesis.Case) -> None:
     """Offers of any content and any kind: answered or refused as described."""
     case.call_and_validate(headers=GATE)
+
+
+@whep_routes.parametrize()
+@MOST
+def test_viewers_routes_keep_to_their_description(case: schemathesis.Case) -> None:
+    """The same; what is no offer is the worker's to refuse, and this one takes any text."""
+    case.call_and_validate(headers=BEARER, excluded_checks=[negative_data_rejection])
