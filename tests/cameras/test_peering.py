@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from fakes.offers import CHROMIUM
+from fakes.sdp_offers import CHROMIUM
 from fakes.webrtc import on_loopback
 
 from gateway.cameras import peering
