@@ -16,6 +16,7 @@ from gateway.redaction import SECRET_WORD
 from gateway.settings import (
     AdaptationSettings,
     BrokerSettings,
+    EvidenceSettings,
     HttpSettings,
     OutboxSettings,
     beside_config,
@@ -282,6 +283,7 @@ class Config(_Section):
     webrtc: WebrtcConfig = WebrtcConfig()
     mqtt: BrokerSettings | None = Field(default=None, description="The MQTT broker that alerts go to.")
     adaptation: AdaptationSettings = AdaptationSettings()
+    evidence: EvidenceSettings = EvidenceSettings()
     http: HttpSettings | None = Field(default=None, description="Page, routes for scripts, metrics; off without it.")
 
     def faces_of(self, camera: str) -> FaceFinderConfig:

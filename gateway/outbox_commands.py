@@ -117,18 +117,22 @@ def forget(config: Path | None, camera: str | None, since: float | None, until: 
         click.confirm(f"Erase everything stored {what} in {folder}, for good?", abort=True)
     from gateway.adaptation.clean_sets import CleanSets
     from gateway.delivery.outbox_files import forget as erase
+    from gateway.storage.sealed import EVIDENCE_FOLDER, SealedFiles
 
     gone = erase(folder, camera=camera, since_s=since, until_s=until)
     hours = CleanSets(folder).forget(camera=camera, since_s=since, until_s=until)
+    shown = SealedFiles(folder / EVIDENCE_FOLDER, max_bytes=0).forget(camera=camera, since_s=since, until_s=until)
     if (
         camera is not None
-        and not any((gone.messages, gone.tracks, gone.others, hours))
+        and not any((gone.messages, gone.tracks, gone.others, hours, shown))
         and camera not in _cameras(config)
     ):
         raise click.ClickException(f"nothing is stored of a camera {camera!r}, and none of this name is configured")
     click.echo(f"erased {gone.messages} messages, {gone.tracks} calibration tracks and {gone.others} others")
     if hours:
         click.echo(f"erased the clean faces of {hours} hours; what the trainer was sent is not reached")
+    if shown:
+        click.echo(f"erased the faces or explanations of {shown} alerts")
     if gone.tracks:
         click.echo("a running gateway still calibrates with what it has in memory: restart it")
     if not gone.checkpointed:

@@ -209,6 +209,17 @@ def _check_repository(address: str, info: Info) -> str:
     return str(beside_config(Path(address), info))
 
 
+class EvidenceSettings(BaseModel):
+    """What is kept of an alert beside its numbers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    explanations: bool = Field(
+        default=False, description="Keep an alert's most suspicious face, encrypted, until it is explained on demand."
+    )
+    keep_days: float = Field(default=7, gt=0, le=365, description="Faces and explanations older than this are erased.")
+
+
 class AdaptationSettings(BaseModel):
     """What the box gives to have its detector adapted to a changed place, and how it takes what comes of it."""
 

@@ -33,7 +33,9 @@ from trainer.vault import KeyFileError, KeyHandle, SetKey, VaultError
 
 LEAST_REFERENCE = 60
 TRIM = 0.3
-MOST_JUDGED = 150
+MOST_JUDGED, LEAST_JUDGED = 150, 40
+"""So many faces of 32 px are judged; larger ones take longer, so they are fewer, but never less than the second."""
+
 MAX_HANDLE_BYTES = 8192
 _PR_SET_PDEATHSIG = 1
 
@@ -100,9 +102,10 @@ def _adapt(folder: Path, order: Order, handle: KeyHandle) -> Result:
     adapted = open_bundle(folder / "bundle", expected_sha256=sha256)
     side_px = base.profile.side_px
     held_out = _site_held_out(pictures, side_px, settings)
+    most = max(LEAST_JUDGED, MOST_JUDGED * 32**2 // side_px**2)
     judged = Judged(
-        held_out.pixels[:MOST_JUDGED],
-        reference.judged.pixels[:MOST_JUDGED],
+        held_out.pixels[:most],
+        reference.judged.pixels[:most],
         [face.pixels_YXC for face in held_back if face.pixels_YXC.shape[0] >= side_px],
     )
     passage = REGIMES[order.regime].passage(side_px=side_px, seed=settings.tune.seed)

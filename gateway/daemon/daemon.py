@@ -24,6 +24,7 @@ from gateway.daemon.calibration import Memory
 from gateway.daemon.cameras import Camera, Cameras, Ears
 from gateway.daemon.collecting import Collecting, Place
 from gateway.daemon.environments import Environments, Shared, configured_bundle
+from gateway.daemon.explaining import Explaining, ModelOf
 from gateway.daemon.faces import FacesInView
 from gateway.daemon.models import House, Models, Updates
 from gateway.daemon.naming import LiveNaming
@@ -68,6 +69,7 @@ class Fittings:
     updates: Updates | None = None
     lines: Lines = field(default_factory=Lines)
     make_collecting: Callable[[Place], Collecting] | None = None
+    make_explaining: Callable[[Callable[[], Environments], ModelOf], Explaining] | None = None
 
 
 class Daemon:
@@ -112,7 +114,10 @@ class Daemon:
         self.adapting = Adapting(self.postman, fittings.topics, fittings.markers, model_of=self._model_of)
         make = fittings.make_collecting
         self.collecting = None if make is None else make(self._place())
+        explains = fittings.make_explaining
+        self.explaining = None if explains is None else explains(lambda: self.environments, self._model_of)
         self.models = None if fittings.updates is None else self._make_models(fittings.updates)
+        witnesses = self.operating, self.adapting, self.collecting, self.explaining, self.models
         shared = Shared(
             fittings.inference,
             naming,
@@ -120,7 +125,7 @@ class Daemon:
             self.memory,
             load=fittings.calibration.load,
             rates=self._rates,
-            witnesses=tuple(w for w in (self.operating, self.adapting, self.collecting, self.models) if w is not None),
+            witnesses=tuple(each for each in witnesses if each is not None),
             bundle_of=configured_bundle if self.models is None else self.models.bundle_of,
         )
         self.environments = Environments(shared, group)
@@ -163,6 +168,8 @@ class Daemon:
         await self.memory.flush()
         await self.adapting.flush()
         await self.operating.flush()
+        if self.explaining is not None:
+            await self.explaining.settle()
         await self.postman.end()
 
     async def reload(self) -> None:

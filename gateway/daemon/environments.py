@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gateway.contract.bundle import Bundle, BundleError
 from gateway.daemon.calibration import LiveCalibration, Memory
 from gateway.daemon.plan import EnvironmentPlan
-from gateway.errors import ConfigError, ScoreFault, StorageError
+from gateway.errors import ConfigError, RuntimeFault, ScoreFault, StorageError
 from gateway.lane import Deliver, Detector, Parts, SourceSummary, Standing, Witness
 from gateway.models.shipped import resolve_bundle
 from gateway.pipeline import LiveScreening
@@ -187,6 +187,22 @@ class Environments:
             RuntimeFault: onnxruntime refuses it.
         """
         return await self._shared.inference.open(bundle)
+
+    async def score(self, environment: str, pixels_NYXC: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return what the detector of an environment says of faces, beside its cameras.
+
+        Raises:
+            RuntimeFault: There is no such environment, or its detector fails.
+        """
+        running = self._running.get(environment)
+        if running is None:
+            raise RuntimeFault(f"environment {environment} has ended")
+        return await running.detector.screen(pixels_NYXC)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether faces of any camera wait for a detector or are with one."""
+        return any(each.screening.is_busy or each.screening.waiting for each in self._running.values())
 
     async def end(self, name: str) -> None:
         """End an environment: what waits is still screened."""

@@ -95,6 +95,7 @@ def plan_of(config: Config) -> Plan:
             "outbox": config.outbox,
             "http": config.http,
             "adaptation": config.adaptation,
+            "evidence": config.evidence,
             **{f"mqtt.{key}": getattr(broker, key) for key in BROKER_NAMES},
         },
         origins=frozenset(config.webrtc.allow_origins),

@@ -31,6 +31,7 @@ from gateway.daemon.calling import call
 from gateway.daemon.collecting import Collecting, Place
 from gateway.daemon.daemon import Daemon, Fittings
 from gateway.daemon.ending import Ending, take_signals
+from gateway.daemon.explaining import MAX_BYTES, Detectors, Explaining, ModelOf
 from gateway.daemon.keeping import Unheard
 from gateway.daemon.models import Updates
 from gateway.daemon.plan import Plan, plan_of
@@ -46,6 +47,7 @@ from gateway.errors import ConfigError, innermost
 from gateway.screening.hangs import HangFile
 from gateway.screening.runtime import LIVE, InferenceThread
 from gateway.settings import BrokerSettings
+from gateway.storage.sealed import EVIDENCE_FOLDER, SealedFiles
 from gateway.storage.state import Storage
 from gateway.storage.tables import CalibrationTable, MarkerTable, RetainedTable, SwitchTable
 from gateway.tasks import supervise
@@ -144,6 +146,7 @@ async def _fit(stack: AsyncExitStack, config: Config, storage: Storage, start_wo
         updates=_updates(config, storage.folder),
         lines=lines,
         markers=MarkerTable(storage),
+        make_explaining=partial(_explaining, config, storage.folder) if config.evidence.explanations else None,
         make_collecting=partial(_collecting, config, storage.folder) if config.adaptation.upload == "crops" else None,
     )
 
@@ -151,6 +154,11 @@ async def _fit(stack: AsyncExitStack, config: Config, storage: Storage, start_wo
 def _collecting(config: Config, folder: Path, place: Place) -> Collecting:
     client_id = (config.mqtt or BrokerSettings()).client_id
     return Collecting(CleanSets(folder), config.adaptation, place, client_id=client_id, clock=time.time)
+
+
+def _explaining(config: Config, folder: Path, detectors: Callable[[], Detectors], model_of: ModelOf) -> Explaining:
+    files = SealedFiles(folder / EVIDENCE_FOLDER, max_bytes=MAX_BYTES)
+    return Explaining(files, detectors, model_of=model_of, keep_s=86_400.0 * config.evidence.keep_days, clock=time.time)
 
 
 def _updates(config: Config, folder: Path) -> Updates:
@@ -250,6 +258,8 @@ def _begin_parts(daemon: Daemon, group: asyncio.TaskGroup, outside: Outside) -> 
         parts["http"] = outside.web.run
     if daemon.models is not None:
         parts["bundles"] = daemon.models.run
+    if daemon.explaining is not None:
+        parts["explaining"] = daemon.explaining.run
     if daemon.collecting is not None:
         parts["collecting"] = daemon.collecting.run
     return {group.create_task(supervise(name, part), name=name) for name, part in parts.items()}

@@ -22,9 +22,18 @@ from gateway.delivery.commands import Obeyed
 from gateway.delivery.outbox import Outbox
 from gateway.errors import StorageError
 from gateway.models.shipped import evaluation_of, is_shipped
+from gateway.screening.explain import EDGES
 from gateway.screening.measured import Histogram
 from gateway.service.hub import Hub, Subscription
-from gateway.service.window import CameraView, Distribution, EnvironmentView, Measures, ModelView, Readiness
+from gateway.service.window import (
+    CameraView,
+    Distribution,
+    EnvironmentView,
+    ExplanationView,
+    Measures,
+    ModelView,
+    Readiness,
+)
 
 MOST_ALERTS = 500
 FPS_EVERY_S = 2.0
@@ -214,6 +223,18 @@ class DaemonWindow:
         if is_taken:
             self._tell_obeyed(Obeyed(Asked("model", environment), str(order)))
         return is_taken
+
+    def explanation(self, alert_id: str) -> ExplanationView | None:
+        """Return what spoke for an alert, or let it be found; None where no explanations are kept."""
+        if self._daemon.explaining is None:
+            return None
+        told = self._daemon.explaining.ask(alert_id)
+        if told.explanation is None:
+            return ExplanationView(alert_id=alert_id, state=told.state)
+        found = told.explanation
+        return ExplanationView(
+            alert_id=alert_id, state=told.state, score=found.score, places=found.places, bands=found.bands, edges=EDGES
+        )
 
     def switch(self, camera: str, *, is_on: bool) -> bool:
         """Switch a camera, for good; return whether there is one of this name."""

@@ -27,6 +27,9 @@ from gateway.settings import BrokerSettings
 TOPIC_PREFIX = "spectragate-demo"
 ARRIVAL_TIMEOUT_S = 10.0
 
+BUNDLE = "paper"
+"""The demo's faces are drawn small: the shipped bundle that takes such faces."""
+
 
 @dataclass(frozen=True, slots=True)
 class DemoOptions:
@@ -53,7 +56,9 @@ async def run_demo(options: DemoOptions, *, listen: Listen) -> DemoResult:
         publisher = await stack.enter_async_context(Publisher(_publisher_settings(options, address, run_id)))
         subscriber = await stack.enter_async_context(AlertSubscriber(address.host, address.port, topic))
         # The same on every machine: what a GPU would save here is less than its libraries take to load.
-        bundle, detector = await stack.enter_async_context(started_detector(Choice(Config(), device="cpu")))
+        bundle, detector = await stack.enter_async_context(
+            started_detector(Choice(Config(), bundle=BUNDLE, device="cpu"))
+        )
         listen(Started(address, options.broker is None, topic, bundle.identity, settings.seed))
         stage = Stage(settings, bundle, detector, run_id=run_id, listen=listen)
         run = await _screen_both(stage, settings, folder, partial(_publish, publisher, topic), listen)

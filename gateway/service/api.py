@@ -16,7 +16,7 @@ from gateway.contract.fields import Model
 from gateway.contract.requests import Feedback, read_model_order
 from gateway.contract.topics import MAX_NAME_LENGTH, MODEL_ORDER, NAME_PATTERN
 from gateway.service.hub import HubEvent, Subscription, TooManySubscribers
-from gateway.service.window import CameraView, EnvironmentView, ModelView, Window
+from gateway.service.window import CameraView, EnvironmentView, ExplanationView, ModelView, Window
 
 HEARTBEAT_S = 15.0
 """A comment goes out so often where nothing else does, so that a listener that is gone is noticed."""
@@ -103,6 +103,15 @@ def _add_views(router: APIRouter, window: Window) -> None:
     async def alerts(asked: Annotated[Latest, Query()]) -> tuple[messages.Alert, ...]:
         """Return the newest message of each of the latest alerts, newest first."""
         return window.alerts()[: asked.limit]
+
+    @router.get("/alerts/{alert_id}/explanation", responses={**UNKNOWN, 202: {"model": ExplanationView}})
+    async def explanation(alert_id: NamedInPath, response: Response) -> ExplanationView:
+        """Return which places and frequencies of an alert's face spoke for a trigger; 202 while they are looked for."""
+        found = window.explanation(alert_id)
+        if found is None or found.state == "unknown":
+            raise HTTPException(404, f"no face of an alert {alert_id} is kept (evidence.explanations)")
+        response.status_code = 200 if found.state == "done" else 202
+        return found
 
     @router.get("/environments")
     async def environments() -> tuple[EnvironmentView, ...]:

@@ -72,6 +72,21 @@ class ModelView(Model):
     calibrated_on: str = Field(description="whose passages those are")
 
 
+class ExplanationView(Model):
+    """What in an alert's most suspicious face spoke for a trigger: what its score loses without it.
+
+    `waiting` is one that is being made; ask again. `busy` is a box that had no time, `other_model` a face whose model
+    is not in use any more, `unknown` an alert of which nothing is kept.
+    """
+
+    alert_id: Name
+    state: Literal["waiting", "done", "unknown", "busy", "other_model"]
+    score: float | None = None
+    places: tuple[tuple[float, ...], ...] = Field(default=(), description="squares of the face, in rows from the top")
+    bands: tuple[float, ...] = Field(default=(), description="bands of frequencies, from coarse to fine")
+    edges: tuple[float, ...] = Field(default=(), description="edges of the bands, as shares of the finest detail")
+
+
 class Readiness(Model):
     """Whether faces are screened and alerts are kept; `reasons` say what is missing, as words for rules."""
 
@@ -135,6 +150,9 @@ class Window(Protocol):
 
     def choose(self, environment: str, order: ModelOrder) -> bool:
         """Take what an operator wants of an environment's bundle; return whether there is one that can be asked."""
+
+    def explanation(self, alert_id: str) -> ExplanationView | None:
+        """Return what spoke for an alert, or let it be found; None where no explanations are kept."""
 
     def switch(self, camera: str, *, is_on: bool) -> bool:
         """Switch a camera, for good; return whether there is one of this name."""

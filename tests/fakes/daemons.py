@@ -17,6 +17,8 @@ from gateway.config_file import load_config
 from gateway.contract.topics import Topics
 from gateway.daemon.collecting import Collecting, Place
 from gateway.daemon.daemon import Daemon, Fittings
+from gateway.daemon.environments import Environments
+from gateway.daemon.explaining import Explaining, ModelOf
 from gateway.daemon.models import Updates
 from gateway.daemon.plan import plan_of
 from gateway.delivery.outbox import Outbox
@@ -98,6 +100,7 @@ async def running_daemon(
     make_collecting: Callable[[Place], Collecting] | None = None,
     updates: Updates | None = None,
     inference: InferenceThread | None = None,
+    make_explaining: Callable[[Callable[[], Environments], ModelOf], Explaining] | None = None,
 ) -> AsyncIterator[Box]:
     """Run a daemon with this configuration until the block ends; its state is in `folder`.
 
@@ -130,6 +133,7 @@ async def running_daemon(
             updates=updates,
             markers=MarkerTable(storage),
             make_collecting=make_collecting,
+            make_explaining=make_explaining,
         )
         try:
             async with asyncio.TaskGroup() as group:

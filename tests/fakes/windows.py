@@ -17,6 +17,7 @@ from gateway.service.window import (
     CameraView,
     Distribution,
     EnvironmentView,
+    ExplanationView,
     Measures,
     ModelView,
     Readiness,
@@ -85,6 +86,7 @@ class FakeWindow:
     parent: str | None = None
     judged_on: dict[str, Evaluation] = field(default_factory=dict)
     views: dict[str, CameraView] = field(default_factory=dict)
+    explained: dict[str, ExplanationView] = field(default_factory=dict)
 
     def readiness(self) -> Readiness:
         """Return what the test says."""
@@ -169,6 +171,10 @@ class FakeWindow:
         """Note what was wanted."""
         self.chosen.append((environment, str(order)))
         return environment == "default"
+
+    def explanation(self, alert_id: str) -> ExplanationView | None:
+        """Return what the test says."""
+        return self.explained.get(alert_id)
 
     def switch(self, camera: str, *, is_on: bool) -> bool:
         """Note what was switched."""

@@ -8,6 +8,7 @@ from fakes.windows import PASSWORD, FakeWindow
 
 from gateway.contract import messages
 from gateway.service import api
+from gateway.service.window import ExplanationView
 
 
 async def test_views_say_what_the_daemon_shows() -> None:
@@ -89,3 +90,15 @@ async def test_browser_listens_for_a_while_only(monkeypatch: pytest.MonkeyPatch)
         answer = await client.get("/api/v1/events")
         assert answer.text.startswith(": welcome\nretry: 1000\n")
         assert window.hub.listeners == 0
+
+
+async def test_explanation_comes_when_it_is_made_and_is_refused_where_none_is_kept() -> None:
+    """200 with the map, 202 while it is looked for or cannot be made now, 404 where there is nothing."""
+    done = ExplanationView(alert_id="a1", state="done", score=3.0, places=((1.0,) * 8,) * 8, bands=(0.5,) * 10)
+    others = {state: ExplanationView(alert_id=state, state=state) for state in ("waiting", "busy", "unknown")}  # type: ignore[arg-type]
+    window = FakeWindow(explained={"a1": done, **others})
+    async with client_of(app_over(window), headers=BEARER) as client:
+        answer = await client.get("/api/v1/alerts/a1/explanation")
+        assert (answer.status_code, answer.json()) == (200, done.model_dump(mode="json"))
+        for alert_id, status in (("waiting", 202), ("busy", 202), ("unknown", 404), ("none", 404)):
+            assert (await client.get(f"/api/v1/alerts/{alert_id}/explanation")).status_code == status

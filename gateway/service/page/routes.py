@@ -170,6 +170,10 @@ def _add_views(router: APIRouter, page: _Page) -> None:
     async def alerts() -> HTMLResponse:
         return page.render("alerts.html", **page.alerts())
 
+    @router.get("/page/alerts/{alert_id}/explanation")
+    async def explanation(alert_id: NamedInPath) -> HTMLResponse:
+        return page.render("explanation.html", found=page.window.explanation(alert_id), alert_id=alert_id)
+
     @router.get("/page/cameras/{camera}")
     async def camera(camera: NamedInPath) -> HTMLResponse:
         return page.render("camera.html", camera=page.camera(camera))

@@ -1,12 +1,13 @@
 """What the page says in words: reason codes, rates and times, for somebody who has never read of p-values."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from pydantic import JsonValue
 
 from gateway.contract.events import AlertData
 from gateway.contract.fields import CalibrationLevel, Promise
-from gateway.service.window import CameraView
+from gateway.service.window import CameraView, ExplanationView
 
 REASONS = {
     "acl": "the broker lets us log in, but not publish: mend its access list",
@@ -161,6 +162,20 @@ def learnt(camera: CameraView) -> tuple[int, int]:
 def calibration(level: CalibrationLevel | None) -> str:
     """Return what a camera is judged by."""
     return "nothing yet" if level is None else CALIBRATIONS[level]
+
+
+def largest(places: Sequence[Sequence[float]]) -> float:
+    """Return what the most suspicious square counts for, and never nought."""
+    return max(1e-9, *(value for row in places for value in row))
+
+
+def top_bands(found: ExplanationView, most: int = 3) -> list[tuple[str, float]]:
+    """Return the bands of detail that speak most for a trigger, by their shares of the finest detail."""
+    named = [
+        (f"{100 * low:.0f} to {100 * high:.0f} %", value)
+        for low, high, value in zip(found.edges, found.edges[1:], found.bands, strict=False)
+    ]
+    return sorted(named, key=lambda pair: -pair[1])[:most]
 
 
 def tone(camera: CameraView) -> str:

@@ -9,7 +9,7 @@ from fakes.pages import page_over, small_evaluation
 from fakes.web import BEARER, client_of
 from fakes.windows import IDENTITY, FakeWindow, camera_view
 
-from gateway.service.window import Readiness
+from gateway.service.window import ExplanationView, Readiness
 
 SCORECARD = f"/page/models/{IDENTITY.sha256}"
 PARTS = (
@@ -153,6 +153,26 @@ async def test_alert_is_judged_and_the_page_remembers() -> None:
         wrong = await client.post("/page/alerts/a1/feedback", data={"judgement": "maybe"}, headers=header)
         assert wrong.status_code == 422
     assert window.judged == [("a1", "false_positive"), ("a9", "false_positive")]
+
+
+async def test_explanation_is_drawn_or_said_to_be_missing() -> None:
+    """A map of squares and the bands that count most; other states in words; what is being made is asked for again."""
+    places = ((0.0,) * 8,) * 7 + ((0.0,) * 7 + (2.0,),)
+    edges = tuple(index / 10 for index in range(11))
+    done = ExplanationView(
+        alert_id="a1", state="done", score=3.0, places=places, bands=(0.0,) * 9 + (1.5,), edges=edges
+    )
+    waiting = ExplanationView(alert_id="a2", state="waiting")
+    async with client_of(page_over(FakeWindow(explained={"a1": done, "a2": waiting}))) as client:
+        await log_in(client)
+        drawn = (await client.get("/page/alerts/a1/explanation")).text
+        assert drawn.count("<rect") == 64
+        assert drawn.count('fill-opacity="1.00"') == 1
+        assert "90 to 100 % +1.50" in drawn
+        assert "style=" not in drawn
+        again = (await client.get("/page/alerts/a2/explanation")).text
+        assert 'hx-get="/page/alerts/a2/explanation"' in again
+        assert "evidence.explanations" in (await client.get("/page/alerts/a3/explanation")).text
 
 
 async def test_camera_is_switched_from_the_page() -> None:

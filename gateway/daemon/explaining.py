@@ -1,0 +1,218 @@
+"""Explanations of alerts, on demand: the most suspicious face of each is kept, sealed, until somebody asks for it.
+
+Off unless `evidence.explanations` says otherwise: a face is personal data. Asked for, it is explained while nothing
+waits for the detector, and then erased: the map that is kept instead shows nobody. The cameras' batches never wait
+longer than one face takes.
+"""
+
+import asyncio
+import json
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from gateway.contract.messages import ModelIdentity
+from gateway.errors import RuntimeFault
+from gateway.screening import decide
+from gateway.screening.explain import Explanation, explain
+from gateway.storage.sealed import SealedFiles
+from gateway.values import Quality, Screening, TrackedFace
+
+MAX_BYTES = 64 * 2**20
+MAX_OPEN_TRACKS = 256
+MAX_WAITING = 16
+MAX_SHOWN = 64
+IDLE_S = 0.05
+"""Screening is looked at so often while it is busy."""
+
+LONGEST_S = 120.0
+"""A box that is never idle for so long explains nothing, and says so."""
+
+SWEEP_EVERY_S = 3600.0
+
+ModelOf = Callable[[str], ModelIdentity | None]
+State = Literal["waiting", "done", "unknown", "busy", "other_model"]
+
+_log = structlog.get_logger()
+
+
+class Detectors(Protocol):
+    """The detectors in use; `environments.Environments` is one."""
+
+    async def score(self, environment: str, pixels_NYXC: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return what the detector of an environment says of faces."""
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether any faces wait for a detector."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """How it stands with an explanation: it comes once the state is `done`."""
+
+    state: State
+    explanation: Explanation | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Face:
+    alert_id: str
+    camera: str
+    time_s: float
+    environment: str
+    sha256: str
+    pixels_YXC: NDArray[np.uint8]
+
+
+class Explaining:
+    """Keeps a face of each alert and explains it when asked; a `Witness` of screening, and one `run` for the daemon."""
+
+    def __init__(
+        self,
+        files: SealedFiles,
+        detectors: Callable[[], Detectors],
+        *,
+        model_of: ModelOf,
+        keep_s: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self._files = files
+        self._detectors = detectors
+        self._model_of = model_of
+        self._keep_s = keep_s
+        self._clock = clock
+        self._open: OrderedDict[tuple[str, int], tuple[float, NDArray[np.uint8]]] = OrderedDict()
+        self._line: deque[_Face | str] = deque()  # a face to keep, or the alert that somebody asks for
+        self._told: OrderedDict[str, Told] = OrderedDict()
+        self._changed = asyncio.Event()
+        self._swept_at_s = float("-inf")
+        self.dropped = 0
+
+    def on_scored(
+        self,
+        environment: str,  # noqa: ARG002  (a Protocol's)
+        faces: Sequence[TrackedFace],
+        pixels_NYXC: NDArray[np.uint8],
+        screenings: Sequence[Screening],
+    ) -> None:
+        """Hold the most suspicious usable face of each track, as the detector saw it."""
+        for face, pixels_YXC, screening in zip(faces, pixels_NYXC, screenings, strict=True):
+            key = face.crop.camera, face.track_id
+            held = self._open.get(key)
+            if screening.quality is Quality.USABLE and (held is None or screening.score > held[0]):
+                self._open[key] = screening.score, pixels_YXC.copy()
+        while len(self._open) > MAX_OPEN_TRACKS:
+            self._open.popitem(last=False)
+
+    def on_finished(self, camera: str, environment: str, verdict: decide.Verdict) -> None:
+        """Let the face of a track that raised an alert be kept."""
+        held = self._open.pop((camera, verdict.track_id), None)
+        model = self._model_of(environment)
+        if held is not None and verdict.alert_id is not None and model is not None:
+            self._put(_Face(verdict.alert_id, camera, verdict.end_time_s, environment, model.sha256, held[1]))
+
+    def ask(self, alert_id: str) -> Told:
+        """Return the explanation of an alert, or let it be made; never waits."""
+        told = self._told.get(alert_id)
+        if told is not None:
+            if told.state not in {"waiting", "done"}:  # asked again, it is looked for again
+                del self._told[alert_id]
+            return told
+        if not self._put(alert_id):
+            return Told("busy")
+        self._tell(alert_id, Told("waiting"))
+        return Told("waiting")
+
+    async def run(self) -> None:
+        """Keep and explain what comes, and erase what is old, for ever."""
+        while True:
+            try:
+                async with asyncio.timeout(SWEEP_EVERY_S):
+                    await self._changed.wait()
+            except TimeoutError:
+                pass
+            self._changed.clear()
+            await self.settle()
+
+    async def settle(self) -> None:
+        """Do what waits."""
+        while self._line:
+            item = self._line.popleft()
+            try:
+                await (self._keep(item) if isinstance(item, _Face) else self._explain(item))
+            except OSError as error:
+                _log.warning("evidence_not_kept", reason=error.strerror)
+        if self._clock() - self._swept_at_s >= SWEEP_EVERY_S:
+            self._swept_at_s = self._clock()
+            await asyncio.to_thread(self._files.forget, until_s=self._clock() - self._keep_s)
+
+    def _put(self, item: _Face | str) -> bool:
+        if len(self._line) >= MAX_WAITING:
+            self.dropped += 1
+            return False
+        self._line.append(item)
+        self._changed.set()
+        return True
+
+    def _tell(self, alert_id: str, told: Told) -> None:
+        self._told[alert_id] = told
+        self._told.move_to_end(alert_id)
+        if len(self._told) > MAX_SHOWN:
+            self._told.popitem(last=False)
+
+    async def _keep(self, face: _Face) -> None:
+        facts = {"environment": face.environment, "sha256": face.sha256, "side_px": face.pixels_YXC.shape[0]}
+        content = json.dumps(facts).encode() + b"\n" + face.pixels_YXC.tobytes()
+        place = {"kind": "face", "camera": face.camera, "time_s": face.time_s}
+        if not await asyncio.to_thread(self._files.put, face.alert_id, content, **place):  # type: ignore[arg-type]
+            self.dropped += 1
+            _log.warning("evidence_full", camera=face.camera)
+
+    async def _explain(self, alert_id: str) -> None:
+        kept = await asyncio.to_thread(self._files.get, alert_id, "map")
+        if kept is not None:
+            self._tell(alert_id, Told("done", _from_bytes(kept[2])))
+            return
+        kept = await asyncio.to_thread(self._files.get, alert_id, "face")
+        if kept is None:
+            self._tell(alert_id, Told("unknown"))
+            return
+        camera, time_s, content = kept
+        head, _, pixels = content.partition(b"\n")
+        facts = json.loads(head)
+        model = self._model_of(facts["environment"])
+        if model is None or model.sha256 != facts["sha256"]:
+            self._tell(alert_id, Told("other_model"))
+            return
+        side_px = facts["side_px"]
+        pixels_YXC = np.frombuffer(pixels, np.uint8).reshape(side_px, side_px, 3)
+        try:
+            async with asyncio.timeout(LONGEST_S):
+                found = await explain(
+                    pixels_YXC,
+                    lambda each_NYXC: self._detectors().score(facts["environment"], each_NYXC),
+                    before_each=self._idle,
+                )
+        except (TimeoutError, RuntimeFault) as error:
+            _log.warning("alert_not_explained", alert_id=alert_id, reason=str(error) or "the box is never idle")
+            self._tell(alert_id, Told("busy"))
+            return
+        text = json.dumps(asdict(found)).encode()
+        if await asyncio.to_thread(self._files.put, alert_id, text, kind="map", camera=camera, time_s=time_s):
+            await asyncio.to_thread(self._files.drop, alert_id, "face")
+        self._tell(alert_id, Told("done", found))
+
+    async def _idle(self) -> None:
+        while self._detectors().is_busy:  # noqa: ASYNC110  (whoever screens has no time to tell that it is done)
+            await asyncio.sleep(IDLE_S)
+
+
+def _from_bytes(content: bytes) -> Explanation:
+    facts = json.loads(content)
+    return Explanation(facts["score"], tuple(tuple(row) for row in facts["places"]), tuple(facts["bands"]))

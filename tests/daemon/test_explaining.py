@@ -1,0 +1,142 @@
+"""Explanations in the daemon: off by default, sealed, made when nothing waits, the face erased once explained."""
+
+import json
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from fakes.daemons import running_daemon
+from numpy.typing import NDArray
+
+from gateway.contract import messages
+from gateway.daemon.explaining import MAX_WAITING, Explaining, Told
+from gateway.screening import decide
+from gateway.screening.explain import WORK
+from gateway.storage.sealed import SealedFiles
+from gateway.values import FaceBox, FaceCrop, Quality, Screening, TrackedFace
+
+MODEL = messages.ModelIdentity(version=1, sha256="1" * 64, profile="paper")
+BOX = FaceBox(0, 0, 9, 9, 0.9)
+SEEN = Screening("gate", 1, 0, 50.0, BOX, 1.0, Quality.USABLE)
+ALERT = decide.Verdict("gate", 1, "triggered", None, "a1", 0.0, 50.0, SEEN, 4, 4, 1.0, 0.5, 0.1, None)
+
+
+@dataclass
+class House:
+    """Detectors that see white, busy as long as the test says."""
+
+    is_busy: bool = False
+    scored: list[int] = field(default_factory=list)
+    model: messages.ModelIdentity = MODEL
+
+    async def score(self, environment: str, pixels_NYXC: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Score by white."""
+        self.scored.append(len(pixels_NYXC))
+        return (pixels_NYXC > 250).mean(axis=(1, 2, 3)).astype(np.float32)
+
+
+def explaining(folder: Path, house: House, *, now_s: float = 60.0) -> Explaining:
+    """Return explanations over a house."""
+    files = SealedFiles(folder / "evidence", max_bytes=1 << 20)
+    return Explaining(
+        files, lambda: house, model_of=lambda _environment: house.model, keep_s=1000.0, clock=lambda: now_s
+    )
+
+
+def see_alert(here: Explaining, *, alert_id: str | None = "a1", white: float = 0.5) -> None:
+    """Let a face pass that raises an alert."""
+    pixels_NYXC = np.zeros((1, 32, 32, 3), np.uint8)
+    pixels_NYXC[:, : round(32 * white)] = 255
+    face = TrackedFace(1, FaceCrop("gate", 0, 50.0, BOX, pixels_NYXC[0], 32))
+    here.on_scored("hall", [face], pixels_NYXC, [SEEN])
+    here.on_finished("gate", "hall", replace(ALERT, alert_id=alert_id))
+
+
+async def test_face_is_kept_sealed_explained_on_demand_and_then_erased(tmp_path: Path) -> None:
+    """Until somebody asks, nothing is computed; what is kept after shows nobody, and survives a restart."""
+    house = House()
+    here = explaining(tmp_path, house)
+    see_alert(here)
+    await here.settle()
+    assert house.scored == []
+    assert [path.suffix for path in sorted((tmp_path / "evidence").iterdir())] == [".face", ".key"]
+    assert here.ask("a1") == Told("waiting")
+    await here.settle()
+    told = here.ask("a1")
+    assert told.state == "done"
+    assert told.explanation is not None
+    assert house.scored == [1] * WORK
+    places = np.array(told.explanation.places)
+    assert places[3].min() > 0  # the edge of the white half; what lies inside it is filled with white again
+    assert np.delete(places, 3, axis=0).max() == 0
+    assert [path.name.split(".")[1] for path in sorted((tmp_path / "evidence").iterdir())] == ["map", "map"]
+    again = explaining(tmp_path, house)
+    again.ask("a1")
+    await again.settle()
+    assert again.ask("a1").explanation == told.explanation
+    assert len(house.scored) == WORK
+
+
+async def test_what_cannot_be_explained_says_why(tmp_path: Path) -> None:
+    """An alert of which nothing is kept, a model that is gone, a line that is full."""
+    house = House()
+    here = explaining(tmp_path, house)
+    see_alert(here)
+    house.model = replace_model()
+    for alert_id in ("a1", "elsewhere"):
+        assert here.ask(alert_id).state == "waiting"
+    await here.settle()
+    assert (here.ask("a1").state, here.ask("elsewhere").state) == ("other_model", "unknown")
+    for number in range(MAX_WAITING):
+        here.ask(f"more-{number}")
+    assert here.ask("one-too-many").state == "busy"
+    assert here.dropped == 1
+
+
+def replace_model() -> messages.ModelIdentity:
+    """Return other weights."""
+    return MODEL.model_copy(update={"sha256": "2" * 64})
+
+
+async def test_old_evidence_is_erased(tmp_path: Path) -> None:
+    """After `keep_days`, explained or not."""
+    here = explaining(tmp_path, House())
+    see_alert(here)
+    await here.settle()
+    assert list((tmp_path / "evidence").iterdir())
+    later = explaining(tmp_path, House(), now_s=2000.0)
+    await later.settle()
+    assert not list((tmp_path / "evidence").iterdir())
+
+
+async def test_clean_faces_leave_nothing(tmp_path: Path) -> None:
+    """Only an alert is evidence."""
+    here = explaining(tmp_path, House())
+    see_alert(here, alert_id=None)
+    await here.settle()
+    assert not (tmp_path / "evidence").exists()
+
+
+async def test_alert_of_a_running_box_is_explained_while_its_camera_goes_on(tmp_path: Path) -> None:
+    """Through the same session, beside live faces; without the setting the box keeps nothing."""
+    text = "cameras:\n  gate: {source: {type: file, path: gate.mp4, loop: true}}\n"
+
+    def make(folder: Path, detectors: object, model_of: object) -> Explaining:
+        files = SealedFiles(folder / "evidence", max_bytes=1 << 20)
+        return Explaining(files, detectors, model_of=model_of, keep_s=1e9, clock=lambda: 60.0)  # type: ignore[arg-type]
+
+    async with running_daemon(tmp_path, text, make_explaining=partial(make, tmp_path)) as box:
+        await box.until(lambda: "gate" in box.cameras.opened)
+        box.cameras.passage("gate", white=0.9)
+        await box.until(lambda: len(box.alerts.kept) == 2)
+        box.cameras.passage("gate", time_s=100.0)
+        explains = box.daemon.explaining
+        assert explains is not None
+        alert_id = box.alerts.kept[0].data.alert_id
+        assert explains.ask(alert_id).state == "waiting"
+        await explains.settle()
+        told = explains.ask(alert_id)
+        assert told.explanation is not None
+        assert told.explanation.score == np.float32(box.alerts.kept[-1].data.top_score)
+        assert json.dumps(told.explanation.bands)
