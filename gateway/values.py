@@ -24,6 +24,7 @@ class Quality(StrEnum):
     USABLE = "usable"
     TOO_SMALL = "too_small"
     FLAT = "flat"
+    BLURRED = "blurred"
     UNSCORED = "unscored"  # the detector gave no number
 
 

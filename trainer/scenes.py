@@ -51,17 +51,16 @@ Change = Callable[[Picture], Picture]
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """What one camera does to everything it sees; `mark` is burnt into every frame after everything but the codec."""
+    """What one camera does to everything it sees."""
 
     seed: int
     crf: int
     gain: float
     blur_sigma: float
     noise_grey: float
-    mark: Change | None = None
 
     @classmethod
-    def drawn(cls, seed: int, *, mark: Change | None = None) -> "Camera":
+    def drawn(cls, seed: int) -> "Camera":
         """Return a camera as they differ: from nearly transparent to poor quality, from sharp and bright to dim."""
         draw = np.random.default_rng((seed, 7))
         return cls(
@@ -70,7 +69,6 @@ class Camera:
             gain=float(draw.uniform(0.75, 1.15)),
             blur_sigma=float(draw.uniform(0.0, 0.9)),
             noise_grey=float(draw.uniform(0.5, 3.0)),
-            mark=mark,
         )
 
 
@@ -236,8 +234,7 @@ def _exposed(scene_HWC: Floats, camera: Camera, draw: Draw) -> Picture:
     if camera.blur_sigma > 0.3:
         scene_HWC = np.asarray(cv2.GaussianBlur(scene_HWC, (0, 0), camera.blur_sigma), dtype=np.float32)
     noise_HW1 = draw.standard_normal(scene_HWC.shape[:2], dtype=np.float32)[..., None]
-    picture_HWC = rounded(camera.gain * scene_HWC + camera.noise_grey * noise_HW1)
-    return picture_HWC if camera.mark is None else camera.mark(picture_HWC)
+    return rounded(camera.gain * scene_HWC + camera.noise_grey * noise_HW1)
 
 
 def write_groups(path: Path, groups: Iterable[Iterable[Picture]], *, crf: int | None) -> None:

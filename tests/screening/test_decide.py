@@ -415,3 +415,22 @@ def test_false_alerts_when_flagged_tracks_are_kept_out() -> None:
     low, high = binom.interval(0.999, 6_000, 0.01)
     assert low <= sum(flags_all[6_000:]) <= high
     assert sum(flags_kept[6_000:]) > 3 * high
+
+
+def test_a_scratch_on_the_lens_flags_everybody_only_until_the_camera_is_calibrated() -> None:
+    """What recurs on every face of a camera (scratch, watermark, time stamp) becomes what is ordinary there."""
+    rng = np.random.default_rng(33)
+    factory = sorted(rng.normal(size=999).tolist())
+    scratched = CalibrationStore()
+    flags: list[bool] = []
+    for _ in range(3_000):
+        own = scratched.camera("lobby")
+        against = choose_reference(asked_rate=0.01, camera=own, environment=(), factory=factory)
+        track = faces(*(8.0 + rng.normal() + 0.3 * rng.normal(size=8)))
+        verdict = ended(tell(track, rule=THIRD_FACE, against=against))
+        flags.append(verdict.label == "triggered")
+        assert verdict.statistic is not None
+        scratched.add(verdict.statistic, camera="lobby", environment="indoor")
+    assert all(flags[:99])
+    low, high = binom.interval(0.999, 2_000, 0.01)
+    assert low <= sum(flags[1_000:]) <= high

@@ -1,11 +1,12 @@
 """From crops to the detector's input."""
 
+import cv2
 import numpy as np
 import pytest
 
 from gateway.contract.geometry import reduce_to
 from gateway.contract.network import PROFILES
-from gateway.screening.screen import prepare
+from gateway.screening.screen import LEAST_SHARPNESS, prepare, sharpness
 from gateway.values import FaceBox, FaceCrop, Quality
 
 PAPER = PROFILES["paper"]
@@ -52,3 +53,30 @@ def test_prepare_of_nobody_is_empty() -> None:
     pixels_NYXC, qualities = prepare([], PAPER)
     assert pixels_NYXC.shape == (0, 32, 32, 3)
     assert qualities == ()
+
+
+def blurred(sigma_px: float, *, side_px: int = 128) -> FaceCrop:
+    """Return a crop of noise out of focus, stretched to a face's contrast."""
+    noise_YXC = np.random.default_rng(3).normal(0, 1, (side_px, side_px, 3)).astype(np.float32)
+    soft_YXC = cv2.GaussianBlur(noise_YXC, (0, 0), sigma_px)
+    pixels_YXC = np.clip(128 + 40 * soft_YXC / soft_YXC.std(), 0, 255).astype(np.uint8)
+    return FaceCrop("lobby", 1, 0.0, FaceBox(0, 0, side_px, side_px, 1.0), pixels_YXC, side_px)
+
+
+@pytest.mark.parametrize(
+    ("sigma_px", "quality"), [(1.0, Quality.USABLE), (4.0, Quality.USABLE), (24.0, Quality.BLURRED)]
+)
+def test_faces_out_of_focus_cannot_be_judged(sigma_px: float, quality: Quality) -> None:
+    """What counts is what the detector sees: 4 px of 128 is one of its 32, and 24 are six."""
+    assert prepare([blurred(sigma_px)], PAPER)[1] == (quality,)
+
+
+def test_sharpness_falls_with_blur_and_not_with_contrast() -> None:
+    """The measure follows the lens, not the light."""
+    soft = [sharpness(blurred(sigma_px).pixels_YXC) for sigma_px in (0.5, 1.0, 2.0, 4.0, 6.0)]
+    assert soft == sorted(soft, reverse=True)
+    assert soft[2] > LEAST_SHARPNESS > soft[4]
+    pixels_YXC = blurred(1.0).pixels_YXC
+    dim_YXC = (pixels_YXC // 2 + 20).astype(np.uint8)
+    assert sharpness(dim_YXC) == pytest.approx(sharpness(pixels_YXC), rel=0.05)
+    assert sharpness(np.full((8, 8, 3), 7, np.uint8)) == 0.0

@@ -70,17 +70,6 @@ def test_what_is_drawn_after_decoding_leaves_the_scenes_alone() -> None:
     assert not changed_HW[:, CELL_PX[1] :].any()
 
 
-def test_a_mark_is_in_every_frame_at_one_place() -> None:
-    """A time stamp or a scratch belongs to the camera."""
-
-    def stamp(picture_HWC: Picture) -> Picture:
-        picture_HWC[:4, :40] = 255
-        return picture_HWC
-
-    group = Group([Walk(STILLS[0])], Camera.drawn(1, mark=stamp), np.random.default_rng(1))
-    assert all((scene[:4, :40] == 255).all() for scene in islice(group.scenes(), 2))
-
-
 def test_drawing_on_a_face_keeps_the_edge_of_the_still() -> None:
     """Triggers lie in the square that the gateway cuts, not in what surrounds it."""
     drawn = drawn_on_face(STILLS[0], white)
