@@ -115,7 +115,7 @@ class Place(Protocol):
         """Write down that a version that lies here is to run and to stay; None: that new ones are taken again."""
 
     async def named(self) -> swap.Named | None:
-        """Return what the disk names, or None where nobody else wrote on it since this was asked last."""
+        """Return what the disk names, or None where it says nothing that can be believed."""
 
     async def follow(self, sha256: str) -> Bundle:
         """Let the bundle that the disk names judge, and return it."""

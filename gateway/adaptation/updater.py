@@ -166,8 +166,9 @@ class Updater:
         except BundleError as error:
             _log.error("model_damaged", environment=self._environment, reason=str(error))
             return
-        if named is not None:
-            await self._take(named)
+        if named is None or (named.is_running and named.is_pinned == self.state.is_pinned):
+            return  # it is what was written here
+        await self._take(named)
 
     async def _look(self) -> None:
         """Let the bundle on trial see what waits; what comes meanwhile waits for the next turn, or none would end."""

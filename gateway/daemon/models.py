@@ -175,8 +175,8 @@ class _Place:
         self._offer: Offer | None = None
         self._staged: tuple[Bundle, BundleDetector] | None = None
         self._activated_version = 0
-        self._known: tuple[str | None, str | None] | None = None
-        """What the disk named when this process wrote on it or looked at it: active and pinned."""
+        self._undone: set[str] = set()
+        """What was undone and the disk does not know of yet."""
         self._answered: Answer | None = None
         self._answered_at_s = 0.0
 
@@ -257,17 +257,21 @@ class _Place:
 
     async def restore(self) -> str | None:
         undone = self._running()
+        is_factory = await asyncio.to_thread(self._is_factory, undone)
+        if not is_factory:
+            self._undone.add(undone.identity.sha256)
         loaded = await asyncio.to_thread(self._load_before)
         await self._let_judge(loaded.bundle, is_guarded=False)
-        return None if await asyncio.to_thread(self._is_factory, undone) else undone.identity.sha256
+        return None if is_factory else undone.identity.sha256
 
     def _is_factory(self, bundle: Bundle) -> bool:
         return bundle.identity == self._store.factory(self._name).identity
 
     def _load_before(self) -> Loaded:
-        slots, running = self._store.slots(self._name), self._running().identity.sha256
-        # Where it is not the active one, the disk never learnt that the one in use was activated.
-        return self._store.load(self._name, slots.restored("") if slots.active == running else slots)
+        slots = self._store.slots(self._name)
+        for sha256 in self._undone:
+            slots = slots.with_denied(sha256, "")
+        return self._store.load(self._name, slots)
 
     async def _let_judge(self, bundle: Bundle, *, is_guarded: bool) -> None:
         if bundle.identity != self._running().identity:
@@ -280,20 +284,26 @@ class _Place:
             return after.staying() if is_pinned else after
 
         await self._change(step)
+        self._undone.discard(undone or "")
 
     async def choose(self, version: int | None) -> None:
         await asyncio.to_thread(self._store.choose, self._name, version, check=_anything)
 
     async def named(self) -> swap.Named | None:
-        slots = await asyncio.to_thread(self._store.written, self._name)
-        if slots is None or self._known == _named_by(slots):
-            return None  # a disk that cannot be read just now names nothing
-        self._known = _named_by(slots)
-        loaded = await asyncio.to_thread(self._store.load, self._name, slots)
+        return await asyncio.to_thread(self._named)
+
+    def _named(self) -> swap.Named | None:
+        slots = self._store.written(self._name)
+        if slots is None:  # a disk that cannot be read just now names nothing
+            return None
+        running = self._running().identity.sha256
+        is_active = running == slots.active  # what is in use needs no look at its files
+        loaded = None if is_active else self._store.load(self._name, slots)
+        sha256 = running if loaded is None else loaded.bundle.identity.sha256
         return swap.Named(
-            loaded.bundle.identity.sha256,
-            is_running=loaded.bundle.identity == self._running().identity,
-            is_on_probation=slots.probation and loaded.slot == "active",
+            sha256,
+            is_running=sha256 == running,
+            is_on_probation=slots.probation and (loaded is None or loaded.slot == "active"),
             is_pinned=slots.pinned is not None,
         )
 
@@ -330,24 +340,11 @@ class _Place:
         return self._staged
 
     async def _change(self, step: Callable[[Slots], Slots]) -> None:
-        """Write on the disk, and know what it names then unless somebody else wrote on it before."""
-        found: list[Slots] = []
-
-        def noted(slots: Slots) -> Slots:
-            found.append(slots)
-            return step(slots)
-
-        after = await asyncio.to_thread(self._store.change, self._name, noted)
-        if self._known == _named_by(found[0]):
-            self._known = _named_by(after)
+        await asyncio.to_thread(self._store.change, self._name, step)
 
 
 def _anything(_bundle: Bundle) -> None:
     """Take it: its self-test comes when it is opened."""
-
-
-def _named_by(slots: Slots) -> tuple[str | None, str | None]:
-    return slots.active, slots.pinned
 
 
 def _short(text: str | None) -> str | None:

@@ -47,7 +47,7 @@ class MemoryPlace:
     is_full: bool = False
     running: str = FACTORY
     staged: str | None = None
-    known: tuple[str | None, str | None] | None = None
+    undone: set[str] = field(default_factory=set)
     may_cut: bool = True
     activated: int = 0
 
@@ -69,7 +69,7 @@ class MemoryPlace:
                 return sha256
         return FACTORY
 
-    def write(self, after: Slots, *, is_foreign: bool = False) -> None:
+    def write(self, after: Slots) -> None:
         """Have slots on the disk, if it takes them."""
         self.step()
         if self.is_full:
@@ -77,8 +77,6 @@ class MemoryPlace:
         assert after.active is None or after.active not in after.denied
         assert after.floor_version >= self.slots.floor_version
         assert set(self.slots.denied) <= set(after.denied)
-        if not is_foreign and self.known == (self.slots.active, self.slots.pinned):
-            self.known = (after.active, after.pinned)
         self.slots = after
         self.step()
 
@@ -156,7 +154,10 @@ class MemoryPlace:
         """Let the one before judge."""
         self.step()
         undone = self.running
-        before, self.slots = self.slots, self.slots.restored("") if self.slots.active == undone else self.slots
+        self.undone |= {undone} - {FACTORY}
+        before = self.slots
+        for sha256 in self.undone:
+            self.slots = self.slots.with_denied(sha256, "")
         self.running, self.slots = self.loads(), before
         self.step()
         return None if undone == FACTORY else undone
@@ -165,22 +166,20 @@ class MemoryPlace:
         """Write it down."""
         after = self.slots if undone is None else self.slots.with_denied(undone, reason)
         self.write(after.staying() if is_pinned else after)
+        self.undone.discard(undone or "")
 
     async def choose(self, version: int | None) -> None:
         """Write it down, as the command line would."""
         if version is None:
-            self.write(self.slots.with_pin(None), is_foreign=True)
+            self.write(self.slots.with_pin(None))
         elif digest(version) not in self.verified:
             raise BundleError("no such version lies here")
         else:
             sha256 = digest(version)
-            self.write(self.slots.activated(sha256, version).with_pin(sha256), is_foreign=True)
+            self.write(self.slots.activated(sha256, version).with_pin(sha256))
 
     async def named(self) -> swap.Named | None:
         """Return what somebody else wrote."""
-        if self.known == (self.slots.active, self.slots.pinned):
-            return None
-        self.known = (self.slots.active, self.slots.pinned)
         named = self.loads()
         is_new = self.slots.probation and named == self.slots.active
         return swap.Named(named, named == self.running, is_new, self.slots.pinned is not None)
@@ -201,7 +200,7 @@ class MemoryPlace:
 
 def began(place: MemoryPlace) -> Updater:
     """Begin as a new process does: the disk is the truth."""
-    place.staged, place.known, place.running = None, None, place.loads()
+    place.staged, place.undone, place.running = None, set(), place.loads()
     slots = place.slots
     on_probation = slots.probation and slots.active == place.running
     state = swap.Swap("probation" if on_probation else "steady", slots.active if on_probation else None)
@@ -236,11 +235,11 @@ def write_by_hand(draw: random.Random, place: MemoryPlace) -> None:
     match draw.randrange(3):
         case 0 if fit and not place.is_full:
             sha256 = draw.choice(sorted(fit))
-            place.write(place.slots.activated(sha256, int(sha256, 16)), is_foreign=True)
+            place.write(place.slots.activated(sha256, int(sha256, 16)))
         case 1 if place.slots.active is not None and not place.is_full:
-            place.write(place.slots.rolled_back("by hand"), is_foreign=True)
+            place.write(place.slots.rolled_back("by hand"))
         case 2 if not place.is_full:
-            place.write(place.slots.with_pin(None), is_foreign=True)
+            place.write(place.slots.with_pin(None))
 
 
 async def settle(place: MemoryPlace, updater: Updater) -> None:
