@@ -110,25 +110,13 @@ class Daemon:
             realised_of=self.operating.realised,
             clock=clock,
         )
-        naming = LiveNaming(outbox.client_id, self.postman)
         self.adapting = Adapting(self.postman, fittings.topics, fittings.markers, model_of=self._model_of)
         make = fittings.make_collecting
         self.collecting = None if make is None else make(self._place())
         explains = fittings.make_explaining
         self.explaining = None if explains is None else explains(lambda: self.environments, self._model_of)
         self.models = None if fittings.updates is None else self._make_models(fittings.updates)
-        witnesses = self.operating, self.adapting, self.collecting, self.explaining, self.models
-        shared = Shared(
-            fittings.inference,
-            naming,
-            self._deliver,
-            self.memory,
-            load=fittings.calibration.load,
-            rates=self._rates,
-            witnesses=tuple(each for each in witnesses if each is not None),
-            bundle_of=configured_bundle if self.models is None else self.models.bundle_of,
-        )
-        self.environments = Environments(shared, group)
+        self.environments = Environments(self._shared(fittings), group)
         self.faces = FacesInView(self._standing)
         screening_of = self.environments.screening
         ears = Ears(self.board.on_state, self._on_overload, screening_of, fittings.open_source, self.faces.see)
@@ -139,6 +127,19 @@ class Daemon:
             token_of=self._publisher_token,
             allows_origin=lambda origin: origin in self._plan.origins,
             shows=self._shows,
+        )
+
+    def _shared(self, fittings: Fittings) -> Shared:
+        witnesses = self.operating, self.adapting, self.collecting, self.explaining, self.models
+        return Shared(
+            fittings.inference,
+            LiveNaming(fittings.outbox.client_id, self.postman),
+            self._deliver,
+            self.memory,
+            load=fittings.calibration.load,
+            rates=self._rates,
+            witnesses=tuple(each for each in witnesses if each is not None),
+            bundle_of=configured_bundle if self.models is None else self.models.bundle_of,
         )
 
     def _make_models(self, updates: Updates) -> Models:
