@@ -7,7 +7,12 @@ from types import MappingProxyType
 from gateway.contract.bundle import Bundle, open_bundle
 from gateway.contract.evaluation import EVALUATION_NAME, Evaluation
 
-SHIPPED_SHA256 = MappingProxyType({"paper": "0c9649a80c523a272dbd15d08034557a5414d9f0d4d3ce03c819bbf631f7fc6e"})
+SHIPPED_SHA256 = MappingProxyType(
+    {
+        "paper": "0c9649a80c523a272dbd15d08034557a5414d9f0d4d3ce03c819bbf631f7fc6e",
+        "wide": "8b1fd755966d354dc84b10ad54e2088ad435c9c77823635178ddbae74f295ae3",
+    }
+)
 """Digest of the manifest of every shipped bundle, by name."""
 
 DEFAULT_BUNDLE = "paper"
