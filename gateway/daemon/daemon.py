@@ -103,12 +103,9 @@ class Daemon:
         )
         self.obligations = Obligations(self.postman)
         self.operating = OperatingPoints(self, fittings.markers, model_of=self._model_of)
+        realised_of = self.operating.realised
         self.board = Board(
-            self.postman,
-            fittings.topics,
-            reference_of=self._reference_of,
-            realised_of=self.operating.realised,
-            clock=clock,
+            self.postman, fittings.topics, reference_of=self._reference_of, realised_of=realised_of, clock=clock
         )
         self.adapting = Adapting(self.postman, fittings.topics, fittings.markers, model_of=self._model_of)
         make = fittings.make_collecting
