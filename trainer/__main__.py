@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from trainer.key_commands import keys
-from trainer.passage_commands import passages
+from trainer.passage_commands import codecs, passages
 from trainer.pretrain_command import PROFILE_NAMES, command_line, pretrain
 
 if TYPE_CHECKING:
@@ -303,6 +303,7 @@ async def _cancel(table: "Jobs", job: str) -> None:
 main.add_command(keys)
 main.add_command(pretrain)
 main.add_command(passages)
+main.add_command(codecs)
 
 
 if __name__ == "__main__":

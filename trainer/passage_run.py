@@ -15,14 +15,19 @@ import numpy as np
 import torch
 
 from gateway.contract.bundle import Bundle
+from gateway.contract.geometry import reduce_to
 from gateway.contract.messages import Verdict
-from trainer.bundles import find_bundle, people_seen_by
+from trainer.bundles import detector_of, find_bundle, people_seen_by
 from trainer.clips import judge_clips
 from trainer.data import read_collections, read_pictures
 from trainer.gateway_replay import Replay, replay
+from trainer.measures import Scores
+from trainer.network import score_pixels
+from trainer.optics import Picture
 from trainer.passage_judging import Judged, Passage, Way, judged, summarise
 from trainer.protocol import Division, Part, divide
 from trainer.scenes import APART_S, PEOPLE, Camera, Group, Walk, place_at, read_groups, write_groups
+from trainer.survival import survival
 from trainer.triggers import Trigger, TriggerSet, read_triggers
 
 FORMAT = 1
@@ -34,6 +39,9 @@ DIVISION_SEED = 1
 
 LEAST_SIZE = 0.7
 """A face that is this much smaller than the largest at its place is a bystander's, in the same still."""
+
+FACE_PX = 128
+"""The side of the squares on which codecs are tried."""
 
 Progress = Callable[[str, int, int], None]
 
@@ -84,6 +92,34 @@ def run_passages(request: Request, *, progress: Progress) -> dict[str, Any]:
     if request.clips is not None:
         results["clips"] = judge_clips(request.clips, bundle, chosen, asked_rate=request.asked_rate, progress=progress)
     return results
+
+
+def run_codecs(clean: Path, triggers: Path, base: str, *, faces: int, progress: Progress) -> dict[str, Any]:
+    """Return what codecs leave of triggers on faces of people that the bundle was not trained on, ready for JSON.
+
+    Raises:
+        DataError: The pictures or triggers cannot be used.
+        BundleError: The bundle cannot be opened.
+        CodecError: This machine's FFmpeg cannot code H.264.
+    """
+    torch.set_num_threads(1)
+    progress("reading", 0, 1)
+    bundle = find_bundle(base)
+    detector, side_px = detector_of(bundle), bundle.profile.side_px
+    stills = _division(clean, bundle).test.stills
+    step = max(1, len(stills) // faces)
+    squares = [_middle(still) for still in stills[: step * faces : step] if still.shape[0] >= FACE_PX]
+
+    def scorer(pictures: Sequence[Picture]) -> Scores:
+        return score_pixels(detector, np.stack([reduce_to(picture_YXC, side_px) for picture_YXC in pictures]))
+
+    found = survival(squares, read_triggers(triggers).at(native=True), scorer, progress=progress)
+    return {"bundle": {"profile": bundle.identity.profile, "sha256": bundle.identity.sha256}, **found}
+
+
+def _middle(still_YXC: Picture) -> Picture:
+    start = (still_YXC.shape[0] - FACE_PX) // 2
+    return np.ascontiguousarray(still_YXC[start : start + FACE_PX, start : start + FACE_PX])
 
 
 def _division(path: Path, bundle: Bundle) -> Division:
