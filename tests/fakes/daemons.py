@@ -32,7 +32,7 @@ from gateway.values import Screening
 
 def judged_by_paper(text: str) -> str:
     """Return a configuration that names its bundle: fake cameras show faces that `paper` takes."""
-    if "environments:" in text or not text.strip():
+    if "environments:" in text or "cameras:" not in text:
         return text
     return f"environments: {{default: {{bundle: paper}}}}\n{text}"
 
