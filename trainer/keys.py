@@ -5,6 +5,7 @@ sign for an environment; it belongs on a medium in a safe. `online/` holds what 
 """
 
 import datetime as dt
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,8 +100,10 @@ def rotate_key(folder: Path, role: str, *, passphrase: str, now: dt.datetime) ->
         changed[role] = repository.targets_of(role)
     else:
         name = "root" if role in ROOT_KEYS else role
-        if old is not None:
-            root.revoke_key(old.public_key.keyid, name)
+        # By what the root names, not by what lies here: a crash may have left a key here that no root names yet.
+        for keyid in list(root.roles[name].keyids):
+            if name != "root" or (old is not None and keyid == old.public_key.keyid):
+                root.revoke_key(keyid, name)
         root.add_key(signer.public_key, name)
         signers += [signer] if name == "root" else []
     if len(signers) < ROOT_THRESHOLD or "targets" not in offline:
@@ -165,9 +168,17 @@ def _save(path: Path, key: Ed25519PrivateKey, passphrase: str) -> None:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         fresh = path.with_suffix(".new")
-        fresh.touch(mode=0o600)
-        fresh.write_bytes(content)
+        fresh.unlink(missing_ok=True)  # of a crash, with whatever rights it had
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as handle:
+            handle.write(content)
+            handle.flush()
+            os.fsync(handle.fileno())
         fresh.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)  # before anything is signed that names this key
+        finally:
+            os.close(folder)
     except OSError as error:
         raise RepositoryError(f"{path}: cannot be written: {error.strerror}") from None
 

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fakes.repositories import PASSPHRASE, START, Site
 
-from trainer.keys import ONLINE_ROLES, ROOT_KEYS, OnlineKeys, init_keys, rotate_key
+from trainer.keys import ONLINE_ROLES, ROOT_KEYS, OnlineKeys, _save, init_keys, rotate_key
 from trainer.repository import RepositoryError
 
 
@@ -68,3 +69,19 @@ def test_rotation_needs_two_root_keys_and_a_role_that_exists(site: Site) -> None
         (site.folder / "offline" / f"{name}.pem").unlink()
     with pytest.raises(RepositoryError, match="needs targets and 2 of the keys"):
         rotate_key(site.folder, "timestamp", passphrase=PASSPHRASE, now=site.now)
+
+
+@pytest.mark.parametrize("role", ["timestamp", "snapshot", "targets"])
+def test_rotation_that_was_cut_off_is_done_by_the_next_one(site: Site, tmp_path: Path, role: str) -> None:
+    """The power goes after the new key is on the disk and before a root names it: gateways still follow."""
+    gateway = site.exchange(tmp_path / "gateway")
+    assert gateway.newest("indoor") is not None
+    place = site.folder / ("offline" if role == "targets" else "online") / f"{role}.pem"
+    _save(place, Ed25519PrivateKey.generate(), PASSPHRASE)
+    place.with_suffix(".new").write_bytes(b"the rest of another crash")
+    rotate_key(site.folder, role, passphrase=PASSPHRASE, now=site.now)
+    assert place.stat().st_mode & 0o777 == 0o600
+    site.publish(2)
+    offer = gateway.newest("indoor")
+    assert offer is not None
+    assert offer.version == 2
