@@ -1,6 +1,7 @@
 """Environments: opened before anything is touched, replaced while cameras go on, ended with what waits."""
 
 import asyncio
+import gc
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,8 +13,10 @@ import pytest
 from fakes.bundles import TRAINING, write_drawn_bundle
 from fakes.live import Changes, FakeAlerts
 from fakes.naming import live_frame
+from fakes.processes import private_bytes
 from fakes.screening import FakeDetector
 from numpy.typing import NDArray
+from structlog.testing import capture_logs
 
 from gateway.contract import messages
 from gateway.contract.bundle import Bundle, SelfTest, open_bundle
@@ -39,6 +42,7 @@ class House:
 
     def __init__(self, group: asyncio.TaskGroup, inference: InferenceThread) -> None:
         self.outcomes: list[Outcome] = []
+        self.keeps = True
         self.changes = Changes()
         shared = Shared(
             inference, LiveNaming("box", FakeAlerts()), self._deliver, Memory(self), self._load, {"gate": 0.001}
@@ -46,7 +50,8 @@ class House:
         self.environments = Environments(shared, group)
 
     async def _deliver(self, outcome: Outcome) -> None:
-        self.outcomes.append(outcome)
+        if self.keeps:
+            self.outcomes.append(outcome)
         self.changes.note()
 
     async def add(self, statistic: float, *, camera: str, environment: str, alert_id: str | None = None) -> None:
@@ -196,6 +201,28 @@ def _shifted(folder: Path) -> Bundle:
     return open_bundle(folder)
 
 
+async def swap_under_load(here: House, bundles: tuple[Bundle, Bundle], swaps: int, *, first: int = 0) -> int:
+    """Swap back and forth while faces come, from the frame of this number on; return the number of the next one."""
+    seq = first
+    for turn in range(swaps):
+        detector = await here.environments.open_bundle(bundles[turn % 2])
+        async with asyncio.TaskGroup() as group:
+            swap = here.environments.activate("hall", bundles[turn % 2], detector, is_guarded=turn % 3 == 0)
+            activated = group.create_task(swap, name="swap")
+            while not activated.done():
+                screening = here.environments.screening("hall")
+                if screening.waiting < PLAN.batch_size:
+                    await screening.see(live_frame(seq, time_s=seq / 5))
+                    seq += 1
+                await asyncio.sleep(0)
+        screening = here.environments.screening("hall")
+        await here.changes.until(lambda: screening.waiting == 0)  # noqa: B023  (awaited here)
+        for _ in range(4):  # a track that the rule of the bundle can judge
+            await here.environments.screening("hall").see(live_frame(seq, time_s=seq / 5))
+            seq += 1
+    return seq
+
+
 async def test_swaps_under_load_drop_no_face_and_no_message_names_the_wrong_bundle(tmp_path: Path) -> None:
     """Every face is judged, and what is said names who judged it; SPECTRAGATE_SWAPS=1000 is the long run."""
     quiet, loud = resolve_bundle("paper"), _shifted(tmp_path / "shifted")
@@ -203,24 +230,7 @@ async def test_swaps_under_load_drop_no_face_and_no_message_names_the_wrong_bund
     async with house() as here:
         opened = await here.environments.open({"hall": PLAN})
         await here.environments.replace("hall", PLAN, opened["hall"])
-        seq = 0
-        for turn in range(swaps):
-            bundle = (loud, quiet)[turn % 2]
-            detector = await here.environments.open_bundle(bundle)
-            async with asyncio.TaskGroup() as group:
-                swap = here.environments.activate("hall", bundle, detector, is_guarded=turn % 3 == 0)
-                activated = group.create_task(swap, name="swap")
-                while not activated.done():
-                    screening = here.environments.screening("hall")
-                    if screening.waiting < PLAN.batch_size:
-                        await screening.see(live_frame(seq, time_s=seq / 5))
-                        seq += 1
-                    await asyncio.sleep(0)
-            screening = here.environments.screening("hall")
-            await here.changes.until(lambda: screening.waiting == 0)  # noqa: B023  (awaited here)
-            for _ in range(4):  # a track that the rule of the bundle can judge
-                await here.environments.screening("hall").see(live_frame(seq, time_s=seq / 5))
-                seq += 1
+        seq = await swap_under_load(here, (loud, quiet), swaps)
         await here.environments.end("hall")
         summary = here.environments.summaries["gate"]
         assert (summary.faces, summary.faces_shed) == (seq, 0)
@@ -232,6 +242,28 @@ async def test_swaps_under_load_drop_no_face_and_no_message_names_the_wrong_bund
         assert alerts
         for said in (*judged, *alerts):
             assert said.model.sha256 == digests[said.score > SHIFT / 2]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+async def test_a_thousand_swaps_leave_no_memory_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the process holds after two hundred swaps it holds after a thousand, give or take the allocator."""
+    monkeypatch.setenv("SPECTRAGATE_SWAPS", "1000")  # as long as the house may take
+    bundles = _shifted(tmp_path / "shifted"), resolve_bundle("paper")
+    async with house() as here:
+        here.keeps = False
+        opened = await here.environments.open({"hall": PLAN})
+        await here.environments.replace("hall", PLAN, opened["hall"])
+        with capture_logs() as logs:
+            seq = await swap_under_load(here, bundles, 200)
+            logs.clear()
+            gc.collect()
+            before_bytes = private_bytes(os.getpid())[0]
+            for _ in range(8):
+                seq = await swap_under_load(here, bundles, 100, first=seq)
+                logs.clear()
+        gc.collect()
+        assert private_bytes(os.getpid())[0] - before_bytes < 32 << 20
 
 
 async def test_batch_that_a_bundle_on_probation_cannot_score_stops_nothing() -> None:
