@@ -118,6 +118,7 @@ PROMISED = {
     "calibration": ("spectragate_calibration_tracks", {"environment"}),
     "a camera's calibration": ("spectragate_camera_calibration_tracks", {"camera", "environment"}),
     "what can be promised": ("spectragate_camera_attainable_rate", {"camera", "environment"}),
+    "what became of the promise": ("spectragate_camera_raised_alerts", {"camera", "environment"}),
     "the model": ("spectragate_model_info", {"environment", "version", "sha256", "profile"}),
 }
 
@@ -136,7 +137,10 @@ def drifted() -> FakeWindow:
     """Return a daemon that has everything to tell."""
     state = EXAMPLES["a hall grew dark"]
     assert isinstance(state, messages.DriftState)
-    return FakeWindow(drift=state.model_dump(mode="json"), model_state={"state": "steady", "pinned": False})
+    realised = messages.RealisedRate(tracks=9, promised_alerts=0.1, alerts=1, exceeds=False)
+    window = FakeWindow(drift=state.model_dump(mode="json"), model_state={"state": "steady", "pinned": False})
+    window.views = {name: camera_view(name, realised=realised) for name in window.names}
+    return window
 
 
 SELECTOR = re.compile(r'(\w+)\s*(=~|!~|!=|=)\s*"([^"]*)"')

@@ -7,6 +7,7 @@ from pydantic import JsonValue
 
 from gateway.contract.events import AlertData
 from gateway.contract.fields import CalibrationLevel, Promise
+from gateway.contract.states import RealisedRate
 from gateway.service.window import CameraView, ExplanationView
 
 REASONS = {
@@ -147,6 +148,14 @@ def promise(held: Promise | None) -> str:
         f"asked for {one_in(held.asked_rate)}, can hold {one_in(held.attainable_rate)} now; "
         f"{_needed(held.tracks_missing, 'more clean passage', 'more clean passages')}"
     )
+
+
+def realised(found: RealisedRate | None) -> str:
+    """Return what a camera did with its promise so far; nothing before its first judged passage."""
+    if found is None:
+        return ""
+    raised = f"{count(found.alerts, 'alert')} in {count(found.tracks, 'passage')}, {found.promised_alerts:.2g} promised"
+    return f"{raised}: more than chance explains" if found.exceeds else raised
 
 
 def _needed(missing: int, one: str, many: str, whose: str = "") -> str:

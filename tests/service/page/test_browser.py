@@ -97,6 +97,7 @@ async def test_page_fits_a_phone_in_the_dark_and_lets_go() -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(300)
 async def test_lost_box_is_said_and_its_return_is_seen_without_a_reload() -> None:
     """What stands there is called old while the box is away; then events come again, and what was missed is shown."""
     window = FakeWindow(latest=[])
@@ -124,6 +125,7 @@ async def test_lost_box_is_said_and_its_return_is_seen_without_a_reload() -> Non
 
 
 @pytest.mark.long
+@pytest.mark.timeout(300)
 async def test_page_that_was_refused_its_events_asks_again() -> None:
     """Too many pages are open: the browser gives up for good, the page does not."""
     window = FakeWindow(hub=Hub(most_listeners=0))

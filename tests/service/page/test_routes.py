@@ -9,6 +9,7 @@ from fakes.pages import page_over, small_evaluation
 from fakes.web import BEARER, client_of
 from fakes.windows import IDENTITY, FakeWindow, camera_view
 
+from gateway.contract.states import RealisedRate
 from gateway.service.window import ExplanationView, Readiness
 
 SCORECARD = f"/page/models/{IDENTITY.sha256}"
@@ -79,7 +80,11 @@ async def test_promise_is_said_once_for_each_camera() -> None:
     """Beside the calibration; at the picture stands how far it is."""
     window = FakeWindow(names=("gate",))
     async with client_of(page_over(window), headers=BEARER) as client:
+        assert "promised" not in (await client.get("/page/places")).text.replace("can be promised", "")
+        realised = RealisedRate(tracks=1, promised_alerts=0.05, alerts=1, exceeds=True)
+        window.views["gate"] = camera_view("gate", realised=realised)
         page = (await client.get("/")).text
+    assert page.count("1 alert in 1 passage, 0.05 promised: more than chance explains") == 1
     assert page.count("987 more clean passages are needed") == 1
     assert "Learning this place: 12 of 999 passages" in page
     assert '<progress value="12" max="999">' in page

@@ -7,7 +7,7 @@ from fakes.boxes import alert
 from fakes.windows import camera_view
 
 from gateway.contract.fields import Promise
-from gateway.contract.states import STATUS_REASONS, DriftState, ModelState
+from gateway.contract.states import STATUS_REASONS, DriftState, ModelState, RealisedRate
 from gateway.service.page import words
 
 
@@ -97,6 +97,15 @@ def test_number_stands_with_its_noun() -> None:
     assert words.promise(one).endswith("1 more clean passage is needed")
     borrowed = one.model_copy(update={"attainable_rate": 0.001})
     assert words.promise(borrowed).endswith("1 more clean one of its own is needed")
+
+
+def test_promise_is_compared_with_what_was_done() -> None:
+    """Nothing before the first passage; more than chance explains is said."""
+    kept = RealisedRate(tracks=1200, promised_alerts=3.1, alerts=1, exceeds=False)
+    assert words.realised(None) == ""
+    assert words.realised(kept) == "1 alert in 1\u202f200 passages, 3.1 promised"
+    broken = kept.model_copy(update={"alerts": 40, "exceeds": True})
+    assert words.realised(broken).endswith("3.1 promised: more than chance explains")
 
 
 def test_share_is_said_in_percent_and_as_a_tint() -> None:
