@@ -27,12 +27,14 @@ from gateway.contract.exchange import (
     CleanSet,
     JobView,
     Part,
+    Problem,
     UploadState,
     face_name,
 )
 from gateway.errors import ExchangeError, ExchangeReason
 
 MAX_ANSWER_BYTES = 256 * 1024
+MAX_DETAIL = 400
 
 _Answer = TypeVar("_Answer", UploadState, JobView)
 
@@ -104,9 +106,17 @@ async def _ask(client: httpx2.AsyncClient, method: str, path: str, content: byte
         text = f"the trainer cannot be reached: {type(error).__name__}"
         raise ExchangeError(text, ExchangeReason.UNREACHABLE) from None
     if response.status_code >= HTTPStatus.BAD_REQUEST:
-        text = f"the trainer refuses ({response.status_code}): check adaptation.token, and the trainer's log"
-        raise ExchangeError(text, ExchangeReason.REFUSED)
+        raise ExchangeError(f"the trainer refuses: {_why(response.status_code, answer)}", ExchangeReason.REFUSED)
     return answer
+
+
+def _why(status: int, answer: bytes) -> str:
+    if status == HTTPStatus.UNAUTHORIZED:
+        return "adaptation.token is not its http.token"
+    try:
+        return Problem.model_validate_json(answer).detail[:MAX_DETAIL]
+    except ValidationError:
+        return f"it answers {status}; see its log"
 
 
 def _read(model: type[_Answer], answer: bytes) -> _Answer:

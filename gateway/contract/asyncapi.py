@@ -82,6 +82,12 @@ _CHANNELS = {
         summary="Which bundle judges an environment, and how the next one is doing.",
         retain=True,
     ),
+    "trainerState": _Channel(
+        _TOPICS.trainer_state,
+        (messages.TrainerState,),
+        summary="How the trainer was last reached, and what becomes of the clean sets that it was sent.",
+        retain=True,
+    ),
     "modelSet": _Channel(
         _TOPICS.model_set("environment"),
         ("rollback", "pin none", "pin <version>"),
@@ -115,6 +121,7 @@ _SCHEMA_FILES: dict[type[BaseModel], str] = {
     messages.Stats: "stats",
     messages.DriftState: "drift_state",
     messages.ModelState: "model_state",
+    messages.TrainerState: "trainer_state",
     messages.ReplayRequest: "replay_request",
     messages.ReplayEnd: "replay_end",
     messages.Feedback: "feedback",

@@ -32,6 +32,8 @@ from gateway.contract.messages import (
     ReplayRequest,
     SeverityCounts,
     Stats,
+    TrainerJob,
+    TrainerState,
     Verdict,
     VerdictData,
     alert_id,
@@ -247,6 +249,20 @@ EXAMPLES: dict[str, Message] = {
         pinned=False,
         update=None,
         reason=None,
+    ),
+    "a trainer refused a clean set": TrainerState(
+        time=1_769_864_700.0,
+        state="online",
+        reason=None,
+        jobs=(
+            TrainerJob(
+                environment="indoor",
+                job="c" * 32,
+                state="refused",
+                reason="false alarms on clean faces: 0.14; at most 0.1 are allowed",
+                version=None,
+            ),
+        ),
     ),
     "an operator went back": ModelState(
         environment="indoor",

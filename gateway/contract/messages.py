@@ -37,6 +37,8 @@ from gateway.contract.states import (
     OutboxStats,
     RealisedRate,
     Stats,
+    TrainerJob,
+    TrainerState,
 )
 
 MAX_MESSAGE_BYTES = 65_536  # above the statistics of MAX_CAMERAS cameras
@@ -86,6 +88,8 @@ __all__ = [
     "Severity",
     "SeverityCounts",
     "Stats",
+    "TrainerJob",
+    "TrainerState",
     "Verdict",
     "VerdictData",
     "alert_id",
@@ -103,7 +107,7 @@ class MessageError(ValueError):
 
 
 Event = Alert | Verdict | Notice
-Message = Alert | Verdict | Notice | CameraStatus | Stats | DriftState | ModelState | ReplayEnd
+Message = Alert | Verdict | Notice | CameraStatus | Stats | DriftState | ModelState | TrainerState | ReplayEnd
 _ANY_MESSAGE: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="type")])
 
 

@@ -178,6 +178,28 @@ class DriftState(Model):
     cameras: tuple[CameraDrift, ...] = Field(max_length=MAX_CAMERAS)
 
 
+class TrainerJob(Model):
+    """What becomes of an environment's newest clean set."""
+
+    environment: Name
+    job: str = Field(min_length=1, max_length=64, description="its name at the trainer")
+    state: Literal["queued", "running", "published", "refused", "cancelled"]
+    reason: str | None = Field(max_length=500, description="why it was refused or cancelled, in words")
+    version: Count | None = Field(description="of the bundle that was published; null before")
+
+
+class TrainerState(Model):
+    """The link to the trainer and the jobs of this box, on `<prefix>/trainer/state`, retained."""
+
+    type: Literal["spectragate.trainer_state.v1"] = "spectragate.trainer_state.v1"
+    time: EpochSeconds
+    state: Literal["idle", "online", "away", "refused"] = Field(
+        description="how the last exchange went: idle before the first, away where the trainer could not be reached"
+    )
+    reason: str | None = Field(max_length=500, description="why it is away or refuses, in words")
+    jobs: tuple[TrainerJob, ...] = Field(max_length=MAX_CAMERAS)
+
+
 class ModelAnswer(Model):
     """What came of the last order on `<prefix>/environments/<environment>/model/set`."""
 

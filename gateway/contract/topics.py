@@ -131,6 +131,11 @@ class Topics:
         """Return where the environment's `messages.ModelState` goes; retained."""
         return f"{self.prefix}/environments/{check_name(environment)}/model/state"
 
+    @property
+    def trainer_state(self) -> str:
+        """Where the box says how things stand with the trainer; retained."""
+        return f"{self.prefix}/trainer/state"
+
     def model_set(self, environment: str) -> str:
         """Return where a `requests.ModelOrder` is given, where commands are obeyed."""
         return f"{self.prefix}/environments/{check_name(environment)}/model/set"

@@ -7,8 +7,10 @@ judge by what nobody before a camera has had a hand in.
 import asyncio
 import ssl
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import httpx2
 import numpy as np
@@ -17,9 +19,10 @@ from numpy.typing import NDArray
 
 from gateway.adaptation.clean_sets import CleanSets
 from gateway.adaptation.collect import Admission, CleanFace, choose, missing, ripe_of, spread
-from gateway.adaptation.upload import pack, upload
-from gateway.contract.exchange import MIN_CROP_PX
-from gateway.errors import ExchangeError
+from gateway.adaptation.upload import job, pack, upload
+from gateway.contract import messages
+from gateway.contract.exchange import MIN_CROP_PX, JobView
+from gateway.errors import ExchangeError, ExchangeReason
 from gateway.screening import decide
 from gateway.settings import AdaptationSettings
 from gateway.values import Quality, Screening, TrackedFace
@@ -27,6 +30,8 @@ from gateway.values import Quality, Screening, TrackedFace
 MAX_OPEN_TRACKS = 256
 MAX_WAITING = 64
 LOOK_EVERY_S = 600.0
+FOLLOW_EVERY_S = 30.0
+MOST_WORDS = 500
 TIMEOUT_S = 30.0
 
 _log = structlog.get_logger()
@@ -34,11 +39,12 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What the daemon knows of its environments: who is where, where there is drift, whose weights are a base's."""
+    """Who is where, where there is drift, whose weights are a base's, and who is told how the trainer stands."""
 
     environment_of: Callable[[], Mapping[str, str]]
     has_drifted: Callable[[str], bool]
     is_base: Callable[[str], bool]
+    show: Callable[[messages.TrainerState], None]
 
 
 @dataclass(slots=True)
@@ -69,6 +75,8 @@ class Collecting:
         self._waiting: deque[CleanFace] = deque(maxlen=MAX_WAITING)
         self._changed = asyncio.Event()
         self._looked_at_s: float | None = None
+        self._jobs: dict[str, JobView] = {}
+        self._said: messages.TrainerState | None = None
         self.dropped = 0
 
     def on_scored(
@@ -103,15 +111,17 @@ class Collecting:
         self._changed.set()
 
     async def run(self) -> None:
-        """Keep what comes, and look every ten minutes whether it is enough, for ever."""
+        """Keep what comes, look every ten minutes whether it is enough, and follow jobs to their end, for ever."""
+        self._show("idle")
         while True:
             try:
-                async with asyncio.timeout(LOOK_EVERY_S):
+                async with asyncio.timeout(FOLLOW_EVERY_S if self._open_jobs() else LOOK_EVERY_S):
                     await self._changed.wait()
             except TimeoutError:
                 pass
             self._changed.clear()
             await self.settle()
+            await self.follow()
 
     async def settle(self) -> None:
         """Keep what waits; look for what is old or enough when it is time again."""
@@ -121,6 +131,46 @@ class Collecting:
         if self._looked_at_s is None or now_s - self._looked_at_s >= LOOK_EVERY_S:
             self._looked_at_s = now_s
             await self._look(now_s)
+
+    async def follow(self) -> None:
+        """Ask the trainer for every job that has not ended, and tell how they stand."""
+        for environment in self._open_jobs():
+            try:
+                async with self._trainer() as client:
+                    view = await job(client, self._jobs[environment].job)
+            except ExchangeError:
+                return  # what is wrong was told
+            if view.state is not self._jobs[environment].state:
+                words = None if view.reason is None else view.reason[:MOST_WORDS]
+                _log.info("job_state", environment=environment, job=view.job, state=view.state.value, reason=words)
+            self._jobs[environment] = view
+            self._show("online")
+
+    def _open_jobs(self) -> list[str]:
+        return sorted(environment for environment, view in self._jobs.items() if not view.state.is_final)
+
+    @asynccontextmanager
+    async def _trainer(self) -> AsyncIterator[httpx2.AsyncClient]:
+        """Return a client; what goes wrong is told before it is raised."""
+        try:
+            async with client_of(self._settings) as client:
+                yield client
+        except ExchangeError as error:
+            self._show("refused" if error.reason is ExchangeReason.REFUSED else "away", str(error))
+            raise
+        except OSError as error:
+            self._show("away", "adaptation.ca_file cannot be read")
+            text = f"adaptation.ca_file cannot be read: {error.strerror}"
+            raise ExchangeError(text, ExchangeReason.UNREACHABLE) from None
+
+    def _show(self, state: Literal["idle", "online", "away", "refused"], reason: str | None = None) -> None:
+        """Tell how the trainer was reached and what becomes of its jobs, when that is new."""
+        jobs = tuple(_job_of(environment, view) for environment, view in sorted(self._jobs.items()))
+        said = self._said
+        words = None if reason is None else reason[:MOST_WORDS]
+        if said is None or (said.state, said.reason, said.jobs) != (state, words, jobs):
+            self._said = messages.TrainerState(time=self._clock(), state=state, reason=words, jobs=jobs)
+            self._place.show(self._said)
 
     async def _keep(self, face: CleanFace) -> None:
         try:
@@ -152,14 +202,23 @@ class Collecting:
             pack, ripe, choice, gateway=self._client_id, environment=environment
         )
         try:
-            async with client_of(self._settings) as client:
-                job = await upload(client, clean_set, contents)
+            async with self._trainer() as client:
+                view = await upload(client, clean_set, contents)
         except ExchangeError as error:
             _log.warning("clean_faces_not_sent", environment=environment, reason=str(error))
             return
-        _log.info("clean_faces_sent", environment=environment, count=len(choice.clean), state=job.state.value)
+        _log.info("clean_faces_sent", environment=environment, count=len(choice.clean), state=view.state.value)
+        self._jobs[environment] = view
+        self._show("online")
         for camera in cameras:
             await asyncio.to_thread(self._sets.forget, camera=camera, until_s=ripe[-1].time_s)
+
+
+def _job_of(environment: str, view: JobView) -> messages.TrainerJob:
+    reason = None if view.reason is None else view.reason[:MOST_WORDS]
+    return messages.TrainerJob(
+        environment=environment, job=view.job, state=view.state.value, reason=reason, version=view.version
+    )
 
 
 def client_of(settings: AdaptationSettings) -> httpx2.AsyncClient:

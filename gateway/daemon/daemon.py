@@ -345,6 +345,7 @@ class Daemon:
             environment_of=lambda: {name: camera.environment for name, camera in self._plan.cameras.items()},
             has_drifted=self.adapting.has_drifted,
             is_base=lambda name: is_release(self.environments.bundles[name]),
+            show=lambda state: self.postman.show(self.topics.trainer_state, messages.to_bytes(state)),
         )
 
     def _model_of(self, environment: str) -> messages.ModelIdentity | None:

@@ -206,7 +206,7 @@ class DaemonWindow:
 
     def trainer(self) -> JsonValue:
         """Return the trainer's state as MQTT tells it; None where there is none."""
-        return self._word(f"{self._daemon.topics.prefix}/trainer/state")
+        return self._word(self._daemon.topics.trainer_state)
 
     def judge(self, alert_id: str, judgement: Literal["false_positive", "confirmed"]) -> bool:
         """Take an operator's word on an alert; return whether there is such an alert."""

@@ -130,6 +130,7 @@ def test_asyncapi_channels_when_compared_with_the_topics() -> None:
         "{prefix}/environments/{environment}/drift/state",
         "{prefix}/environments/{environment}/model/state",
         "{prefix}/environments/{environment}/model/set",
+        built.trainer_state,
     }
     for channel in ASYNCAPI["channels"].values():
         assert set(channel["parameters"]) == set(re.findall(r"{(\w+)}", channel["address"]))
@@ -163,6 +164,7 @@ def test_asyncapi_operations_when_compared_with_the_delivery_promises() -> None:
         "driftState": ("send", 1, True),
         "modelState": ("send", 1, True),
         "modelSet": ("receive", 1, False),
+        "trainerState": ("send", 1, True),
     }
 
 

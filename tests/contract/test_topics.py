@@ -23,6 +23,7 @@ def test_topics_when_built_from_a_prefix() -> None:
     assert topics.replayed == "plant/hall-3/alerts/replayed"
     assert topics.feedback("3f0c") == "plant/hall-3/alerts/3f0c/feedback"
     assert topics.drift_state("indoor") == "plant/hall-3/environments/indoor/drift/state"
+    assert topics.trainer_state == "plant/hall-3/trainer/state"
     assert topics.model_set("indoor") == "plant/hall-3/environments/indoor/model/set"
 
 

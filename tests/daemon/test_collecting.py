@@ -10,9 +10,10 @@ from fakes.naming import live_frame
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
+from gateway.adaptation import collect
 from gateway.adaptation.clean_sets import CleanSets
 from gateway.adaptation.collect import HOLD_S, WANTED
-from gateway.contract.exchange import read_part
+from gateway.contract.exchange import JobState, read_part
 from gateway.daemon import collecting
 from gateway.daemon.collecting import Collecting, Place, client_of
 from gateway.screening import decide
@@ -37,7 +38,8 @@ class Hall:
         self.now_s = 0.0
         self.tracks = 0
         self.sets = CleanSets(folder)
-        place = Place(lambda: CAMERAS, self.drifted.__contains__, self.bases.__contains__)
+        self.told: list[collecting.messages.TrainerState] = []
+        place = Place(lambda: CAMERAS, self.drifted.__contains__, self.bases.__contains__, self.told.append)
         self.collecting = Collecting(self.sets, SETTINGS, place, client_id="box", clock=lambda: self.now_s)
 
     def track(self, camera: str = "gate", label: decide.Label = "clean", sides_px: tuple[int, ...] = (40,)) -> None:
@@ -76,6 +78,7 @@ async def test_faces_are_kept_of_clean_tracks_under_drift_alone(tmp_path: Path) 
     assert (face.pixels_YXC.shape, face.score) == ((80, 80, 3), 0.5)
 
 
+@pytest.mark.timeout(300)
 async def test_enough_faces_reach_the_trainer_and_leave_the_box(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -102,6 +105,42 @@ async def test_enough_faces_reach_the_trainer_and_leave_the_box(
     assert counts == {"clean": 357, "held_back": 153}
     assert [log["state"] for log in logs if log["event"] == "clean_faces_sent"] == ["queued"]
     assert hall.kept == 0
+    assert [(said.state, [job.state for job in said.jobs]) for said in hall.told] == [("online", ["queued"])]
+    await hall.collecting.follow()
+    trainer.job_state, trainer.reason = JobState.REFUSED, "too many false alarms"
+    await hall.collecting.follow()
+    await hall.collecting.follow()  # it has ended: nobody asks again
+    assert trainer.asked == 2
+    (job,) = hall.told[-1].jobs
+    assert (len(hall.told), job.state, job.reason) == (2, "refused", "too many false alarms")
+
+
+async def test_a_trainer_that_is_away_for_a_day_costs_nothing_and_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Faces stay until it is back, no more of them than before; then they are sent."""
+    trainer = FakeTrainer(is_away=True)
+    monkeypatch.setattr(collecting, "client_of", lambda _: trainer.client())
+    monkeypatch.setattr(collect, "WANTED", 30)
+    hall = Hall(tmp_path)
+    for number in range(40):
+        hall.now_s = 200.0 * number
+        hall.track(("gate", "lobby")[number % 2])
+        if number % 10 == 9:
+            await hall.collecting.settle()
+    hall.now_s += HOLD_S
+    size_bytes = hall.sets.size_bytes
+    for _ in range(144):
+        await hall.collecting.settle()
+        await hall.collecting.follow()
+        hall.now_s += 600.0
+    assert (hall.kept, hall.sets.size_bytes) == (40, size_bytes)
+    assert [(said.state, said.reason) for said in hall.told] == [
+        ("away", "the trainer cannot be reached: ConnectError")
+    ]
+    trainer.is_away = False
+    await hall.collecting.settle()
+    assert (hall.kept, hall.told[-1].state) == (0, "online")
 
 
 async def test_client_when_made() -> None:

@@ -38,10 +38,13 @@ def tracks(
 class FakeTrainer:
     """A trainer's service without a network: keeps parts, and breaks off once when it is given part `fails_at`."""
 
-    def __init__(self, *, fails_at: int = 0) -> None:
+    def __init__(self, *, fails_at: int = 0, is_away: bool = False) -> None:
         self.parts: dict[str, bytes] = {}
         self.clean_set: CleanSet | None = None
-        self.puts = 0
+        self.puts = self.asked = 0
+        self.is_away = is_away
+        self.job_state = JobState.QUEUED
+        self.reason: str | None = None
         self.tokens: set[str] = set()
         self._fails_at = fails_at
 
@@ -52,6 +55,8 @@ class FakeTrainer:
         return httpx2.AsyncClient(transport=transport, base_url="https://trainer", headers=headers)
 
     def _answer(self, request: httpx2.Request) -> httpx2.Response:
+        if self.is_away:
+            raise httpx2.ConnectError("away")
         self.tokens.add(request.headers["authorization"])
         match request.method, request.url.path.split("/")[3:]:
             case "PUT", ["clean-sets", _]:
@@ -66,5 +71,6 @@ class FakeTrainer:
                 self.parts[part] = request.content
                 return httpx2.Response(204)
             case _:
-                job = JobView(job="job-1", environment="hall", state=JobState.QUEUED)
+                self.asked += request.method == "GET"
+                job = JobView(job="job-1", environment="hall", state=self.job_state, reason=self.reason)
                 return httpx2.Response(202, content=job.model_dump_json())
