@@ -131,7 +131,7 @@ def test_gateway_imports_only_what_it_declares() -> None:
 
 def test_trainer_imports_only_what_it_declares() -> None:
     """`pip install spectragate[trainer]` brings all that training needs."""
-    on_ray = {ROOT / "trainer/ray_executor.py"}
+    on_ray = {ROOT / "trainer/ray_job.py"}
     others = set((ROOT / "trainer").rglob("*.py")) - on_ray
     assert distributions(imported_names(*others)) <= declared() | declared("trainer")
     assert distributions(imported_names(*on_ray)) <= declared() | declared("fleet")

@@ -31,22 +31,37 @@ class LocalExecutor:
 
     async def run(self, folder: Path, handle: KeyHandle) -> None:
         """Run the job; the child is killed where this is cancelled."""
-        child = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "trainer.job_run",
-            str(folder),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-            env=os.environ | {"SPECTRAGATE_JOB_PARENT": str(os.getpid())},
-        )
-        try:
-            _, said = await child.communicate(handle.model_dump_json().encode())
-        finally:
-            if child.returncode is None:
-                child.kill()
-                await child.wait()
-        if child.returncode != 0:
-            last = said[-MAX_ERROR_BYTES:].decode(errors="replace").strip().rpartition("\n")[2]
-            raise JobFailed(f"its process ended with {child.returncode}: {last}")
+        await _run_child(["trainer.job_run", str(folder)], handle)
+
+
+class RayExecutor:
+    """Runs each job as a Ray task, driven by a child process: whatever becomes of the cluster, this one lives on."""
+
+    def __init__(self, address: str | None, *, threads: int) -> None:
+        self._address, self._threads = address, threads
+
+    async def run(self, folder: Path, handle: KeyHandle) -> None:
+        """Run the job; Ray ends the task where its driver is killed, as it is where this is cancelled."""
+        address = [] if self._address is None else [self._address]
+        await _run_child(["trainer.ray_job", str(folder), str(self._threads), *address], handle)
+
+
+async def _run_child(module: list[str], handle: KeyHandle) -> None:
+    child = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        *module,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+        env=os.environ | {"SPECTRAGATE_JOB_PARENT": str(os.getpid())},
+    )
+    try:
+        _, said = await child.communicate(handle.model_dump_json().encode())
+    finally:
+        if child.returncode is None:
+            child.kill()
+            await child.wait()
+    if child.returncode != 0:
+        last = said[-MAX_ERROR_BYTES:].decode(errors="replace").strip().rpartition("\n")[2]
+        raise JobFailed(f"its process ended with {child.returncode}: {last}")

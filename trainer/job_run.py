@@ -153,6 +153,11 @@ def _site_held_out(pictures: Pictures, side_px: int, settings: AdaptSettings) ->
     return split_by_group(pictures.subset(usable, pictures.name), share=CALIBRATE_SHARE, seed=settings.tune.seed)[1]
 
 
+def read_handle() -> KeyHandle:
+    """Return what the service writes on this process's input."""
+    return KeyHandle.model_validate_json(sys.stdin.buffer.read(MAX_HANDLE_BYTES))
+
+
 def die_with_parent() -> None:
     """Have the kernel end this process when the one that started it ends, however it does."""
     parent = int(os.environ["SPECTRAGATE_JOB_PARENT"])
@@ -164,4 +169,4 @@ def die_with_parent() -> None:
 if __name__ == "__main__":
     die_with_parent()
     torch.set_num_interop_threads(1)
-    run_job(Path(sys.argv[1]), KeyHandle.model_validate_json(sys.stdin.buffer.read(MAX_HANDLE_BYTES)))
+    run_job(Path(sys.argv[1]), read_handle())

@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import importlib.util
 import os
 import signal
 import socket
@@ -17,7 +18,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from gateway.contract.supervision import Notifier, Pulse, Watchdog
-from trainer.executor import Executor, LocalExecutor
+from trainer.executor import Executor, LocalExecutor, RayExecutor
 from trainer.intake import Intake
 from trainer.jobs import Jobs
 from trainer.server import Desk, service_app
@@ -141,8 +142,8 @@ def _now() -> dt.datetime:
 def _executor(config: ServiceConfig) -> Executor:
     if config.jobs.executor == "local":
         return LocalExecutor()
-    from trainer.ray_executor import RayExecutor  # noqa: PLC0415 - an extra, and slow to load
-
+    if importlib.util.find_spec("ray") is None:
+        raise ServiceConfigError("jobs.executor: Ray is not installed; pip install 'spectragate[fleet]'")
     return RayExecutor(config.jobs.ray_address, threads=config.jobs.threads)
 
 
