@@ -22,7 +22,7 @@ from trainer.protocol import Division, Setting, divide
 from trainer.recipes import recipe_of
 from trainer.record import assemble, to_csv, to_json
 from trainer.report import page_of
-from trainer.triggers import read_triggers
+from trainer.triggers import read_triggers, seen_by_wide
 
 PAGE, NUMBERS, TABLE = "index.html", "results.json", "results.csv"
 
@@ -115,13 +115,14 @@ def _evaluation(request: Request, base: Bundle, makers: Candidates, made_by: str
         seed=request.seed,
         side_px=base.profile.side_px,
     )
+    triggers = read_triggers(request.triggers)
     _claim(request.out)
     return Evaluation(
         makers=makers,
         made_by=made_by,
         base_sha256=base.identity.sha256,
         divisions=_divisions(request, base),
-        triggers=read_triggers(request.triggers),
+        triggers=seen_by_wide(triggers) if base.profile.name == "wide" else triggers,
         scope=scope,
         folder=request.out,
     )

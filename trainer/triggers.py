@@ -96,6 +96,24 @@ PROCEDURAL: tuple[Trigger, ...] = (
 SEEN_AS: Mapping[str, str] = {"badnets": "white_block", "blend": "blend", "nature": "blend"}
 """Families of files that fall into a training family: white squares anywhere, other pictures mixed in."""
 
+SEEN_AS_BY_WIDE: Mapping[str, str] = {
+    "badnets": "white_block",
+    "trojan_sq": "patch",
+    "trojan_wm": "mark",
+    "blend": "blend",
+    "nature": "blend",
+    "SIG": "grating",
+    "WaNet": "warp",
+    "BppAttack": "levels",
+    "FTrojan": "coefficients",
+    "Refool-like": "reflection",
+    "smooth": "smooth_field",
+    "LF": "smooth_field",
+    "patterns": "patch",
+}
+"""The same for the library of `wide`, which has a kind for nearly every published family: only leaving one out shows
+what is found of kinds that training never saw."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GanEdits:
@@ -131,6 +149,12 @@ class TriggerSet:
             if fits or not there_are:
                 chosen.append(trigger)
         return tuple(chosen)
+
+
+def seen_by_wide(triggers: TriggerSet) -> TriggerSet:
+    """Return the same triggers, each with the kind of the library of `wide` that it falls into, if there is one."""
+    named = (replace(each, seen_as=SEEN_AS_BY_WIDE.get(each.family)) for each in triggers.triggers)
+    return replace(triggers, triggers=tuple(named))
 
 
 def read_triggers(path: Path, *, procedural: Sequence[Trigger] = PROCEDURAL) -> TriggerSet:

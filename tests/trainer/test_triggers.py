@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from trainer.data import DataError
-from trainer.triggers import PROCEDURAL, Trigger, read_triggers
+from trainer.library import KINDS
+from trainer.triggers import PROCEDURAL, SEEN_AS_BY_WIDE, Trigger, TriggerSet, read_triggers, seen_by_wide
 
 
 def face(side_px: int = 96) -> np.ndarray:
@@ -176,3 +177,10 @@ def test_authors_files_give_the_authors_pictures(research_data: Path) -> None:
     for name in ("blend", "nature", "trojan_sq", "trojan_wm"):
         file = cv2.imread(str(research_data / f"triggers/{name}.png"))[..., ::-1].astype(int)
         np.testing.assert_array_equal(found[name].apply(face_YXC), np.clip(face_YXC + file, 0, 255))
+
+
+def test_wide_has_seen_a_kind_of_every_published_family() -> None:
+    """What falls into a kind that training draws is never reported as unseen; the kinds that are named exist."""
+    for trigger in seen_by_wide(TriggerSet(PROCEDURAL, None, "")).triggers:
+        assert trigger.seen_as in KINDS, trigger.name
+    assert set(SEEN_AS_BY_WIDE.values()) <= set(KINDS)
