@@ -9,8 +9,7 @@ import pytest
 from click.testing import CliRunner
 from fakes.drawn_faces import drawn_faces, save_index
 
-from trainer.__main__ import CHAIN_NAMES, ENVIRONMENT_NAMES, PLAN_NAMES, REGIME_NAMES, main
-from trainer.chain import CHAINS
+from trainer.__main__ import ENVIRONMENT_NAMES, PLAN_NAMES, REGIME_NAMES, main
 from trainer.environments import ENVIRONMENTS, REGIMES
 from trainer.finetune import PLANS
 
@@ -125,6 +124,5 @@ def test_report_refuses_what_are_no_results(tmp_path: Path) -> None:
 def test_names_of_the_command_are_those_of_the_parts() -> None:
     """The command lists its choices without loading what makes them; they must not drift apart."""
     assert tuple(PLANS) == PLAN_NAMES
-    assert tuple(CHAINS) == CHAIN_NAMES
     assert tuple(REGIMES) == REGIME_NAMES
     assert tuple(ENVIRONMENTS) == ENVIRONMENT_NAMES
