@@ -10,17 +10,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from gateway.contract.exchange import Gate, Scorecard
 from trainer.measures import share_above, threshold_at
+from trainer.model import Detector
 from trainer.network import Network, export_weights, score_pixels
 from trainer.optics import Passage, Picture
 from trainer.perturb import Perturber
 
 BANK_FAMILIES = ("white_block", "coloured_block", "gaussian_noise", "shadow")
 CELLS_PER_FAMILY = 15
+BANK_FACES = 75
+"""Each cell is shown on at most so many of the site's faces: a share of them is known to 6 points, the limit is 20."""
+
 FALSE_POSITIVE_RATE = 0.1
+_BATCH = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +38,7 @@ class Limits:
     lost_cells_share: float = 0.15
     distance: float = 0.6
     audit_loss: float = 0.5
+    repeated_share: float = 0.02
 
 
 LIMITS = Limits()
@@ -39,31 +46,82 @@ LIMITS = Limits()
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Judged:
-    """Whom the gates look at: faces of the site and of the reference that tuned nothing, and the held back."""
+    """Whom the gates look at: faces of the site and of the reference that tuned nothing, and the held back.
+
+    `held_back` are to be audited: whatever quarantine did not pass, and what taught on an operator's word alone.
+    """
 
     site: Sequence[Picture]
     reference: Sequence[Picture]
     held_back: Sequence[Picture]
 
 
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many faces of a set passed quarantine, and how many were held back for their score and for a pattern."""
+
+    passed: int
+    held_back: int
+    repeated: int
+    operator: int
+
+
 def judge_adaptation(
     base: Network, adapted: Network, judged: Judged, passage: Passage, *, limits: Limits = LIMITS
 ) -> Scorecard:
     """Return the judgement of all gates."""
-    site_NYXC, reference_NYXC = passage.finish(judged.site), passage.finish(judged.reference)
+    both = _Both(base, adapted)
+    site = both.scores(passage.finish(judged.site))
     gates = [
-        _false_alarms(base, adapted, (site_NYXC, reference_NYXC), limits),
-        _bank(base, adapted, judged.site, (site_NYXC, passage), limits),
+        _false_alarms(site, both.scores(passage.finish(judged.reference)), limits),
+        _bank(both, judged.site, (site, passage), limits),
         _distance(base, adapted, limits),
     ]
     if judged.held_back:
-        gates.append(_audit(base, adapted, (site_NYXC, passage.finish(judged.held_back)), limits))
+        gates.append(_audit(site, both.scores(passage.finish(judged.held_back)), limits))
     return Scorecard(gates=tuple(gates))
 
 
-def _false_alarms(base: Network, adapted: Network, faces: tuple[Picture, Picture], limits: Limits) -> Gate:
+_Scores = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""Of the same faces, the base's scores and the adapted detector's."""
+
+
+class _Both:
+    """The base and what was made of it: convolutions that tuning left as they were work once for both."""
+
+    def __init__(self, base: Network, adapted: Network) -> None:
+        self._base, self._adapted = base.eval(), adapted.eval()
+        before, after = export_weights(base), export_weights(adapted)
+        self._differ = {name.partition(".")[0] for name in before if not np.array_equal(before[name], after[name])}
+
+    def scores(self, pixels_NYXC: Picture) -> _Scores:
+        """Return the scores of inputs of the detector, uint8 (N, S, S, 3), by each of the two."""
+        base, adapted = self._base, self._adapted
+        if isinstance(base, Detector) and isinstance(adapted, Detector):
+            return self._by_one_trunk(base, adapted, pixels_NYXC)
+        return score_pixels(base, pixels_NYXC), score_pixels(adapted, pixels_NYXC)
+
+    @torch.no_grad()
+    def _by_one_trunk(self, base: Detector, adapted: Detector, pixels_NYXC: Picture) -> _Scores:
+        layers = range(1, base.convolutions + 1)
+        first = next((layer for layer in layers if {f"conv{layer}", f"norm{layer}"} & self._differ), len(layers) + 1)
+        found: list[list[NDArray[np.float32]]] = [[], []]
+        for start in range(0, len(pixels_NYXC), _BATCH):
+            part_NYXC = torch.from_numpy(np.ascontiguousarray(pixels_NYXC[start : start + _BATCH]))
+            x = base.convolve(base.spectrum(part_NYXC), layers[: first - 1])
+            for detector, scores in zip((base, adapted), found, strict=True):
+                logits_N2 = detector.classify(detector.convolve(x, layers[first - 1 :]))
+                scores.append((logits_N2[:, 1] - logits_N2[:, 0]).numpy())
+        before_N, after_N = (np.concatenate(scores) for scores in found)
+        return before_N, after_N
+
+
+def _false_alarms(site: _Scores, reference: _Scores, limits: Limits) -> Gate:
     """Judge by the threshold that known clean faces set: the site's clean faces must not pass it more often."""
-    before, after = (_flagged(detector, *faces) for detector in (base, adapted))
+    before, after = (
+        share_above(scores_N, threshold_at(known_M, false_positive_rate=FALSE_POSITIVE_RATE)).value
+        for scores_N, known_M in zip(site, reference, strict=True)
+    )
     limit = max(before, FALSE_POSITIVE_RATE) + limits.false_alarm_growth
     return Gate(
         name="clean_false_alarms",
@@ -74,32 +132,18 @@ def _false_alarms(base: Network, adapted: Network, faces: tuple[Picture, Picture
     )
 
 
-def _flagged(detector: Network, site_NYXC: Picture, reference_NYXC: Picture) -> float:
-    threshold = threshold_at(score_pixels(detector, reference_NYXC), false_positive_rate=FALSE_POSITIVE_RATE)
-    return share_above(score_pixels(detector, site_NYXC), threshold).value
-
-
-def _bank(
-    base: Network,
-    adapted: Network,
-    site: Sequence[Picture],
-    seen: tuple[Picture, Passage],
-    limits: Limits,
-) -> Gate:
+def _bank(both: _Both, site: Sequence[Picture], seen: tuple[_Scores, Passage], limits: Limits) -> Gate:
     """Count the cells (one perturbation, the same on every face) that the adapted detector sees much worse."""
-    site_NYXC, passage = seen
-    thresholds = [
-        threshold_at(score_pixels(each, site_NYXC), false_positive_rate=FALSE_POSITIVE_RATE) for each in (base, adapted)
-    ]
+    thresholds = [threshold_at(scores_N, false_positive_rate=FALSE_POSITIVE_RATE) for scores_N in seen[0]]
     lost, cells = 0, 0
     for family in BANK_FAMILIES:
         perturber = Perturber(lambda: site[0], families=(family,))
         for cell in range(CELLS_PER_FAMILY):
-            changed = [perturber.perturb(face_YXC, np.random.default_rng((23, cell)))[0] for face_YXC in site]
-            changed_NYXC = passage.finish(changed)
+            draws = (np.random.default_rng((23, cell)) for _ in site[:BANK_FACES])
+            changed = [perturber.perturb(face, draw)[0] for face, draw in zip(site[:BANK_FACES], draws, strict=True)]
             before, after = (
-                share_above(score_pixels(detector, changed_NYXC), threshold).value
-                for detector, threshold in zip((base, adapted), thresholds, strict=True)
+                share_above(scores_N, threshold).value
+                for scores_N, threshold in zip(both.scores(seen[1].finish(changed)), thresholds, strict=True)
             )
             cells += 1
             lost += after < before - limits.cell_loss
@@ -131,13 +175,12 @@ def _distance(base: Network, adapted: Network, limits: Limits) -> Gate:
     )
 
 
-def _audit(base: Network, adapted: Network, faces: tuple[Picture, Picture], limits: Limits) -> Gate:
+def _audit(site: _Scores, held_back: _Scores, limits: Limits) -> Gate:
     """Ask of what quarantine held back, and the base is surest of, whether the adapted detector still sees it."""
-    site_NYXC, held_NYXC = faces
-    surest = score_pixels(base, held_NYXC) > _highest(score_pixels(base, site_NYXC))
-    threshold = threshold_at(score_pixels(adapted, site_NYXC), false_positive_rate=FALSE_POSITIVE_RATE)
-    count = int(surest.sum())
-    cleared = float((score_pixels(adapted, held_NYXC)[surest] <= threshold).mean()) if count else 0.0
+    surest_N = held_back[0] > site[0].max()
+    threshold = threshold_at(site[1], false_positive_rate=FALSE_POSITIVE_RATE)
+    count = int(surest_N.sum())
+    cleared = float((held_back[1][surest_N] <= threshold).mean()) if count else 0.0
     return Gate(
         name="held_back_audit",
         passed=cleared <= limits.audit_loss,
@@ -147,5 +190,15 @@ def _audit(base: Network, adapted: Network, faces: tuple[Picture, Picture], limi
     )
 
 
-def _highest(scores_N: NDArray[np.float32]) -> float:
-    return float(scores_N.max())
+def judge_quarantine(counts: Counts, *, limits: Limits = LIMITS) -> Gate:
+    """Judge whether quarantine held back what it holds back of clean faces: people do not share a pattern."""
+    total = counts.passed + counts.held_back + counts.repeated + counts.operator
+    share = counts.repeated / max(1, total)
+    return Gate(
+        name="held_back_share",
+        passed=share <= limits.repeated_share,
+        value=share,
+        limit=limits.repeated_share,
+        words=f"of {total} faces {counts.held_back} were held back for their score and {counts.repeated} for a pattern "
+        f"that others share; {counts.operator} teach on an operator's word",
+    )

@@ -19,13 +19,13 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 from gateway.contract.bundle import BundleError, open_bundle
-from gateway.contract.exchange import CleanSet, ExchangeFormatError, Face, Scorecard, read_part
+from gateway.contract.exchange import CleanSet, ExchangeFormatError, Face, PartKind, Scorecard, read_part
 from trainer.adapt import CALIBRATE_SHARE, AdaptSettings, Reference, adapt_bundle
 from trainer.bundles import detector_of, find_bundle
 from trainer.data import DataError, Pictures, read_pictures, split_by_group
 from trainer.environments import REGIMES
 from trainer.export import write_whole
-from trainer.gate import Judged, judge_adaptation
+from trainer.gate import Counts, Judged, judge_adaptation, judge_quarantine
 from trainer.perturb import ALL_FAMILIES, PerturbSettings
 from trainer.pretrain import BundleFacts
 from trainer.recipes import recipe_of
@@ -86,7 +86,12 @@ def _adapt(folder: Path, order: Order, handle: KeyHandle) -> Result:
     reference = _reference(order)
     base = find_bundle(order.base)
     key = handle.open()
-    clean, held_back = (_faces(folder / "parts", order.clean_set, kind, key) for kind in ("clean", "held_back"))
+    kinds: tuple[PartKind, ...] = ("clean", "operator", "held_back", "repeated")
+    faces = {kind: _faces(folder / "parts", order.clean_set, kind, key) for kind in kinds}
+    counts = Counts(*(len(faces[kind]) for kind in ("clean", "held_back", "repeated", "operator")))
+    quarantine = judge_quarantine(counts)
+    if not quarantine.passed:  # somebody fed it: nothing is learnt from such a set
+        return Result(scorecard=Scorecard(gates=(quarantine,)))
     perturb = PerturbSettings(families=tuple(name for name in ALL_FAMILIES if name != "upsampling"))
     settings = AdaptSettings(
         environment=order.clean_set.environment,
@@ -97,7 +102,7 @@ def _adapt(folder: Path, order: Order, handle: KeyHandle) -> Result:
         reference=Reference(reference.tuned),
     )
     facts = BundleFacts(order.version, "spectragate-trainer serve", dt.date.fromisoformat(order.created))
-    pictures = _pictures(clean, order.clean_set)
+    pictures = _pictures([*faces["clean"], *faces["operator"]], order.clean_set)
     sha256 = adapt_bundle(pictures, base, settings, facts=facts, folder=folder / "bundle", progress=_silent)
     adapted = open_bundle(folder / "bundle", expected_sha256=sha256)
     side_px = base.profile.side_px
@@ -106,11 +111,11 @@ def _adapt(folder: Path, order: Order, handle: KeyHandle) -> Result:
     judged = Judged(
         held_out.pixels[:most],
         reference.judged.pixels[:most],
-        [face.pixels_YXC for face in held_back if face.pixels_YXC.shape[0] >= side_px],
+        [face.pixels_YXC for kind in kinds[1:] for face in faces[kind] if face.pixels_YXC.shape[0] >= side_px],
     )
     passage = REGIMES[order.regime].passage(side_px=side_px, seed=settings.tune.seed)
     scorecard = judge_adaptation(detector_of(base), detector_of(adapted), judged, passage)
-    return Result(scorecard=scorecard, bundle_sha256=sha256)
+    return Result(scorecard=Scorecard(gates=(quarantine, *scorecard.gates)), bundle_sha256=sha256)
 
 
 def _silent(_what: str, _done: int, _total: int) -> None:
@@ -135,7 +140,7 @@ def _reference(order: Order) -> _Split:
     return _Split(*split_by_group(faces, share=CALIBRATE_SHARE, seed=1))
 
 
-def _faces(parts: Path, clean_set: CleanSet, kind: str, key: SetKey) -> list[Face]:
+def _faces(parts: Path, clean_set: CleanSet, kind: PartKind, key: SetKey) -> list[Face]:
     chosen = [part for part in clean_set.parts if part.kind == kind]
     sealed = ((part, (parts / part.sha256).read_bytes()) for part in chosen)
     return [face for part, content in sealed for face in read_part(key.open(content, part.sha256), part)]

@@ -48,7 +48,13 @@ class CleanSets:
         hour = int(face.time_s // HOUR_S)
         folder = self._folder / face.camera
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        facts = {"time_s": face.time_s, "score": face.score, "side_px": face.pixels_YXC.shape[0]}
+        facts: dict[str, float | str] = {
+            "time_s": face.time_s,
+            "score": face.score,
+            "side_px": face.pixels_YXC.shape[0],
+        }
+        if face.alert_id is not None:
+            facts["alert_id"] = face.alert_id
         plain = json.dumps(facts).encode() + b"\n" + face.pixels_YXC.tobytes()
         nonce = os.urandom(_NONCE_BYTES)
         sealed = AESGCM(_key(folder / f"{hour}.key")).encrypt(nonce, plain, _bound_to(face.camera, hour))
@@ -81,6 +87,15 @@ class CleanSets:
             is_meant = camera is None or path.parent.name == camera
             is_late = since_s is None or begins_s + HOUR_S > since_s
             if is_meant and is_late and (until_s is None or begins_s < until_s):
+                _erase(path)
+                gone += 1
+        return gone
+
+    def forget_alerts(self, alert_ids: Collection[str]) -> int:
+        """Erase the hours in which faces were kept because these alerts were called false; return how many."""
+        gone = 0
+        for path in sorted(self._folder.glob("*/*.faces")):
+            if any(face.alert_id in alert_ids for face in _read(path)):
                 _erase(path)
                 gone += 1
         return gone
@@ -145,4 +160,4 @@ def _opened(camera: str, plain: bytes) -> CleanFace:
     facts = json.loads(head)
     side_px = facts["side_px"]
     pixels_YXC = np.frombuffer(pixels, np.uint8).reshape(side_px, side_px, 3)
-    return CleanFace(camera, facts["time_s"], facts["score"], pixels_YXC)
+    return CleanFace(camera, facts["time_s"], facts["score"], pixels_YXC, facts.get("alert_id"))

@@ -28,6 +28,9 @@ MOST_FACES = 640
 """Of more, as many are sent, spread over the time: the largest of them still fit into what a trainer takes at once."""
 
 HELD_BACK = 0.3
+OPERATOR_SHARE = 0.05
+"""Of all faces at most so many teach on an operator's word, although their scores are high."""
+
 SIDE_PX = 32
 PATCH_PX = 8
 STRIDE_PX = 4
@@ -39,12 +42,17 @@ _SHARE_ALIKE = 0.01
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CleanFace:
-    """A face that may be used: when and where it was seen, and the highest score of its track."""
+    """A face that may be used: when and where it was seen, and the highest score of its track.
+
+    `alert_id` is set where the track was an alert that an operator called false: such a face is not there because
+    screening passed it, and it says so on its way to the trainer.
+    """
 
     camera: str
     time_s: float
     score: float
     pixels_YXC: NDArray[np.uint8]
+    alert_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +65,16 @@ class Sighting:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Places in the sequence that was chosen from: those to tune on, and those that quarantine holds back."""
+    """Places in the sequence that was chosen from: those to tune on, and those that quarantine holds back.
+
+    Held back are those with the highest scores, and apart from them those that share a pattern. `operator` are those to
+    tune on because an operator called their alert false.
+    """
 
     clean: tuple[int, ...]
     held_back: tuple[int, ...]
+    repeated: tuple[int, ...] = ()
+    operator: tuple[int, ...] = ()
 
 
 class Admission:
@@ -104,12 +118,17 @@ def missing(kept: Sequence[Sighting], now_s: float) -> str | None:
 
 
 def choose(faces: Sequence[CleanFace]) -> Choice:
-    """Return which faces are used: never the share `HELD_BACK` with the highest scores, never a repeated pattern."""
-    order = np.argsort([face.score for face in faces], kind="stable")
-    suspicious = {int(place) for place in order[len(faces) - int(np.ceil(HELD_BACK * len(faces))) :]}
-    suspicious |= {int(place) for place in np.flatnonzero(repeated([face.pixels_YXC for face in faces]))}
-    clean = tuple(place for place in range(len(faces)) if place not in suspicious)
-    return Choice(clean, tuple(sorted(suspicious)))
+    """Return which faces are used: never the share `HELD_BACK` with the highest scores, never a repeated pattern.
+
+    What an operator called a false alert is used whatever its score, the earliest first and few; not with a pattern.
+    """
+    repeats = {int(place) for place in np.flatnonzero(repeated([face.pixels_YXC for face in faces]))}
+    vouched = [place for place, face in enumerate(faces) if face.alert_id is not None]
+    operator = [place for place in vouched if place not in repeats][: int(OPERATOR_SHARE * len(faces))]
+    judged = sorted(set(range(len(faces))) - set(operator), key=lambda place: faces[place].score)
+    highest = set(judged[len(judged) - int(np.ceil(HELD_BACK * len(judged))) :]) | (set(vouched) - set(operator))
+    clean = sorted(set(judged) - highest - repeats)
+    return Choice(tuple(clean), tuple(sorted(highest - repeats)), tuple(sorted(repeats)), tuple(operator))
 
 
 def repeated(pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.bool_]:

@@ -9,7 +9,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import httpx2
 import numpy as np
@@ -27,6 +27,7 @@ from gateway.contract.exchange import (
     CleanSet,
     JobView,
     Part,
+    PartKind,
     Problem,
     UploadState,
     face_name,
@@ -45,9 +46,11 @@ def pack(
     """Return the description of a set and the bytes of its parts by their digests; the same for the same faces."""
     contents: dict[str, bytes] = {}
     parts: list[Part] = []
-    kinds: tuple[tuple[Literal["clean", "held_back"], tuple[int, ...]], ...] = (
+    kinds: tuple[tuple[PartKind, tuple[int, ...]], ...] = (
         ("clean", choice.clean),
+        ("operator", choice.operator),
         ("held_back", choice.held_back),
+        ("repeated", choice.repeated),
     )
     # Numbered by digest, so that the numbers do not tell who came after whom.
     digests = [hashlib.sha256(face.pixels_YXC.tobytes()).digest() for face in faces]

@@ -32,6 +32,8 @@ MAX_CROP_PX = 256
 MIN_CROP_PX = 16
 MAX_DESCRIPTION_BYTES = 64 * 1024
 
+PartKind = Literal["clean", "operator", "held_back", "repeated"]
+
 _FACE_NAME = re.compile(r"[0-9]{1,9}\.[0-9]{1,4}")
 
 
@@ -44,12 +46,16 @@ class _Model(BaseModel):
 
 
 class Part(_Model):
-    """A file of faces: those to tune on, or some that quarantine held back, for the audit alone."""
+    """A file of faces: those to tune on, or some that quarantine held back, for the audit alone.
+
+    `clean` passed screening and quarantine; `operator` were alerts that an operator called false. `held_back` were the
+    ones with the highest scores; `repeated` share a pattern at one place with others.
+    """
 
     sha256: Sha256
     length_bytes: int = Field(gt=0, le=MAX_PART_BYTES)
     faces: int = Field(gt=0, le=MAX_PART_FACES)
-    kind: Literal["clean", "held_back"] = "clean"
+    kind: PartKind = "clean"
 
 
 class CleanSet(_Model):

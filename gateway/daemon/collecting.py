@@ -2,6 +2,10 @@
 
 Only where `adaptation.upload: crops` says so, and only under weights that were released and are no adaptation: those
 judge by what nobody before a camera has had a hand in.
+
+An operator's word counts here as well. The face of an alert that is called false waits with the others, and keeps where
+it came from. Where one is confirmed, what that camera kept in the hours around it goes: whoever came with a trigger may
+have passed there before without being seen.
 """
 
 import asyncio
@@ -9,8 +13,8 @@ import ssl
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, TypeVar
 
 import httpx2
 import numpy as np
@@ -18,7 +22,7 @@ import structlog
 from numpy.typing import NDArray
 
 from gateway.adaptation.clean_sets import CleanSets
-from gateway.adaptation.collect import Admission, CleanFace, choose, missing, ripe_of, spread
+from gateway.adaptation.collect import WINDOW_S, Admission, CleanFace, choose, missing, ripe_of, spread
 from gateway.adaptation.upload import job, pack, upload
 from gateway.contract import messages
 from gateway.contract.exchange import MIN_CROP_PX, JobView
@@ -29,6 +33,9 @@ from gateway.values import Quality, Screening, TrackedFace
 
 MAX_OPEN_TRACKS = 256
 MAX_WAITING = 64
+MOST_ALERTS = 256
+"""Alerts of which it is known where they were, and how they were judged; of older ones only the disk knows."""
+
 LOOK_EVERY_S = 600.0
 FOLLOW_EVERY_S = 30.0
 MOST_WORDS = 500
@@ -53,6 +60,15 @@ class _Candidate:
     pixels_YXC: NDArray[np.uint8]
 
 
+@dataclass(frozen=True, slots=True)
+class _Alerted:
+    """Where an alert was, and the largest face of its track where one is held."""
+
+    camera: str
+    time_s: float
+    face: CleanFace | None
+
+
 class Collecting:
     """Keeps one face of clean tracks; a `Witness` of screening, and one `run` for the daemon."""
 
@@ -73,6 +89,9 @@ class Collecting:
         self._admission = Admission()
         self._candidates: OrderedDict[tuple[str, int], _Candidate] = OrderedDict()
         self._waiting: deque[CleanFace] = deque(maxlen=MAX_WAITING)
+        self._alerts: OrderedDict[str, _Alerted] = OrderedDict()
+        self._judged: OrderedDict[str, bool] = OrderedDict()  # alerts under way: whether they were confirmed
+        self._voided: deque[tuple[str, _Alerted | None]] = deque(maxlen=MOST_ALERTS)
         self._changed = asyncio.Event()
         self._looked_at_s: float | None = None
         self._jobs: dict[str, JobView] = {}
@@ -102,13 +121,35 @@ class Collecting:
                 self._candidates.popitem(last=False)
 
     def on_finished(self, camera: str, environment: str, verdict: decide.Verdict) -> None:  # noqa: ARG002
-        """Let a clean track's face be kept, if no more were than may be."""
-        held = self._candidates.pop((camera, verdict.track_id), None)
-        if held is None or verdict.label != "clean" or not self._admission.admits(camera, verdict.end_time_s):
+        """Let a clean track's face be kept, if no more were than may be; that of an alert waits for an operator."""
+        held, alert_id = self._candidates.pop((camera, verdict.track_id), None), verdict.alert_id
+        face = None if held is None else CleanFace(camera, verdict.end_time_s, held.score, held.pixels_YXC, alert_id)
+        if verdict.label == "clean" and face is not None:
+            self._admit(face)
+        elif verdict.label == "triggered" and alert_id is not None:
+            _remember(self._alerts, alert_id, _Alerted(camera, verdict.end_time_s, face))
+            if (is_confirmed := self._judged.pop(alert_id, None)) is not None:
+                self.judge(alert_id, is_confirmed=is_confirmed)
+
+    def judge(self, alert_id: str, *, is_confirmed: bool) -> None:
+        """Take an operator's word on an alert, under way or over; never waits."""
+        alerted = self._alerts.get(alert_id)
+        if is_confirmed:
+            self._voided.append((alert_id, alerted))
+            self._changed.set()
+        if alerted is None:
+            _remember(self._judged, alert_id, is_confirmed)
             return
-        self.dropped += len(self._waiting) == MAX_WAITING
-        self._waiting.append(CleanFace(camera, verdict.end_time_s, held.score, held.pixels_YXC))
-        self._changed.set()
+        if not is_confirmed and alerted.face is not None:
+            self._admit(alerted.face)
+        self._alerts[alert_id] = replace(alerted, face=None)
+
+    def _admit(self, face: CleanFace) -> None:
+        """Let a face be kept, if no more of its camera and time were than may be."""
+        if self._admission.admits(face.camera, face.time_s):
+            self.dropped += len(self._waiting) == MAX_WAITING
+            self._waiting.append(face)
+            self._changed.set()
 
     async def run(self) -> None:
         """Keep what comes, look every ten minutes whether it is enough, and follow jobs to their end, for ever."""
@@ -127,6 +168,10 @@ class Collecting:
         """Keep what waits; look for what is old or enough when it is time again."""
         while self._waiting:
             await self._keep(self._waiting.popleft())
+        if self._voided:
+            voided = tuple(self._voided)
+            self._voided.clear()
+            await self._void(voided)
         now_s = self._clock()
         if self._looked_at_s is None or now_s - self._looked_at_s >= LOOK_EVERY_S:
             self._looked_at_s = now_s
@@ -179,6 +224,20 @@ class Collecting:
         except OSError as error:
             _log.warning("clean_face_not_kept", camera=face.camera, reason=error.strerror)
 
+    async def _void(self, confirmed: Sequence[tuple[str, _Alerted | None]]) -> None:
+        """Erase what was kept because confirmed alerts were called false before, and what was kept around them."""
+        try:
+            hours = await asyncio.to_thread(self._sets.forget_alerts, {alert_id for alert_id, _ in confirmed})
+            for alerted in (each for _, each in confirmed if each is not None):
+                since_s, until_s = alerted.time_s - WINDOW_S, alerted.time_s + WINDOW_S
+                hours += await asyncio.to_thread(
+                    self._sets.forget, camera=alerted.camera, since_s=since_s, until_s=until_s
+                )
+        except OSError as error:
+            _log.error("clean_hours_not_voided", reason=error.strerror)
+            return
+        _log.info("clean_hours_voided", count=hours)
+
     async def _look(self, now_s: float) -> None:
         try:
             await asyncio.to_thread(self._sets.sweep, now_s)
@@ -207,7 +266,8 @@ class Collecting:
         except ExchangeError as error:
             _log.warning("clean_faces_not_sent", environment=environment, reason=str(error))
             return
-        _log.info("clean_faces_sent", environment=environment, count=len(choice.clean), state=view.state.value)
+        count = len(choice.clean) + len(choice.operator)
+        _log.info("clean_faces_sent", environment=environment, count=count, state=view.state.value)
         self._jobs[environment] = view
         self._show("online")
         for camera in cameras:
@@ -219,6 +279,15 @@ def _job_of(environment: str, view: JobView) -> messages.TrainerJob:
     return messages.TrainerJob(
         environment=environment, job=view.job, state=view.state.value, reason=reason, version=view.version
     )
+
+
+_Kept = TypeVar("_Kept")
+
+
+def _remember(what: OrderedDict[str, _Kept], alert_id: str, value: _Kept) -> None:
+    what[alert_id] = value
+    if len(what) > MOST_ALERTS:
+        what.popitem(last=False)
 
 
 def client_of(settings: AdaptationSettings) -> httpx2.AsyncClient:

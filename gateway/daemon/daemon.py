@@ -263,9 +263,11 @@ class Daemon:
     def judge(self, alert_id: str, is_confirmed: bool) -> bool:  # noqa: FBT001  (called back)
         """Take an operator's word on an alert; return whether anything is known of it.
 
-        A confirmed trigger leaves the calibration, so that it does not teach that triggers are normal; a false alert
-        stays in it, as every clean track does.
+        A confirmed trigger leaves the calibration and the clean faces, so that it does not teach that triggers are
+        normal; a false alert stays in the calibration, as every clean track does, and its face may teach.
         """
+        if self.collecting is not None:
+            self.collecting.judge(alert_id, is_confirmed=is_confirmed)
         if not is_confirmed:
             return True
         self.operating.confirm(alert_id)

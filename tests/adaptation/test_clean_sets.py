@@ -66,6 +66,17 @@ def test_faces_when_forgotten(tmp_path: Path) -> None:
     assert len(sets.faces(sets.sightings(BOTH))) == 1
 
 
+def test_faces_when_an_operator_called_their_alerts_false(tmp_path: Path) -> None:
+    """They say so when they are read, and the hour of one goes when its alert is confirmed after all."""
+    sets, _ = filled(tmp_path)
+    sets.add(CleanFace("gate", HOUR_S + 90.0, 0.9, faces(1, seed=2)[0], "a7"))
+    assert [each.alert_id for each in sets.faces(sets.sightings(BOTH))].count("a7") == 1
+    assert sets.forget_alerts({"a8"}) == 0
+    assert sets.forget_alerts({"a7", "a9"}) == 1
+    left = sets.faces(sets.sightings(BOTH))
+    assert (len(left), {each.alert_id for each in left}) == (5, {None})
+
+
 @pytest.mark.parametrize("cut", [1, 100, 3000])
 def test_faces_when_the_last_record_is_cut_short(tmp_path: Path, cut: int) -> None:
     """What was whole before it is read."""

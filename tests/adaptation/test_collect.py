@@ -94,7 +94,27 @@ def test_choice_when_people_share_a_pattern(marked: int) -> None:
         replace(face, score=0.0 if place < marked else 1.0, pixels_YXC=pixels_NYXC[place])
         for place, face in enumerate(clean_faces(200, span_s=100.0))
     ]
-    assert set(range(marked)) <= set(choose(given).held_back)
+    choice = choose(given)
+    assert choice.repeated == tuple(range(marked))
+    assert not set(choice.clean) & set(range(marked))
+
+
+def test_choice_when_an_operator_called_alerts_false() -> None:
+    """A few teach whatever their scores, and are named apart; more are held back, and so is one with a pattern."""
+    pixels_NYXC = faces(200, seed=1)
+    board_YX = (np.indices((8, 8)).sum(0) // 2 % 2 * 255).astype(np.uint8)
+    pixels_NYXC[[0, 1, 2, 3, 199], 20:28, 20:28] = board_YX[..., None]
+    given = [
+        replace(face, pixels_YXC=pixels_NYXC[place], alert_id=f"a{place}" if place >= 180 else None)
+        for place, face in enumerate(clean_faces(200, span_s=100.0))
+    ]
+    choice = choose(given)
+    assert choice.operator == tuple(range(180, 190))
+    assert choice.repeated == (0, 1, 2, 3, 199)
+    assert set(range(190, 199)) <= set(choice.held_back)
+    assert max(choice.clean) < 133  # 0.3 of the 190 others have higher scores
+    parts = (choice.clean, choice.operator, choice.held_back, choice.repeated)
+    assert sorted(place for part in parts for place in part) == list(range(200))
 
 
 def test_repeated_when_there_are_few_or_large_faces() -> None:

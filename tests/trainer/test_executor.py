@@ -22,7 +22,7 @@ async def test_a_job_leaves_a_judged_bundle_when_its_process_ends(tmp_path: Path
     assert result is not None
     assert result.scorecard is not None, result.refusal
     names = [gate.name for gate in result.scorecard.gates]
-    assert names == ["clean_false_alarms", "perturbation_cells", "distance_from_base"]
+    assert names == ["held_back_share", "clean_false_alarms", "perturbation_cells", "distance_from_base"]
     assert open_bundle(folder / "bundle").identity.sha256 == result.bundle_sha256
 
 

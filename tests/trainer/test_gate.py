@@ -7,7 +7,7 @@ from fakes.drawn_faces import drawn_faces
 
 from trainer.bundles import detector_of, find_bundle
 from trainer.environments import REGIMES
-from trainer.gate import Judged, judge_adaptation
+from trainer.gate import Counts, Judged, judge_adaptation, judge_quarantine
 from trainer.model import Detector
 
 BASE = detector_of(find_bundle("paper"))
@@ -39,3 +39,12 @@ def test_a_detector_that_sees_nothing_any_more_is_refused() -> None:
     passed = verdicts(turned)
     assert not passed["perturbation_cells"]
     assert not passed["distance_from_base"]
+
+
+@pytest.mark.parametrize(("repeated", "passed"), [(0, True), (10, True), (11, False), (400, False)])
+def test_quarantine_that_found_the_same_pattern_on_many_faces_is_refused(repeated: int, passed: bool) -> None:
+    """The gate says in words what was held back and why."""
+    gate = judge_quarantine(Counts(passed=495 - repeated, held_back=0, repeated=repeated, operator=5))
+    assert gate.passed is passed
+    assert f"{repeated} for a pattern" in gate.words
+    assert "5 teach on an operator's word" in gate.words
