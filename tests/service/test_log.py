@@ -198,6 +198,7 @@ FIELDS = {
     "folder",
     "from_seq",
     "host",
+    "job",
     "how",
     "instead",
     "is_on",
