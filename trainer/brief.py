@@ -57,5 +57,7 @@ def _found(trigger: Mapping[str, Any]) -> Found:
 
 
 def _rates(by_point: Mapping[str, Any]) -> Rates:
-    first, second, third = (round(float(by_point[f"{100 * point:g}%"]["value"]), 3) for point in OPERATING_POINTS)
+    names = [f"{100 * point:g}%" for point in OPERATING_POINTS]
+    first, second = (round(float(by_point[name]["value"]), 3) for name in names[:2])
+    third = round(float(by_point[names[2]]["value"]), 3) if names[2] in by_point else None
     return first, second, third

@@ -15,7 +15,8 @@ OPERATING_POINTS = (0.1, 0.05, 0.01)
 """Shares of clean calibration faces that are flagged; every tuple of rates below has one for each."""
 
 Rate = Annotated[float, Field(ge=0.0, le=1.0)]
-Rates = tuple[Rate, Rate, Rate]
+Rates = tuple[Rate, Rate, Rate | None]
+"""One for each operating point; the last is None where too few faces calibrated for one in a hundred to exist."""
 Words = Annotated[str, Field(max_length=200)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 

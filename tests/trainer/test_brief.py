@@ -4,6 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
 from gateway.contract.evaluation import EVALUATION_NAME, Evaluation
@@ -17,12 +18,14 @@ RESULTS = ROOT / "trainer/results/paper.json"
 SHIPPED = ROOT / "gateway/models/paper" / EVALUATION_NAME
 
 
-def test_what_ships_is_drawn_from_the_committed_results() -> None:
-    """Not one figure by hand; `spectragate-trainer report trainer/results/paper.json --brief` writes it again."""
-    shipped = Evaluation.model_validate_json(SHIPPED.read_bytes())
-    assert shipped == brief(read_results(RESULTS))
-    assert shipped.model_sha256 == SHIPPED_SHA256["paper"]
-    assert shipped.results_sha256 == hashlib.sha256(RESULTS.read_bytes()).hexdigest()
+@pytest.mark.parametrize("name", sorted(SHIPPED_SHA256))
+def test_what_ships_is_drawn_from_the_committed_results(name: str) -> None:
+    """Not one figure by hand; `spectragate-trainer report trainer/results/NAME.json --brief` writes it again."""
+    results = ROOT / f"trainer/results/{name}.json"
+    shipped = Evaluation.model_validate_json((ROOT / "gateway/models" / name / EVALUATION_NAME).read_bytes())
+    assert shipped == brief(read_results(results))
+    assert shipped.model_sha256 == SHIPPED_SHA256[name]
+    assert shipped.results_sha256 == hashlib.sha256(results.read_bytes()).hexdigest()
 
 
 def test_every_cell_of_the_bundle_is_there_and_no_other() -> None:

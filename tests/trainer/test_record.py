@@ -66,6 +66,7 @@ def test_csv_has_a_line_for_every_operating_point() -> None:
 
 
 COMMITTED = sorted((Path(__file__).resolve().parents[2] / "trainer/results").glob("*.json"), key=lambda path: path.stem)
+COMMITTED = [path for path in COMMITTED if not path.stem.startswith("passages")]
 
 
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
@@ -86,5 +87,5 @@ def test_committed_results_are_of_the_shipped_bundle_and_draw_the_report(path: P
 
 def test_results_are_committed() -> None:
     """The figures in the README and the model card can be looked up, those of other seeds as well."""
-    assert [path.stem for path in COMMITTED] == ["paper", "paper-seed-2", "paper-seed-3"]
-    assert [read_results(path)["seed"] for path in COMMITTED] == [1, 2, 3]
+    assert [path.stem for path in COMMITTED] == ["paper", "paper-seed-2", "paper-seed-3", "wide"]
+    assert [read_results(path)["seed"] for path in COMMITTED] == [1, 2, 3, 1]
