@@ -34,6 +34,10 @@ def main() -> None:
 
 def run() -> int:
     """Run the command line and return its exit code; everything that goes wrong on purpose is a line on stderr."""
+    if sys.argv[1:2] == ["run"]:
+        from gateway.daemon.ending import hold_signals
+
+        hold_signals()  # a supervisor that changes its mind is heard when the daemon listens, and answered with 0
     signal.signal(
         signal.SIGTERM, signal.default_int_handler
     )  # ended by a supervisor: children go first, as with Ctrl-C
@@ -244,9 +248,7 @@ def run_gateway(config: Path) -> int:
     """
     import asyncio
 
-    from gateway.daemon.ending import Ending, hold_signals
-
-    hold_signals()
+    from gateway.daemon.ending import Ending
     from gateway.daemon.run import run_daemon
     from gateway.service.log import configure_logging
 

@@ -131,7 +131,8 @@ def find_pictures(paths: Sequence[Path]) -> list[Picture]:
     stand there.
 
     Raises:
-        ConfigError: A folder holds no pictures, or an index cannot be used.
+        SourceError: A folder holds no pictures.
+        ConfigError: An index cannot be used.
     """
     return [picture for path in paths for picture in _pictures_at(path)]
 
@@ -147,7 +148,7 @@ def _pictures_at(path: Path) -> list[Picture]:
 def _pictures_in(folder: Path) -> list[Picture]:
     inside = [path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES and not path.is_dir()]
     if not inside:
-        raise ConfigError(f"{folder}: no pictures in this folder; JPEG, PNG, BMP, WebP and TIFF files are read")
+        raise SourceError(f"{folder}: no pictures in this folder; JPEG, PNG, BMP, WebP and TIFF files are read")
     ordered = sorted(inside, key=lambda path: [natural_key(part) for part in path.relative_to(folder).parts])
     return [Picture(str(path), path) for path in ordered]
 
@@ -185,7 +186,8 @@ async def score_command(paths: Sequence[Path], settings: ScoreSettings, choice: 
     """Print a line for every face and return the exit code: 1 if any picture could not be used.
 
     Raises:
-        ConfigError: The paths, the rate, the bundle or the device cannot be used.
+        SourceError: A folder holds no pictures.
+        ConfigError: An index, the rate, the bundle or the device cannot be used.
         RuntimeFault: The detector fails.
     """
     pictures = find_pictures(paths)

@@ -72,7 +72,7 @@ def install_service(*, trainer: bool, gpu: bool, show: bool, yes: bool, root: Pa
     """
     programs = Path(sys.executable).parent
     if not show and root == Path("/"):
-        _check_programs(programs)
+        _check_programs(programs, Path(sys.base_prefix))
     texts = files_to_install(programs, root, trainer=trainer, gpu=gpu)
     for path, text in texts.items():
         click.echo(f"# {path}\n{text}")
@@ -89,18 +89,20 @@ def install_service(*, trainer: bool, gpu: bool, show: bool, yes: bool, root: Pa
     click.echo(f"installed. Write /etc/spectragate/{file}, then: systemctl enable --now {name}")
 
 
-def _check_programs(programs: Path) -> None:
-    """Refuse programs that the service could not see.
+def _check_programs(*folders: Path) -> None:
+    """Refuse programs that the service could not see: this one, and the Python that it runs on.
 
     Raises:
         ConfigError: They lie in somebody's home, or in a temporary folder.
     """
-    real = programs.absolute()
-    if any(real.parts[1 : 1 + len(hidden)] == hidden for hidden in _HIDDEN):
-        raise ConfigError(
-            f"the service does not see homes and temporary folders, but this program lies in {real}: install it with "
-            "`python3 -m venv /usr/lib/spectragate` and that folder's bin/pip, and call bin/spectragate from there"
-        )
+    for folder in folders:
+        real = folder.absolute()
+        if any(real.parts[1 : 1 + len(hidden)] == hidden for hidden in _HIDDEN):
+            raise ConfigError(
+                f"the service does not see homes and temporary folders, but this program needs {real}: install it with "
+                "`/usr/bin/python3 -m venv /usr/lib/spectragate` and that folder's bin/pip, and call bin/spectragate "
+                "from there"
+            )
 
 
 def _write(path: Path, text: str) -> None:

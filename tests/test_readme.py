@@ -1,46 +1,48 @@
-"""The README's commands exist: each is looked up in the program it calls."""
+"""The README is run: every command in it by a test, or it stands in a list that says why not."""
 
-import json
+import ast
 import os
 import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from urllib.request import urlopen
+from typing import get_args
 
 import pytest
-from fakes.daemon_process import DaemonProcess
+from fakes import readme as handbook
+from fakes.readme import PROGRAMS, ROOT, command, commands
 
-ROOT = Path(__file__).resolve().parents[1]
-PROGRAMS = {"spectragate": "gateway", "spectragate-trainer": "trainer"}
+from gateway.contract.states import STATUS_REASONS
+from gateway.delivery.packets import LinkReason
+from gateway.errors import ExchangeReason
+from gateway.storage.database import Degraded
+
 SHELL_SEPARATORS = {"&&", "||", "|", ";", ">"}
+RUN_BY = ("test_readme.py", "end_to_end/test_readme_commands.py", "end_to_end/test_readme_service.py")
 
-
-def readme() -> str:
-    """Return the text of the README."""
-    return (ROOT / "README.md").read_text(encoding="utf-8")
-
-
-def shell_lines() -> list[str]:
-    """Return the commands of the README's shell blocks, continued lines joined."""
-    blocks = re.findall(r"^```sh\n(.*?)^```", readme(), flags=re.MULTILINE | re.DOTALL)
-    return [line for block in blocks for line in block.replace("\\\n", " ").splitlines() if line.strip()]
+# Commands that no test runs, and why; what they call of ours is looked up all the same.
+NOT_RUN = {
+    "tests/run": "it is what runs the tests",
+    ".venv/bin/pip install '.[demo,cuda]'": "gigabytes of libraries that only a GPU needs",
+    "journalctl -f -u spectragate": "the systemd of the tests keeps no journal",
+    "git pull": "a checkout of the tests has nowhere to pull from",
+}
 
 
 def calls() -> list[tuple[str, tuple[str, ...]]]:
     """Return (program, its words) for every call of one of our programs."""
     found = []
-    for line in shell_lines():
+    for line in commands():
         words = shlex.split(line, comments=True)
         for place, word in enumerate(words):
             program = word.rpartition("/")[2]
-            if program in PROGRAMS:
+            if program in PROGRAMS and not (
+                place and words[place - 1] in {"--now", "status", "reload", "-u", "restart"}
+            ):
                 ends = [i for i, later in enumerate(words) if i > place and later in SHELL_SEPARATORS]
                 found.append((program, tuple(words[place + 1 : min(ends, default=len(words))])))
-    return sorted(set(found))
+    return sorted({call for call in found if call[1]})
 
 
 def help_of(program: str, *command: str) -> str:
@@ -66,11 +68,40 @@ def command_of(program: str, words: tuple[str, ...]) -> list[str]:
     return command
 
 
+def beginnings_run() -> set[str]:
+    """Return how the commands begin that tests run: the first words they give to run, start, typed or command."""
+    found = set()
+    for name in RUN_BY:
+        for node in ast.walk(ast.parse((ROOT / "tests" / name).read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+                called = node.func
+                is_reader = isinstance(called, ast.Attribute) and isinstance(called.value, ast.Name)
+                is_run = is_reader and called.value.id == "readme" and called.attr in {"run", "start", "typed"}
+                if is_run or (isinstance(called, ast.Name) and called.id == "command"):
+                    found.add(str(node.args[0].value))
+    return found
+
+
+def test_no_command_is_forgotten() -> None:
+    """Each command is run by a test or stands in the list, with its reason; nothing stands in both or for nothing."""
+    run = {command(beginning) for beginning in beginnings_run()}
+    assert run | NOT_RUN.keys() == set(commands())
+    assert not run & NOT_RUN.keys()
+    assert all(NOT_RUN.values())
+
+
+@pytest.mark.parametrize("line", commands())
+def test_shell_understands_every_command(line: str) -> None:
+    """Quotes and pipes are closed."""
+    done = subprocess.run(["bash", "-n", "-c", line], capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_readme_shows_both_commands_of_a_fresh_machine() -> None:
     """One line installs and runs the demo, one installs what is missing and runs the tests."""
-    demo = [line for line in shell_lines() if "apt-get install" in line and "spectragate demo" in line]
+    demo = [line for line in commands() if "apt-get install" in line and "spectragate demo" in line]
     assert len(demo) == 1
-    assert "tests/run" in shell_lines()
+    assert "tests/run" in commands()
     assert (ROOT / "tests" / "run").stat().st_mode & 0o111
     assert (ROOT / ".ci" / "run").stat().st_mode & 0o111
 
@@ -88,60 +119,48 @@ def test_command_of_the_readme_exists(program: str, words: tuple[str, ...]) -> N
 def test_every_command_has_help(program: str) -> None:
     """`--help` of each command answers with exit code 0 and says more than its usage line."""
     listing = help_of(program).partition("Commands:")[2]
-    commands = re.findall(r"^  ([a-z][a-z-]*)", listing, flags=re.MULTILINE)
-    assert commands
-    for command in commands:
-        assert len(help_of(program, command).splitlines()) > 3, command
+    names = re.findall(r"^  ([a-z][a-z-]*)", listing, flags=re.MULTILINE)
+    assert names
+    for name in names:
+        assert len(help_of(program, name).splitlines()) > 3, name
 
 
-@contextmanager
-def running_page(folder: Path) -> Iterator[int]:
-    """Run the gateway of the quick start, its recording missing; return the port of its page."""
-    text = (ROOT / "configs" / "gateway.recording.yaml").read_text(encoding="utf-8")
-    config = folder / "gateway.yaml"
-    config.write_text(text.replace("../runs", str(folder)).replace("http:\n", "http:\n  port: 0\n"))
-    with DaemonProcess(config) as daemon:
-        yield daemon.until("http_listening")["port"]
-        assert daemon.end()[0] == 0
+def test_every_reason_code_is_told() -> None:
+    """Whoever reads a word in a status, a notice, a verdict or an answer finds in the table what to do."""
+    section = handbook.text().partition("## Troubleshooting by reason code")[2].partition("\n## ")[0]
+    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    told = {code for row in rows for code in re.findall(r"`([a-z_]+)`", row)}
+    readiness = {"starting", "no_cameras", "no_camera_online"}
+    known = {*STATUS_REASONS, *LinkReason, *ExchangeReason, *Degraded, *readiness} | words_of_contracts()
+    assert known - told == set()
 
 
-def test_second_command_shows_the_page(tmp_path: Path) -> None:
-    """Whoever follows the quick start finds a door to log in at, with the password that the README names."""
-    assert ".venv/bin/spectragate run -c configs/gateway.recording.yaml" in shell_lines()
+def words_of_contracts() -> set[str]:
+    """Return the reason codes that the schemas of messages name in their descriptions and examples."""
+    from gateway.contract import events, notices, states
+
+    of_gaps = notices.Gap.model_fields["reason"].description or ""
+    of_faults = notices.Degraded.model_fields["reason"].description or ""
+    of_updates = states.ModelState.model_fields["update"].json_schema_extra
+    assert isinstance(of_updates, dict)
+    unsure = get_args(get_args(events.VerdictData.model_fields["reason"].annotation)[0])
+    listed = f"{of_gaps.partition(': ')[2]}, {of_faults}".split(", ")
+    return {*listed, *map(str, of_updates["examples"]), *unsure}
+
+
+def test_second_command_is_for_a_first_try() -> None:
+    """The password that the README names is the configuration's."""
     text = (ROOT / "configs" / "gateway.recording.yaml").read_text(encoding="utf-8")
     assert 'token: "${HTTP_TOKEN:only-for-a-first-try}"' in text
-    assert "`only-for-a-first-try`" in readme()
-    with running_page(tmp_path) as port, urlopen(f"http://127.0.0.1:{port}/login", timeout=30) as page:
-        assert b'name="password"' in page.read()
-
-
-def test_questions_over_http_are_answered(tmp_path: Path) -> None:
-    """Each line with curl gives the answer that the README shows or describes."""
-    lines = [line for line in shell_lines() if line.startswith("curl ")]
-    assert len(lines) == 4
-    with running_page(tmp_path) as port:
-        answers = [
-            subprocess.run(
-                ["bash", "-c", line.replace(":8080/", f":{port}/")],
-                env=os.environ | {"HTTP_TOKEN": "only-for-a-first-try"},
-                capture_output=True,
-                text=True,
-                timeout=30,
-            ).stdout
-            for line in lines
-        ]
-    health, ready, cameras, metrics = answers
-    assert health.strip() == "alive"
-    assert json.loads(ready) == {"ready": False, "reasons": ["no_camera_online"]}
-    assert [camera["camera"] for camera in json.loads(cameras)] == ["gate"]
-    assert "\nspectragate_camera_up{" in metrics
+    assert "`only-for-a-first-try`" in handbook.text()
 
 
 def test_configurations_of_the_readme_are_fine(tmp_path: Path) -> None:
     """Every block of configuration is taken, with the secrets that it asks for."""
-    blocks = re.findall(r"^```yaml\n(.*?)^```", readme(), flags=re.MULTILINE | re.DOTALL)
+    blocks = handbook.blocks("yaml")
     assert len(blocks) >= 3
-    (tmp_path / "plant-ca.pem").write_text("a certificate")
+    for name in ("ca.pem", "1.root.json"):
+        (tmp_path / name).write_text("a certificate, or a root")
     for number, block in enumerate(blocks):
         config = tmp_path / f"{number}.yaml"
         config.write_text(block if "state_folder" in block else f"{block}state_folder: state\n")

@@ -96,7 +96,7 @@ def test_missing_index_and_empty_folder_are_refused(tmp_path: Path) -> None:
     """Nothing to do is said, not passed over."""
     with pytest.raises(ConfigError, match=r"absent\.csv: cannot be read"):
         find_pictures([tmp_path / "absent.csv"])
-    with pytest.raises(ConfigError, match="no pictures in this folder"):
+    with pytest.raises(SourceError, match="no pictures in this folder"):
         find_pictures([tmp_path])
 
 

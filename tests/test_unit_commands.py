@@ -78,10 +78,12 @@ def test_gpu_is_a_drop_in(tmp_path: Path) -> None:
 
 
 def test_program_in_a_home_is_refused() -> None:
-    """The service would not see it; the words say where to install instead."""
+    """The service would not see it, nor a Python there; the words say where to install instead."""
     with pytest.raises(ConfigError, match="python3 -m venv /usr/lib/spectragate"):
         _check_programs(Path("/", "home", "someone", "venv", "bin"))
-    _check_programs(Path("/usr/lib/spectragate/bin"))
+    with pytest.raises(ConfigError, match=r"this program needs /root/\.pyenv"):
+        _check_programs(Path("/usr/lib/spectragate/bin"), Path("/", "root", ".pyenv", "versions", "3"))
+    _check_programs(Path("/usr/lib/spectragate/bin"), Path("/usr"))
 
 
 def test_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:

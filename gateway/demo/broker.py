@@ -55,7 +55,7 @@ async def _start_broker() -> "Broker":
         from amqtt.broker import Broker  # noqa: PLC0415  (of an extra: its absence is told in words)
     except ImportError as error:
         raise ConfigError(
-            "the demo's own broker is missing: pip install 'spectragate[demo]', or name a broker: --broker HOST:PORT"
+            "the demo's own broker is missing: pip install '.[demo]', or name a broker: --broker HOST:PORT"
         ) from error
     broker = Broker(
         {

@@ -174,7 +174,7 @@ def _photograph() -> Picture:
         from skimage.data import astronaut  # noqa: PLC0415  (of an extra: its absence is told in words)
     except ImportError as error:
         raise ConfigError(
-            "the demo draws its people from a photograph of scikit-image: pip install 'spectragate[demo]'"
+            "the demo draws its people from a photograph of scikit-image: pip install '.[demo]'"
         ) from error
     return np.asarray(astronaut(), dtype=np.uint8)  # type: ignore[no-untyped-call]
 

@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from gateway.cameras.sandbox import SandboxReport, probe_sandbox
-from gateway.config import Config
+from gateway.config import Config, secrets_of
 from gateway.contract.credentials import is_open_to_everybody, is_readable_by_everybody
 from gateway.doctor.findings import Finding, failed, fine, warning
 from gateway.errors import ConfigError
@@ -25,6 +25,7 @@ EARLIEST_S = 1_767_225_600.0
 """2026-01-01: no machine that runs this version has an earlier date."""
 
 FILES_AT_ALL, FILES_PER_CAMERA = 128, 8
+SHORTEST_SECRET = 8
 _TIME_ERROR = 5  # adjtimex: nothing synchronises this clock
 
 
@@ -193,3 +194,13 @@ def secret_files(environ: Mapping[str, str] = os.environ) -> Finding:
     if shared:
         return failed("secrets", f"every user of this machine can read {', '.join(shared)}", f"chmod -R o= {folder}")
     return fine("secrets", f"only this user reads the files of {folder}")
+
+
+def guessable_secrets(config: Config) -> Finding:
+    """Check that no password is a word: hiding it in sentences would tell it by what is missing there."""
+    weak = sum(len(secret) < SHORTEST_SECRET or secret.isalpha() for secret in secrets_of(config))
+    if weak:
+        found = f"{weak} of the configuration's passwords and tokens are plain words, or shorter than {SHORTEST_SECRET}"
+        advice = "what the log hides can be guessed from the words around it: choose longer ones, with digits"
+        return warning("passwords", found, advice)
+    return fine("passwords", "none is a plain word, or short")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from gateway.config import Config
+from gateway.config import Config, secrets_of
 from gateway.config_file import load_config
 from gateway.doctor import device, machine, outside
 from gateway.doctor.findings import Check, Finding, examine, failed, fine, in_thread
@@ -45,6 +45,8 @@ async def diagnose(path: Path | None) -> list[Finding]:
         ("disk", _blocking(partial(machine.state_folder, config))),
         ("secrets", _blocking(machine.secret_files)),
     ]
+    if secrets_of(config):
+        checks.append(("passwords", _blocking(partial(machine.guessable_secrets, config))))
     if config.mqtt is not None:
         checks.append(("broker", _blocking(partial(outside.broker, config.mqtt))))
     if libraries.level == "ok":  # whoever imports OpenCV without them is told nothing useful

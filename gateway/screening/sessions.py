@@ -172,7 +172,7 @@ def open_on_gpu(bundle: Bundle, threads: int, opener: OpenSession) -> tuple[Sess
         session = opener(bundle, CUDA, threads)
         # The provider list names CUDA where there is none; the session then silently runs on the CPU.
         if session.get_providers()[0] != CUDA:
-            return None, "no usable GPU or CUDA libraries; pip install 'spectragate[cuda]' brings the libraries"
+            return None, "no usable GPU or CUDA libraries; the extra cuda brings the libraries: pip install '.[cuda]'"
         side_px = bundle.profile.side_px
         for size in reversed(BUCKETS):  # the largest first: the smaller ones then fit into its memory
             session.run(["scores"], {"pixels": np.zeros((size, side_px, side_px, 3), np.uint8)})

@@ -214,7 +214,9 @@ def fault_of(error: Exception, folder: Path) -> Degraded | None:
             return Degraded.READ_ONLY
         case sqlite3.SQLITE_IOERR | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_NOMEM | sqlite3.SQLITE_PROTOCOL:
             # A full disk shows as an I/O error where SQLite extends its shared memory.
-            return Degraded.DISK_FULL if free_bytes(folder) < _NEARLY_NOTHING_BYTES else Degraded.IO_ERROR
+            # A folder that somebody removed has no disk that could be full.
+            is_full = folder.is_dir() and free_bytes(folder) < _NEARLY_NOTHING_BYTES
+            return Degraded.DISK_FULL if is_full else Degraded.IO_ERROR
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return Degraded.LOCKED
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:

@@ -154,7 +154,7 @@ class Writer:
             self._refuse_to_open(error)
             return
         if not self.room.reserve.take():
-            self._degrade(Degraded.DISK_FULL)
+            self._degrade(self._fault_of_reserve())
             self._retry_at_s = time.monotonic() + _LAST_DELAY_S
         self._opened.set_result(None)
         fail_point("storage.after_open")
@@ -360,10 +360,13 @@ class Writer:
             _log.info("storage_recovered", file=str(self._path))
             self._announce(None)
             return
-        self._degrade(Degraded.DISK_FULL)
+        self._degrade(self._fault_of_reserve())
         # The reserve goes before what was delivered and is kept for those who ask again.
         pruned = self.room.prune(self._connection)
         self._retry_at_s = time.monotonic() + (0.0 if pruned else _LAST_DELAY_S)
+
+    def _fault_of_reserve(self) -> Degraded:
+        return Degraded.DISK_FULL if self._path.parent.is_dir() else Degraded.IO_ERROR
 
     def _degrade(self, fault: Degraded, reason: str = "no room for the reserve") -> None:
         if self.degraded is fault:

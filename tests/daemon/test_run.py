@@ -49,6 +49,25 @@ def test_signal_while_starting_ends_it(tmp_path: Path) -> None:
         assert took_s < 10 * CLEAN_EXIT_S
 
 
+ENDED_AT_ONCE = """
+import os, signal, sys
+from gateway import __main__
+sys.argv = ["spectragate", "run", "-c", sys.argv[1]]
+parse = __main__.cli.main
+def ended(*args, **named):
+    os.kill(os.getpid(), signal.SIGTERM)
+    return parse(*args, **named)
+__main__.cli.main = ended
+__main__.main()
+"""
+
+
+def test_signal_before_the_command_is_known_ends_it_in_good_order(tmp_path: Path) -> None:
+    """Exit code 0 as at any later time: no supervisor has to tell two kinds of good ends apart."""
+    with DaemonProcess(write(tmp_path, GATE), code=ENDED_AT_ONCE) as daemon:
+        assert daemon.wait() == 0
+
+
 def test_configuration_with_mistakes_is_refused(tmp_path: Path) -> None:
     """Exit code 78, which the unit does not restart, and the mistake with its line."""
     path = write(tmp_path, "  gate: {sorce: {type: file, path: gate.h264}}\n")

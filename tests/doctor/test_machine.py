@@ -150,3 +150,15 @@ def test_credentials_that_others_can_read_are_told(tmp_path: Path) -> None:
     assert machine.secret_files(environ).level == "ok"
     assert machine.secret_files({}).level == "ok"
     assert machine.secret_files({"CREDENTIALS_DIRECTORY": str(tmp_path / "absent")}).level == "failed"
+
+
+@pytest.mark.parametrize(
+    ("password", "level"),
+    [("camera", "warning"), ("Alerts", "warning"), ("a1b2", "warning"), ("lantern-42-moss", "ok")],
+)
+def test_password_that_is_a_word_is_told(password: str, level: str) -> None:
+    """Hidden wherever it stands, it would be told by the words around; it is counted, not repeated."""
+    config = Config.model_validate({"mqtt": {"user": "gw", "password": password}})
+    finding = machine.guessable_secrets(config)
+    assert finding.level == level
+    assert password not in f"{finding.found} {finding.advice}"

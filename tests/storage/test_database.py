@@ -68,6 +68,13 @@ def test_errors_of_the_file_system_mean_the_same(number: int, meaning: Degraded,
     assert fault_of(OSError(number, ""), tmp_path) is meaning
 
 
+def test_folder_that_was_removed_is_no_full_disk(tmp_path: Path) -> None:
+    """Whoever reads `disk_full` would look for room in vain."""
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR
+    assert fault_of(error, tmp_path / "gone") is Degraded.IO_ERROR
+
+
 def test_words_that_quote_a_damaged_page_mean_damage(tmp_path: Path) -> None:
     """Python cannot decode what SQLite quotes of a damaged file: that is damage too, not a defect."""
     assert fault_of(UnicodeDecodeError("utf-8", b"\xff", 0, 1, ""), tmp_path) is Degraded.CORRUPT
