@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
@@ -146,10 +146,10 @@ class Running:
         """What it has printed."""
         return self._output.read_text(encoding="utf-8", errors="replace")
 
-    def until(self, words: str | Callable[[str], bool], *, within_s: float = 300.0) -> str:
-        """Return its output once it holds these words, or fulfils the condition."""
+    def until(self, words: str, *, within_s: float = 300.0) -> str:
+        """Return its output once it holds these words."""
         deadline_s = time.monotonic() + within_s
-        while not (words in self.output if isinstance(words, str) else words(self.output)):
+        while words not in self.output:
             assert self._process.poll() is None, f"it ended:\n{self.output[-4000:]}"
             assert time.monotonic() < deadline_s, f"not said in time:\n{self.output[-4000:]}"
             time.sleep(0.1)
