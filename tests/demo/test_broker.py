@@ -84,7 +84,7 @@ async def test_embedded_broker_ends_although_clients_are_left() -> None:
 async def test_missing_broker_package_is_told_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the extra, the operator is told what to install, and the way around."""
     monkeypatch.setitem(sys.modules, "amqtt.broker", None)
-    with pytest.raises(ConfigError, match=r"pip install 'spectragate\[demo\]'.*--broker HOST:PORT"):
+    with pytest.raises(ConfigError, match=r"pip install '\.\[demo\]'.*--broker HOST:PORT"):
         async with embedded_broker():
             pass
 

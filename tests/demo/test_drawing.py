@@ -129,5 +129,5 @@ def test_missing_photograph_is_told_with_the_remedy(monkeypatch: pytest.MonkeyPa
 
     drawing._cut_out.cache_clear()
     monkeypatch.setitem(sys.modules, "skimage.data", None)
-    with pytest.raises(ConfigError, match=r"pip install 'spectragate\[demo\]'"):
+    with pytest.raises(ConfigError, match=r"pip install '\.\[demo\]'"):
         drawn(passage())

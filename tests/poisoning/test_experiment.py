@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from poisoning.experiment import (
     MOST_LOST,
@@ -20,6 +21,9 @@ from poisoning.experiment import (
 from gateway.adaptation.collect import choose
 from trainer.bundles import detector_of, find_bundle
 from trainer.environments import ENVIRONMENTS
+from trainer.measures import auroc
+
+SEEN_AUROC = 0.8
 
 
 def test_cells_when_listed() -> None:
@@ -55,15 +59,21 @@ def test_loss_when_refused_or_published() -> None:
 @pytest.mark.data
 @pytest.mark.long
 def test_quarantine_when_the_stream_is_poisoned(research_data: Path) -> None:
-    """Of every trigger most faces are held back; of a clean stream the share that always is, and nothing more."""
+    """Most faces with a trigger that the base ranks high are held back; of a clean stream the share that always is."""
     material, base = read_material(research_data, "paper"), detector_of(find_bundle("paper"))
     seen = set(material.strangers.groups) & set(material.reference.groups)
     assert not seen
+    ranked_high = set()
     for trigger in TRIGGERS:
         stream = stream_of(Cell(*POISONED_IN, trigger, 0.05), material, base, count=300)
         choice = choose(stream.faces)
         assert int(stream.poisoned_N.sum()) == 15
-        assert stream.poisoned_N[list(choice.clean)].mean() < 0.05, trigger
+        scores_N = np.array([face.score for face in stream.faces])
+        if auroc(scores_N[~stream.poisoned_N], scores_N[stream.poisoned_N]) < SEEN_AUROC:
+            continue  # what the base takes for clean cannot be held back by its score
+        ranked_high.add(trigger)
+        assert stream.poisoned_N[list(choice.clean)].mean() < 0.025, trigger
+    assert {"checkerboard", "flower"} <= ranked_high
     clean = choose(stream_of(Cell(*POISONED_IN), material, base, count=300).faces)
     assert (len(clean.held_back), len(clean.repeated)) == (90, 0)
 

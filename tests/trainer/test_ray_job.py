@@ -28,6 +28,7 @@ async def test_a_job_has_the_same_result_in_a_process_and_on_ray(tmp_path: Path)
         assert result is not None
         assert result.scorecard is not None, result.refusal
         assert [gate.name for gate in result.scorecard.gates] == [
+            "held_back_share",
             "clean_false_alarms",
             "perturbation_cells",
             "distance_from_base",
