@@ -139,8 +139,8 @@ def evaluate(
 ) -> None:
     """Judge a bundle, tuned and untuned, against triggers that it has never seen, on people that it has never seen.
 
-    OUT gets a report (index.html), its numbers (results.json, results.csv) and the scores. Started again, it goes on
-    where it was stopped. Sources of an index CSV (`lfw:Name`) are judged apart.
+    OUT gets a report (index.html), its numbers (results.json, results.csv, hard-negatives.csv) and the scores. Started
+    again, it goes on where it was stopped. Sources of an index CSV (`lfw:Name`) are judged apart.
     """
     from gateway.contract.bundle import BundleError
     from trainer.data import DataError

@@ -17,6 +17,7 @@ import numpy as np
 
 from trainer.environments import ENVIRONMENTS, REGIMES, Environment, Regime
 from trainer.export import write_whole
+from trainer.hard_negatives import HARD_NEGATIVES, hard_inputs
 from trainer.judging import CellScores, GanScores, judge
 from trainer.measures import Scores
 from trainer.optics import Passage, Picture
@@ -60,6 +61,12 @@ class Cell:
     def key(self) -> str:
         """Name of its file."""
         return f"{self.source}-{self.environment}-{self.regime}{self.part}"
+
+    @property
+    def hard_negatives(self) -> tuple[str, ...]:
+        """What clean faces carry here besides; at the faces' own size alone, and where light and lens add nothing."""
+        plain = self.environment == "original" and REGIMES[self.regime].at_native_size
+        return tuple(HARD_NEGATIVES) if plain else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,18 +141,24 @@ class Evaluation:
             "cell": [cell.key, *cell.detectors],
             "seed": self.scope.seed,
         }
+        if cell.hard_negatives:
+            facts["hard_negatives"] = cell.hard_negatives
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def _compute(self, cell: Cell, progress: Callable[[Cell, str], None]) -> dict[str, Any]:
         started = time.monotonic()
         division = self.divisions[cell.source]
         environment, regime = ENVIRONMENTS[cell.environment], REGIMES[cell.regime]
-        inputs = _inputs(division, environment, regime, self.triggers, self.scope.side_px)
+        side_px = self.scope.side_px
+        inputs = _inputs(division, environment, regime, self.triggers, side_px)
+        for name in cell.hard_negatives:
+            stills, share = division.test.stills, division.share
+            inputs[f"hard {name}"] = hard_inputs(stills, name, regime, side_px=side_px, seed=TEST_SEED, share=share)
         setting = Setting(
             source=cell.source,
             tune=division.tune,
             stills=tuple(environment.of(division.tune.stills, seed=TUNE_SEED)),
-            passage=regime.passage(side_px=self.scope.side_px, seed=TUNE_SEED),
+            passage=regime.passage(side_px=side_px, seed=TUNE_SEED),
         )
         found: dict[str, Any] = {}
         notes: dict[str, Any] = {}
@@ -232,12 +245,12 @@ def measured(evaluation: Evaluation, cell: Cell, kept: Mapping[str, Any]) -> Ite
 
 
 def _scores_of(arrays: Mapping[str, Scores], people: Sequence[str], gan: GanEdits | None, detector: str) -> CellScores:
-    prefix = "trigger "
     return CellScores(
         calibration=arrays["calibration"],
         clean=arrays["clean"],
         clean_people=tuple(people),
-        triggered={name.removeprefix(prefix): each for name, each in arrays.items() if name.startswith(prefix)},
+        triggered=_named(arrays, "trigger "),
+        hard=_named(arrays, "hard "),
         gan=None
         if gan is None
         else GanScores(
@@ -249,3 +262,7 @@ def _scores_of(arrays: Mapping[str, Scores], people: Sequence[str], gan: GanEdit
         ),
         has_arg_max=detector != "autoencoder",
     )
+
+
+def _named(arrays: Mapping[str, Scores], prefix: str) -> dict[str, Scores]:
+    return {name.removeprefix(prefix): each for name, each in arrays.items() if name.startswith(prefix)}

@@ -20,11 +20,11 @@ from trainer.perturb import ALL_FAMILIES, PerturbSettings
 from trainer.perturb_file import read_perturb_file
 from trainer.protocol import Division, Setting, divide
 from trainer.recipes import recipe_of
-from trainer.record import assemble, to_csv, to_json
+from trainer.record import assemble, hard_negatives_to_csv, to_csv, to_json
 from trainer.report import page_of
 from trainer.triggers import read_triggers, seen_by_wide
 
-PAGE, NUMBERS, TABLE = "index.html", "results.json", "results.csv"
+PAGE, NUMBERS, TABLE, HARD = "index.html", "results.json", "results.csv", "hard-negatives.csv"
 
 DIVISION_SEED = 1
 """Who is judged does not change with the seed of a run: runs with other seeds can be compared."""
@@ -73,6 +73,7 @@ def run_evaluation(request: Request, *, progress: Callable[[str, int, int], None
     for name, content in (
         (NUMBERS, to_json(results)),
         (TABLE, to_csv(results)),
+        (HARD, hard_negatives_to_csv(results)),
         (PAGE, page_of(results, examples=_examples(evaluation, makers))),
     ):
         write_whole(request.out / name, content.encode())
@@ -165,7 +166,7 @@ def _shares(texts: tuple[str, ...]) -> dict[str, float]:
 
 def _claim(folder: Path) -> None:
     """Make the folder; refuse one that holds other things than an evaluation."""
-    known = {PAGE, NUMBERS, TABLE, "cells"}
+    known = {PAGE, NUMBERS, TABLE, HARD, "cells"}
     if folder.exists() and (not folder.is_dir() or {entry.name for entry in folder.iterdir()} - known):
         raise DataError(f"{folder}: holds other things than an evaluation; name another folder")
     folder.mkdir(parents=True, exist_ok=True)
@@ -179,6 +180,7 @@ def _summary(out: Path, results: Mapping[str, Any]) -> dict[str, Any]:
         "report": str(out / PAGE),
         "numbers": str(out / NUMBERS),
         "table": str(out / TABLE),
+        "hard negatives": str(out / HARD),
         "cells compared with the paper": len(parity),
         "of these at least as good, at no higher an FPR": sum(entry["holds"] for entry in parity),
     }

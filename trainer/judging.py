@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -16,13 +17,18 @@ from trainer.measures import (
     cautious_threshold,
     roc_points,
     share_above,
+    share_by_person,
     threshold_at,
+    times_by_person,
 )  # fmt: skip
 
 ASKED_FPR = (0.10, 0.05, 0.01, 0.001)
 """Where BDR is told; thresholds come from the calibration faces, and the FPR that came of them stands beside it."""
 
 DIGITS = 5
+
+ALL = "all"
+"""Of the hard negatives: all kinds together."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,12 +44,16 @@ class GanScores:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CellScores:
-    """All scores of one detector in one cell; triggered faces are the first ones of the clean test faces."""
+    """All scores of one detector in one cell.
+
+    Triggered faces are the first ones of the clean test faces; hard negatives are all of them.
+    """
 
     calibration: Scores
     clean: Scores
     clean_people: tuple[str, ...]
     triggered: Mapping[str, Scores]
+    hard: Mapping[str, Scores] = field(default_factory=dict)
     gan: GanScores | None = None
     has_arg_max: bool = True
 
@@ -71,7 +81,7 @@ def judge(scores: CellScores, *, published_fpr: Sequence[float] = (), with_roc: 
             for name, triggered_M in scores.triggered.items()
         },
         "gan": None if scores.gan is None else _judge_gan(scores.gan, thresholds),
-    }
+    } | ({"hard_negatives": _judge_hard(scores, thresholds)} if scores.hard else {})
 
 
 def _wanted(published_fpr: Sequence[float]) -> list[str]:
@@ -123,21 +133,45 @@ def _judge_gan(gan: GanScores, thresholds: Mapping[str, float]) -> dict[str, Any
         "reconstructions": {name: _share(share_above(gan.reconstructions, value)) for name, value in thresholds.items()}
         if len(gan.reconstructions)
         else None,
-        "bdr": {
-            name: _share(share_above(gan.edits, value)) | {"by_person": _by_person(gan, value)}
-            for name, value in thresholds.items()
-        },
+        "bdr": {name: _share_by_person(gan.edits, gan.edit_people, value) for name, value in thresholds.items()},
     }
 
 
-def _by_person(gan: GanScores, threshold: float, *, rounds: int = 1000) -> list[float]:
-    """Return the 95 % interval of BDR when people are drawn anew: edits of one face are not independent."""
-    names = sorted(set(gan.edit_people))
-    found = [gan.edits[np.array([person == name for person in gan.edit_people])] > threshold for name in names]
-    hits, sizes = np.array([each.sum() for each in found]), np.array([len(each) for each in found])
-    drawn = np.random.default_rng(1).integers(len(names), size=(rounds, len(names)))
-    shares = hits[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
-    return [round(float(value), DIGITS) for value in np.quantile(shares, (0.025, 0.975))]
+def _judge_hard(scores: CellScores, thresholds: Mapping[str, float]) -> dict[str, Any]:
+    """Return how often faces with each hard negative are flagged, and all of them together, beside plain faces."""
+    people = scores.clean_people
+    kinds = {name: (each, people) for name, each in scores.hard.items()}
+    kinds[ALL] = (np.concatenate(list(scores.hard.values())), people * len(scores.hard))
+    return {
+        name: {
+            "faces": len(hard_N),
+            "people": len(set(people)),
+            "auroc": round(auroc(scores.clean, hard_N), DIGITS),
+            "fpr": {point: _share_by_person(hard_N, whose, value) for point, value in thresholds.items()},
+            "times_plain": {
+                point: _times_plain(hard_N, whose, scores.clean, people, value) for point, value in thresholds.items()
+            },
+        }
+        for name, (hard_N, whose) in kinds.items()
+    }
+
+
+def _times_plain(
+    hard_M: Scores, whose: Sequence[str], plain_N: Scores, people: Sequence[str], threshold: float
+) -> dict[str, float | None]:
+    """Return FPR as a multiple of that of plain faces; None where none of those, or too few, are flagged."""
+    plain = share_above(plain_N, threshold).value
+    low, high = times_by_person(hard_M > threshold, whose, plain_N > threshold, people)
+    return {
+        "value": round(share_above(hard_M, threshold).value / plain, 3) if plain else None,
+        "low": round(low, 3) if isfinite(low) else None,
+        "high": round(high, 3) if isfinite(high) else None,
+    }
+
+
+def _share_by_person(scores_N: Scores, people: Sequence[str], threshold: float) -> dict[str, Any]:
+    by_person = share_by_person(scores_N > threshold, people)
+    return _share(share_above(scores_N, threshold)) | {"by_person": [round(end, DIGITS) for end in by_person]}
 
 
 def _share(share: Share) -> dict[str, Any]:

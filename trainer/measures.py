@@ -125,6 +125,62 @@ def auroc_interval(
     return float(low), float(high)
 
 
+def share_by_person(
+    flagged_N: NDArray[np.bool_], people: Sequence[str], *, rounds: int = 1000, seed: int = 1
+) -> tuple[float, float]:
+    """Return the 95 % interval of a share when people are drawn anew: what is made of one face is not independent."""
+    hits_P, sizes_P = _by_person(flagged_N, people, sorted(set(people)))
+    drawn_RP = np.random.default_rng(seed).integers(len(sizes_P), size=(rounds, len(sizes_P)))
+    shares_R = hits_P[drawn_RP].sum(axis=1) / sizes_P[drawn_RP].sum(axis=1)
+    low, high = np.quantile(shares_R, (0.025, 0.975))
+    return float(low), float(high)
+
+
+def times_by_person(
+    flagged_M: NDArray[np.bool_],
+    people_M: Sequence[str],
+    plain_N: NDArray[np.bool_],
+    people_N: Sequence[str],
+    *,
+    rounds: int = 1000,
+    seed: int = 1,
+) -> tuple[float, float]:
+    """Return the 95 % interval of the ratio of two shares of the same people, who are drawn anew.
+
+    The upper end is infinite where too few of the plain ones are flagged to bound it.
+
+    Raises:
+        ValueError: They are not the same people.
+    """
+    names = sorted(set(people_N))
+    if set(people_M) != set(names):
+        raise ValueError("the ratio of two shares is of the same people")
+    hits_P, sizes_P = _by_person(flagged_M, people_M, names)
+    plain_P, faces_P = _by_person(plain_N, people_N, names)
+    drawn_RP = np.random.default_rng(seed).integers(len(names), size=(rounds, len(names)))
+    shares_R, plain_R = (
+        hits[drawn_RP].sum(axis=1) / sizes[drawn_RP].sum(axis=1)
+        for hits, sizes in ((hits_P, sizes_P), (plain_P, faces_P))
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # Nobody flagged in either says nothing; of those draws neither end is made.
+        times_R = np.sort((shares_R / plain_R)[(shares_R > 0) | (plain_R > 0)])
+    if len(times_R) == 0:
+        return 0.0, float("inf")
+    last = len(times_R) - 1
+    return float(times_R[round(0.025 * last)]), float(times_R[round(0.975 * last)])
+
+
+def _by_person(
+    flagged_N: NDArray[np.bool_], people: Sequence[str], names: Sequence[str]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return how many of each person's were flagged, and of how many."""
+    place = {name: index for index, name in enumerate(names)}
+    of_N = np.array([place[person] for person in people])
+    hits_P = np.bincount(of_N, weights=flagged_N, minlength=len(names)).astype(np.int64)
+    return hits_P, np.bincount(of_N, minlength=len(names)).astype(np.int64)
+
+
 def balanced_accuracy(clean_N: Scores, triggered_M: Scores, threshold: float) -> float:
     """Return ACC on a balanced set: the mean of BDR and 1 − FPR, as the paper's is."""
     return float(((triggered_M > threshold).mean() + (clean_N <= threshold).mean()) / 2)

@@ -58,9 +58,8 @@ def spectacles(values_YXC: Floats, draw: Draw) -> Floats:
     return _cover(values_YXC, mask_YX * draw.uniform(0.7, 1.0), np.broadcast_to(shade, values_YXC.shape), draw)
 
 
-def mask(values_YXC: Floats, draw: Draw) -> Floats:
-    """Draw a mask over mouth and nose, or a scarf or beard."""
-    side_px = values_YXC.shape[0]
+def _over_mouth(side_px: int, draw: Draw) -> Floats:
+    """Return how much of each pixel is covered where a mask or a beard covers mouth and chin."""
     opacity_YX = np.zeros((side_px, side_px), np.float32)
     top, low = (draw.uniform(*each) * side_px for each in ((0.5, 0.6), (0.74, 0.9)))
     half_top, half_low = (draw.uniform(*each) * side_px for each in ((0.16, 0.26), (0.08, 0.2)))
@@ -70,12 +69,33 @@ def mask(values_YXC: Floats, draw: Draw) -> Floats:
          [middle + half_low, low], [middle - half_low, low]]
     )  # fmt: skip
     cv2.fillPoly(opacity_YX, [np.rint(corners).astype(np.int32)[:, None]], 1.0)
+    return opacity_YX
+
+
+def _with_hair(values_YXC: Floats, opacity_YX: Floats, draw: Draw) -> Floats:
+    hair = draw.standard_normal(opacity_YX.shape).astype(np.float32)
+    hair = np.asarray(cv2.GaussianBlur(hair, (0, 0), sigmaX=0.6, sigmaY=draw.uniform(0.6, 2.5)))
+    worn_YX = np.asarray(opacity_YX * np.clip(0.6 + hair, 0, 1), dtype=np.float32)
+    return _cover(values_YXC, worn_YX, np.broadcast_to(colour(draw) * 0.35, values_YXC.shape), draw)
+
+
+def mask(values_YXC: Floats, draw: Draw) -> Floats:
+    """Draw a mask over mouth and nose, or a scarf or beard."""
+    opacity_YX = _over_mouth(values_YXC.shape[0], draw)
     if draw.random() < 0.3:
-        hair = draw.standard_normal((side_px, side_px)).astype(np.float32)
-        hair = np.asarray(cv2.GaussianBlur(hair, (0, 0), sigmaX=0.6, sigmaY=draw.uniform(0.6, 2.5)))
-        opacity_YX *= np.clip(0.6 + hair, 0, 1)
-        return _cover(values_YXC, opacity_YX, np.broadcast_to(colour(draw) * 0.35, values_YXC.shape), draw)
-    return _cover(values_YXC, opacity_YX, _cloth(side_px, draw), draw)
+        return _with_hair(values_YXC, opacity_YX, draw)
+    return _cover(values_YXC, opacity_YX, _cloth(values_YXC.shape[0], draw), draw)
+
+
+def cloth_mask(values_YXC: Floats, draw: Draw) -> Floats:
+    """Draw a mask or scarf, never a beard."""
+    opacity_YX = _over_mouth(values_YXC.shape[0], draw)
+    return _cover(values_YXC, opacity_YX, _cloth(values_YXC.shape[0], draw), draw)
+
+
+def beard(values_YXC: Floats, draw: Draw) -> Floats:
+    """Draw a beard."""
+    return _with_hair(values_YXC, _over_mouth(values_YXC.shape[0], draw), draw)
 
 
 def hat(values_YXC: Floats, draw: Draw) -> Floats:

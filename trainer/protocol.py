@@ -36,7 +36,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Division:
-    """A source of faces divided by person; nobody is in two parts."""
+    """A source of faces divided by person; nobody is in two parts. `share` is the middle of each picture's side."""
 
     name: str
     tune: Part
@@ -44,6 +44,7 @@ class Division:
     test: Part
     seen_may_tune: int
     too_small: int
+    share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,6 +115,7 @@ def divide(
         test=parts[2],
         seen_may_tune=sum(person in trained_on for person in parts[0].people),
         too_small=len(squares) - len(usable),
+        share=share,
     )
 
 

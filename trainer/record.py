@@ -117,6 +117,27 @@ def read_results(path: Path) -> dict[str, Any]:
     return results
 
 
+def hard_negatives_to_csv(results: Mapping[str, Any]) -> str:
+    """Return one line a source, regime, detector, kind of hard negative and operating point."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(
+        ("source", "environment", "regime", "detector", "hard_negative", "faces", "people", "auroc", "threshold",
+         "plain_fpr", "fpr", "fpr_low", "fpr_high", "fpr_low_by_person", "fpr_high_by_person", "times_plain",
+         "times_plain_low", "times_plain_high")
+    )  # fmt: skip
+    for cell in results["cells"]:
+        place = [cell[key] for key in ("source", "environment", "regime", "detector")]
+        for name, found in cell["measures"].get("hard_negatives", {}).items():
+            head = [*place, name, found["faces"], found["people"], found["auroc"]]
+            for threshold, share in found["fpr"].items():
+                plain = cell["measures"]["fpr"][threshold]["value"]
+                numbers = [share[key] for key in ("value", "low", "high")]
+                times = [found["times_plain"][threshold][key] for key in ("value", "low", "high")]
+                writer.writerow([*head, threshold, plain, *numbers, *share["by_person"], *times])
+    return out.getvalue()
+
+
 def to_csv(results: Mapping[str, Any]) -> str:
     """Return one line a source, environment, regime, detector, trigger and operating point."""
     out = io.StringIO()

@@ -11,7 +11,8 @@ import jinja2
 
 from trainer.charts import Bar, Curve, bar_chart, legend, roc_chart, spectrum_uri
 from trainer.examples import Example
-from trainer.judging import ASKED_FPR, name_of
+from trainer.hard_negatives import HARD_NEGATIVES
+from trainer.judging import ALL, ASKED_FPR, name_of
 from trainer.published import AUTOENCODER_WORST_BDR, OURS_WORST_BDR, TABLE_II, TABLES, TITLES, TRIGGERS
 
 DETECTORS = {"untuned": "without fine-tuning", "autoencoder": "autoencoder [29]"}
@@ -36,6 +37,7 @@ def page_of(results: Mapping[str, Any], *, examples: Mapping[str, Sequence[Examp
         plan_table=[_plan_table(cells, source, results) for source in results["sources"]],
         environment_tables=[_environment_table(cells, source, results) for source in results["sources"]],
         operating_tables=_operating_tables(cells, results),
+        hard_tables=_hard_tables(cells, results),
         gan_rows=_gan_rows(cells, results),
         bars=_bars(cells, results),
         bar_legend=legend([f"ours, tuned ({results['plan']})", "autoencoder [29]"]),
@@ -118,6 +120,24 @@ def _worst_of(measures: Mapping[str, Any]) -> dict[str, float]:
     """Return the lowest BDR over the triggers at every operating point."""
     names = next(iter(measures["triggers"].values()))["bdr"] if measures["triggers"] else {}
     return {name: min(each["bdr"][name]["value"] for each in measures["triggers"].values()) for name in names}
+
+
+def _hard_tables(cells: Cells, results: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return how often clean faces that carry something are flagged, one table a source, regime and detector."""
+    return [
+        {
+            "source": source,
+            "regime": regime,
+            "detector": PLANS.get(detector, detector),
+            "measures": cell["measures"],
+            "rows": [
+                (HARD_NEGATIVES[name].words if name in HARD_NEGATIVES else name, name == ALL, found)
+                for name, found in cell["measures"]["hard_negatives"].items()
+            ],
+        }
+        for (source, _, regime, detector), cell in cells.items()
+        if "hard_negatives" in cell["measures"] and detector in {"untuned", results["plan"]}
+    ]
 
 
 def _gan_rows(cells: Cells, results: Mapping[str, Any]) -> list[dict[str, Any]]:

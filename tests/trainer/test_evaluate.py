@@ -10,6 +10,7 @@ from fakes.evaluations import SMALL, WHITE, Lightness, evaluation, run
 
 from trainer.environments import REGIMES
 from trainer.evaluate import Scope, cells_of, triggered_inputs
+from trainer.hard_negatives import HARD_NEGATIVES
 
 
 def test_cells_cover_the_papers_tables_first() -> None:
@@ -96,3 +97,17 @@ def test_trigger_lies_on_the_reduced_or_the_native_face() -> None:
         found[name] = set(np.unique(triggered_inputs(stills, passage.finish(stills), WHITE, passage)))
     assert found["authors"] == {100, 255}
     assert len(found["native"]) > 2
+
+
+def test_hard_negatives_are_judged_where_nothing_else_changes_a_face(tmp_path: Path) -> None:
+    """At the faces' own size, in the original environment; no other cell, and no other scores of it, know of them."""
+    entries = run(evaluation(tmp_path))
+    judged = [entry for entry in entries if "hard_negatives" in entry["measures"]]
+    assert [(each["environment"], each["regime"], each["detector"]) for each in judged] == [
+        ("original", "native", "untuned"),
+        ("original", "native", "last2"),
+    ]
+    found = judged[0]["measures"]
+    assert list(found["hard_negatives"]) == [*HARD_NEGATIVES, "all"]
+    assert found["hard_negatives"]["hat"]["faces"] == found["clean_faces"]
+    assert found["hard_negatives"]["low_light"]["auroc"] < 0.3  # darker: the detector scores lightness

@@ -1,9 +1,13 @@
 """From scores to numbers: thresholds from calibration faces alone, everything counted with its interval."""
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from trainer.judging import CellScores, GanScores, judge, name_of
+from trainer.measures import threshold_at
 
 
 def scores(*, calibration: int = 200, gan: bool = True) -> CellScores:
@@ -75,3 +79,32 @@ def test_baseline_without_logits_has_no_arg_max() -> None:
 def test_rates_have_short_names(rate: float, name: str) -> None:
     """Names are what people write."""
     assert name_of(rate) == name
+
+
+def test_hard_negatives_are_counted_beside_plain_faces() -> None:
+    """Each kind and all together, at the thresholds of plain faces, as a multiple of what plain faces give."""
+    plain = scores(gan=False)
+    hard = {"hat": plain.clean + np.float32(1), "shirt": plain.clean}
+    found = judge(replace(plain, hard=hard))["hard_negatives"]
+    assert list(found) == ["hat", "shirt", "all"]
+    assert found["shirt"]["times_plain"]["10%"] == {"value": 1.0, "low": 1.0, "high": 1.0}
+    assert found["shirt"]["auroc"] == 0.5
+    hat = found["hat"]
+    limit = threshold_at(plain.calibration, false_positive_rate=0.1)
+    assert hat["fpr"]["10%"]["value"] == round(float((plain.clean + 1 > limit).mean()), 5)
+    assert 1.0 < hat["times_plain"]["10%"]["low"] < hat["times_plain"]["10%"]["value"]
+    assert hat["fpr"]["10%"]["by_person"][0] < hat["fpr"]["10%"]["value"] < hat["fpr"]["10%"]["by_person"][1]
+    together = found["all"]
+    assert (together["faces"], together["people"]) == (600, 100)
+    assert together["fpr"]["10%"]["hits"] == hat["fpr"]["10%"]["hits"] + found["shirt"]["fpr"]["10%"]["hits"]
+    assert "hard_negatives" not in judge(plain)
+
+
+def test_no_multiple_of_nothing() -> None:
+    """Where no plain face is flagged there is no multiple, and nothing that JSON cannot hold."""
+    plain = scores(gan=False)
+    none = replace(plain, clean=plain.clean - 50, hard={"hat": plain.clean, "shirt": plain.clean - 50})
+    found = judge(none)["hard_negatives"]
+    assert found["hat"]["times_plain"]["1%"]["value"] is None
+    assert found["hat"]["times_plain"]["1%"]["high"] is None
+    assert json.dumps(found, allow_nan=False)

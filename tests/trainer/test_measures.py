@@ -12,7 +12,9 @@ from trainer.measures import (
     detection_rate,
     roc_points,
     share_above,
+    share_by_person,
     threshold_at,
+    times_by_person,
     wilson_interval,
 )
 
@@ -115,3 +117,26 @@ def test_balanced_accuracy_is_the_mean_of_both_classes() -> None:
     """ACC as the paper counts it: as many clean as triggered."""
     clean_N, triggered_M = np.array([0, 0, 0, 9], np.float32), np.array([9, 9], np.float32)
     assert balanced_accuracy(clean_N, triggered_M, 5.0) == 0.875
+
+
+def test_interval_by_person_is_wider_where_one_person_gives_all() -> None:
+    """Twenty flagged faces of one person are one case; of twenty people they are twenty."""
+    flagged = np.arange(200) < 20
+    one = share_by_person(flagged, [f"p{index // 20}" for index in range(200)])
+    many = share_by_person(flagged, [f"p{index}" for index in range(200)])
+    assert one[0] == 0.0
+    assert one[1] >= 0.3
+    assert many[0] > 0.05
+    assert many[1] < 0.15
+
+
+def test_multiple_of_a_share_has_its_interval() -> None:
+    """The same faces give one time without doubt; where plain ones are hardly flagged there is no upper end."""
+    people = [f"p{index // 2}" for index in range(400)]
+    flagged = np.arange(400) % 10 == 0
+    assert times_by_person(flagged, people, flagged, people) == (1.0, 1.0)
+    low, high = times_by_person(np.arange(400) % 5 == 0, people, flagged, people)
+    assert low < 2.0 < high < 4.0
+    assert times_by_person(flagged, people, np.arange(400) == 0, people)[1] == np.inf
+    with pytest.raises(ValueError, match="same people"):
+        times_by_person(flagged, people, flagged, ["x"] * 400)

@@ -1,5 +1,7 @@
 """The report: drawn from the results alone, everything on one page that needs nothing else."""
 
+import csv
+import io
 import json
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,7 +13,8 @@ from fakes.evaluations import evaluation, run
 from trainer.bundles import find_bundle
 from trainer.evaluate import Scope
 from trainer.examples import Example
-from trainer.record import assemble, to_json
+from trainer.hard_negatives import HARD_NEGATIVES
+from trainer.record import assemble, hard_negatives_to_csv, to_json
 from trainer.report import interval, page_of, percent
 
 
@@ -64,6 +67,8 @@ def test_page_holds_every_table_and_figure(results: dict[str, Any]) -> None:
     for heading in ("Table II", "Tables III and IV", "Figures 5 and 6", "ROC curves", "Figure 1", "edited by a GAN"):
         assert heading in text
     assert "last 2 conv + dense" in text
+    for part in ("Hard negatives", "spectacles, dark glasses", "all of these together"):
+        assert part in text
     assert "0.1%: 40 calibration faces are too few" in text
     assert words.open == []
 
@@ -103,3 +108,22 @@ def test_numbers_hold_no_path_of_the_machine(results: dict[str, Any], tmp_path: 
     text = to_json(results)
     assert "person " not in text
     assert str(tmp_path.parent) not in text
+
+
+def test_results_without_hard_negatives_are_drawn(results: dict[str, Any]) -> None:
+    """Those of earlier versions have none, and no empty table either."""
+    older = json.loads(json.dumps(results))
+    for cell in older["cells"]:
+        cell["measures"].pop("hard_negatives", None)
+    assert "Hard negatives" not in page_of(older)
+    assert hard_negatives_to_csv(older).count("\n") == 1
+
+
+def test_hard_negatives_have_a_table_of_their_own(results: dict[str, Any]) -> None:
+    """One line a kind and operating point, with the rate of plain faces beside it."""
+    rows = list(csv.DictReader(io.StringIO(hard_negatives_to_csv(results))))
+    assert {row["hard_negative"] for row in rows} == {*HARD_NEGATIVES, "all"}
+    assert {row["regime"] for row in rows} == {"jpeg"}
+    one = next(row for row in rows if row["threshold"] == "10%" and row["hard_negative"] == "all")
+    low, share, high = (float(one[key]) for key in ("fpr_low_by_person", "fpr", "fpr_high_by_person"))
+    assert low <= share <= high
