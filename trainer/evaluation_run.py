@@ -16,6 +16,7 @@ from trainer.environments import REGIMES
 from trainer.evaluate import Cell, Evaluation, Scope, measured
 from trainer.examples import Example, environment_examples, perturbation_examples, trigger_examples
 from trainer.export import write_whole
+from trainer.left_out import left_out_by
 from trainer.perturb import ALL_FAMILIES, PerturbSettings
 from trainer.perturb_file import read_perturb_file
 from trainer.protocol import Division, Setting, divide
@@ -59,7 +60,7 @@ def run_evaluation(request: Request, *, progress: Callable[[str, int, int], None
     torch.set_num_threads(request.threads)
     progress("reading", 0, 1)
     base = find_bundle(request.base)
-    makers, made_by = _makers(request, base)
+    makers, made_by = makers_of(request, base)
     evaluation = _evaluation(request, base, makers, made_by)
     cells = evaluation.cells()
     numbers = {cell.key: index for index, cell in enumerate(cells)}
@@ -80,7 +81,7 @@ def run_evaluation(request: Request, *, progress: Callable[[str, int, int], None
     return _summary(request.out, results)
 
 
-def _makers(request: Request, base: Bundle) -> tuple[Candidates, str]:
+def makers_of(request: Request, base: Bundle) -> tuple[Candidates, str]:
     """Return what makes the detectors, and how it was set in words."""
     perturb = (
         read_perturb_file(request.perturbations) if request.perturbations else PerturbSettings(families=ALL_FAMILIES)
@@ -88,6 +89,9 @@ def _makers(request: Request, base: Bundle) -> tuple[Candidates, str]:
     settings = replace(recipe_of(base.profile).defaults, perturb=perturb)
     settings = replace(settings, draws=request.draws or settings.draws)
     made_by = f"draws {settings.draws}, families {', '.join(perturb.families)}, {perturb.ranges}"
+    if base.profile.name == "wide" and (left_out := left_out_by(base)):
+        # Tuned on what the base was trained without, it would have seen it after all.
+        settings, made_by = replace(settings, left_out=left_out), f"{made_by}, without {', '.join(left_out)}"
     return Candidates(base=detector_of(base), settings=settings), made_by
 
 
@@ -123,7 +127,9 @@ def _evaluation(request: Request, base: Bundle, makers: Candidates, made_by: str
         made_by=made_by,
         base_sha256=base.identity.sha256,
         divisions=_divisions(request, base),
-        triggers=seen_by_wide(triggers) if base.profile.name == "wide" else triggers,
+        triggers=seen_by_wide(triggers, trained_on=base.manifest.training.perturbations)
+        if base.profile.name == "wide"
+        else triggers,
         scope=scope,
         folder=request.out,
     )

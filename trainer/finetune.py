@@ -32,7 +32,8 @@ class TuneSettings:
     `draws` is how often the perturbed copies are drawn: every epoch sees each clean face and one of its copies. The
     paper's 500 are one draw; four rank perturbed faces of validation people better (AUROC .975 against .972, in
     brightness .926 against .918) and cost the same steps. `trim` is the share of each batch's faces of strangers, those
-    with the highest loss, that nothing is learnt from: where some carry a trigger, it is these.
+    with the highest loss, that nothing is learnt from: where some carry a trigger, it is these. `left_out` names kinds
+    of the library of `wide` that are not drawn.
     """
 
     plan: str = "last2"
@@ -43,6 +44,7 @@ class TuneSettings:
     draws: int = 4
     seed: int = 1
     trim: float = 0.0
+    left_out: tuple[str, ...] = ()
     perturb: PerturbSettings = field(default_factory=lambda: PerturbSettings(families=ALL_FAMILIES))
 
     def __post_init__(self) -> None:

@@ -49,7 +49,12 @@ class _Asked:
 @click.option("--out", type=OUTPUT, required=True, help="Folder for the checkpoint, the metrics and the bundle.")
 @click.option("--profile", default="paper", show_default=True, type=click.Choice(PROFILE_NAMES))
 @click.option("--pairs", default=52_000, show_default=True, type=click.IntRange(64), help="For `wide`: pairs in all.")
-@click.option("--leave-out", multiple=True, metavar="KIND", help="For `wide`: a perturbation not to train on.")
+@click.option(
+    "--leave-out",
+    multiple=True,
+    metavar="KIND",
+    help="For `wide`: a kind of perturbation, or a group, to train without.",
+)
 @click.option("--seed", default=1, show_default=True, help="Repeats a run exactly, on the same kind of machine.")
 @click.option("--split-seed", default=1, show_default=True, help="Divides the people; keep it when you use --base.")
 @click.option("--base", type=EXISTING, help="Bundle folder to go on from, in place of drawn weights.")
@@ -65,12 +70,16 @@ def pretrain(**options: object) -> None:
 
     Perturbed copies stand in for triggers. Started again with the same options, it goes on where it was stopped.
     CIFAR-10 is read in its binary version, GTSRB as its folder of pictures. The profile `wide` is trained on faces
-    alone, by --pairs; --clean, --chain, --epochs and what is counted per epoch are for `paper`.
+    alone, by --pairs; --clean, --chain, --epochs and what is counted per epoch are for `paper`. To see what is found of
+    triggers of a kind that training never saw, train with --leave-out (stickers, pictures, waves, warps, quantisation,
+    generators, or a single kind) and give `evaluate` the bundle: it tunes without them too, and marks what was seen.
     """
     from gateway.contract.bundle import BundleError
     from trainer.data import DataError
 
     asked = _Asked(**options)  # type: ignore[arg-type]
+    if asked.leave_out and asked.profile != "wide":
+        raise click.UsageError("--leave-out is for --profile wide")
     try:
         sha256 = _wide_bundle(asked) if asked.profile == "wide" else _paper_bundle(asked)
     except (DataError, BundleError) as error:
@@ -109,21 +118,25 @@ def _paper_bundle(asked: _Asked) -> str:
 def _wide_bundle(asked: _Asked) -> str:
     from gateway.contract.bundle import open_bundle
     from trainer.data import read_pictures
+    from trainer.left_out import check_base, kinds_of
     from trainer.pretrain import BundleFacts
     from trainer.wide_pretrain import pretrain_wide_bundle
     from trainer.wide_train import WideSettings
 
+    left_out, base = kinds_of(asked.leave_out), open_bundle(asked.base) if asked.base else None
+    if base is not None:
+        check_base(base, left_out)
     return pretrain_wide_bundle(
         read_pictures(asked.faces),
         WideSettings(
             seed=asked.seed,
             split_seed=asked.split_seed,
             pairs=asked.pairs,
-            left_out=asked.leave_out,
+            left_out=left_out,
             learning_rate=asked.learning_rate or 1.5e-3,
             threads=asked.threads,
         ),
-        base=open_bundle(asked.base) if asked.base else None,
+        base=base,
         facts=BundleFacts(asked.version_number, command_line(), dt.datetime.now(dt.UTC).date()),
         folder=asked.out,
         report=_print_part,

@@ -116,19 +116,21 @@ class WideRecipe:
             trim=settings.trim,
         )
         stills = [*material.stills, *material.vouched]
-        data = wide_tuning_set(stills, material.passage, wide, _library(material))
+        data = wide_tuning_set(stills, material.passage, wide, _library(material, settings))
         if material.vouched:
             data = replace(data, strangers=len(material.stills))
         return finetune_wide(base, data, wide, progress=progress)
 
-    def perturbations(self, material: Material, settings: TuneSettings) -> tuple[str, ...]:  # noqa: ARG002
+    def perturbations(self, material: Material, settings: TuneSettings) -> tuple[str, ...]:
         """Do `Recipe.perturbations`."""
-        return _library(material).kinds
+        return _library(material, settings).kinds
 
 
-def _library(material: Material) -> Library:
+def _library(material: Material, settings: TuneSettings) -> Library:
     stills = [*material.stills, *material.vouched]
-    return Library(lambda draw: stills[int(draw.integers(len(stills)))], material.upsamplers)
+    return Library(
+        lambda draw: stills[int(draw.integers(len(stills)))], material.upsamplers, left_out=settings.left_out
+    )
 
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType({"paper": PaperRecipe(), "wide": WideRecipe()})

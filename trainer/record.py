@@ -50,6 +50,7 @@ def assemble(
         "plan": evaluation.scope.plan,
         "base": {
             "profile": base.identity.profile, "version": base.identity.version, "sha256": base.identity.sha256,
+            "trained_on": list(base.manifest.training.perturbations),
         },
         "triggers_sha256": evaluation.triggers.sha256,
         "triggers": {

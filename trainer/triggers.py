@@ -13,7 +13,7 @@ Y/X pixel row/column, C colour (R, G, B), A alpha.
 
 import csv
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -96,23 +96,28 @@ PROCEDURAL: tuple[Trigger, ...] = (
 SEEN_AS: Mapping[str, str] = {"badnets": "white_block", "blend": "blend", "nature": "blend"}
 """Families of files that fall into a training family: white squares anywhere, other pictures mixed in."""
 
-SEEN_AS_BY_WIDE: Mapping[str, str] = {
-    "badnets": "white_block",
-    "trojan_sq": "patch",
-    "trojan_wm": "mark",
-    "blend": "blend",
-    "nature": "blend",
-    "SIG": "grating",
-    "WaNet": "warp",
-    "BppAttack": "levels",
-    "FTrojan": "coefficients",
-    "Refool-like": "reflection",
-    "smooth": "smooth_field",
-    "LF": "smooth_field",
-    "patterns": "patch",
+KINDS_OF_WIDE: Mapping[str, tuple[str, ...]] = {
+    "badnets": ("white_block", "coloured_block", "patch"),
+    "trojan_sq": ("patch", "mark"),
+    "trojan_wm": ("mark", "patch"),
+    "blend": ("blend", "reflection"),
+    "nature": ("blend", "reflection"),
+    "SIG": ("grating",),
+    "WaNet": ("warp",),
+    "BppAttack": ("levels",),
+    "FTrojan": ("coefficients",),
+    "Refool-like": ("reflection", "blend"),
+    "smooth": ("smooth_field",),
+    "LF": ("smooth_field",),
+    "checkerboard": ("patch",),
+    "stripes": ("blend", "grating"),
+    "confetti": ("blend",),
+    "flower": ("patch", "mark"),
+    "GAN": ("generator",),
 }
-"""The same for the library of `wide`, which has a kind for nearly every published family: only leaving one out shows
-what is found of kinds that training never saw."""
+"""By family, or by name where a family is mixed: the kinds of the library of `wide` that draw such things, the likest
+first. It has one for nearly every published family, so only leaving them out shows what is found of kinds that training
+never saw."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -151,10 +156,14 @@ class TriggerSet:
         return tuple(chosen)
 
 
-def seen_by_wide(triggers: TriggerSet) -> TriggerSet:
-    """Return the same triggers, each with the kind of the library of `wide` that it falls into, if there is one."""
-    named = (replace(each, seen_as=SEEN_AS_BY_WIDE.get(each.family)) for each in triggers.triggers)
-    return replace(triggers, triggers=tuple(named))
+def seen_by_wide(triggers: TriggerSet, *, trained_on: Collection[str]) -> TriggerSet:
+    """Return the same triggers, each with the kinds that draw its like among those that `wide` was trained on."""
+
+    def seen(trigger: Trigger) -> str | None:
+        kinds = KINDS_OF_WIDE.get(trigger.name, KINDS_OF_WIDE.get(trigger.family, ()))
+        return ", ".join(kind for kind in kinds if kind in trained_on) or None
+
+    return replace(triggers, triggers=tuple(replace(each, seen_as=seen(each)) for each in triggers.triggers))
 
 
 def read_triggers(path: Path, *, procedural: Sequence[Trigger] = PROCEDURAL) -> TriggerSet:
