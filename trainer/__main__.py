@@ -172,24 +172,51 @@ def evaluate(
 
 
 @main.command()
-@click.argument("results", type=EXISTING)
+@click.argument("results", type=EXISTING, nargs=-1, required=True)
 @click.option("--out", type=OUTPUT, required=True, help="The HTML file to write.")
 @click.option("--brief", "brief_file", type=OUTPUT, help="Also write the evaluation.json that ships beside the bundle.")
-def report(*, results: Path, out: Path, brief_file: Path | None) -> None:
-    """Draw the report of an earlier evaluation from its results.json alone, without any picture of a face."""
+@click.option("--numbers", "numbers_file", type=OUTPUT, help="Also write the joined results as one results.json.")
+def report(*, results: tuple[Path, ...], out: Path, brief_file: Path | None, numbers_file: Path | None) -> None:
+    """Draw the report of an earlier evaluation from its results.json alone, without any picture of a face.
+
+    An evaluation that was run in parts (environments, regimes) is joined: give the files of all parts.
+    """
     from trainer.brief import brief
     from trainer.data import DataError
-    from trainer.record import read_results
+    from trainer.record import joined, read_results, to_json
     from trainer.report import page_of
 
     try:
-        found = read_results(results)
+        found = joined([read_results(path) for path in results])
     except DataError as error:
         raise click.ClickException(str(error)) from error
     out.write_text(page_of(found), encoding="utf-8")
     if brief_file is not None:
         brief_file.write_text(brief(found).model_dump_json() + "\n", encoding="utf-8")
+    if numbers_file is not None:
+        numbers_file.write_text(to_json(found), encoding="utf-8")
     click.echo(f"{out}: {out.stat().st_size:,} bytes")
+
+
+@main.command()
+@click.argument("results", type=EXISTING, nargs=-1, required=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def aims(*, results: tuple[Path, ...], as_json: bool) -> None:
+    """Print what a bundle is meant to reach and what it reached, as a table, from files of results.
+
+    RESULTS are a results.json of the bundle, further parts of its evaluation, results of bundles that were trained with
+    --leave-out (they count for triggers that are new to them), and what `passages` wrote.
+    """
+    from trainer.aims import judged, to_markdown, to_records
+    from trainer.data import DataError
+    from trainer.record import read_any_results
+
+    try:
+        documents = [read_any_results(path) for path in results]
+        lines = judged(documents)
+    except DataError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(json.dumps(to_records(lines)) if as_json else to_markdown(lines, documents), nl=as_json)
 
 
 @main.command()

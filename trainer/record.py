@@ -109,13 +109,59 @@ def read_results(path: Path) -> dict[str, Any]:
     Raises:
         DataError: It is none, or of another version.
     """
+    results = read_any_results(path)
+    if "cells" not in results:
+        raise DataError(f"{path}: not the results of an evaluation but of whole passages")
+    return results
+
+
+def read_any_results(path: Path) -> dict[str, Any]:
+    """Read the document of an earlier evaluation, or of whole passages.
+
+    Raises:
+        DataError: It is neither, or of another version.
+    """
     try:
         results = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: not the results of an evaluation: {error}") from error
-    if not isinstance(results, dict) or results.get("format") != FORMAT:
+    if not isinstance(results, dict) or results.get("format") != FORMAT or not {"cells", "synthetic"} & results.keys():
         raise DataError(f"{path}: not the results of an evaluation of this version")
     return results
+
+
+def joined(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return one document of an evaluation that was run in parts; of a cell that is in two of them, the last.
+
+    Raises:
+        DataError: They are not of one bundle, seed, plan, set of triggers and division of people.
+    """
+    first = documents[0]
+    for other in documents[1:]:
+        for what in ("base", "seed", "plan", "triggers_sha256"):
+            # What a base was trained on was not written down by earlier versions.
+            mine, theirs = (
+                {key: value for key, value in each[what].items() if key != "trained_on"}
+                if what == "base"
+                else each[what]
+                for each in (first, other)
+            )
+            if mine != theirs:
+                raise DataError(f"results of another {what.removesuffix('_sha256')} cannot be joined: {theirs}")
+        for source, facts in other["sources"].items():
+            if facts != first["sources"].get(source, facts):
+                raise DataError(f"results of {source} with other people cannot be joined")
+    found = {
+        tuple(cell[key] for key in ("source", "environment", "regime", "detector")): cell
+        for document in documents
+        for cell in document["cells"]
+    }
+    cells = list(found.values())
+    merged = {key: value for document in reversed(documents) for key, value in document.items()}
+    for key in ("sources", "triggers", "environments", "regimes"):
+        merged[key] = {name: each for document in documents for name, each in document[key].items()}
+    commands = list(dict.fromkeys(document["command"] for document in documents))
+    return merged | {"command": "; ".join(commands), "cells": cells, "parity": compare(cells, merged["columns"])}
 
 
 def hard_negatives_to_csv(results: Mapping[str, Any]) -> str:

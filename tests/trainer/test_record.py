@@ -10,7 +10,7 @@ import pytest
 
 from gateway.models.shipped import SHIPPED_SHA256
 from trainer.data import DataError
-from trainer.record import columns_of, mean_spectrum, read_results, to_csv, to_json
+from trainer.record import columns_of, joined, mean_spectrum, read_results, to_csv, to_json
 from trainer.report import page_of
 from trainer.triggers import Trigger
 
@@ -89,3 +89,21 @@ def test_results_are_committed() -> None:
     """The figures in the README and the model card can be looked up, those of other seeds as well."""
     assert [path.stem for path in COMMITTED] == ["paper", "paper-seed-2", "paper-seed-3", "wide"]
     assert [read_results(path)["seed"] for path in COMMITTED] == [1, 2, 3, 1]
+
+
+def test_parts_of_an_evaluation_are_joined() -> None:
+    """All cells are there once; where one is in two parts, the last counts; nothing else is mixed."""
+    whole = read_results(COMMITTED[0])
+    first, second = (
+        whole | {"cells": whole["cells"][:40], "parity": []},
+        whole | {"cells": whole["cells"][30:], "parity": []},
+    )
+    assert joined([first, second]) == whole
+    changed = whole["cells"][0] | {"note": "again"}
+    assert joined([whole, whole | {"cells": [changed], "command": "more"}])["cells"] == [changed, *whole["cells"][1:]]
+    assert joined([whole, whole | {"command": "more"}])["command"] == f"{whole['command']}; more"
+    for key, value in (("seed", 7), ("plan", "fc"), ("base", {"sha256": "0"}), ("triggers_sha256", "1")):
+        with pytest.raises(DataError, match="cannot be joined"):
+            joined([whole, whole | {key: value}])
+    with pytest.raises(DataError, match="other people"):
+        joined([whole, whole | {"sources": {"lfw": {}}}])
