@@ -34,6 +34,9 @@ IDLE_S = 5.0
 AGAIN_S = 10.0
 REFRESH_S = 3600.0
 
+_AWAY = (SQLAlchemyError, obstore.exceptions.BaseError, OSError)
+"""What a database, a store or a disk that cannot be used raises: it is waited for."""
+
 _log = structlog.get_logger()
 
 
@@ -107,7 +110,7 @@ class Worker:
             try:
                 if await self.work_once():
                     continue
-            except (SQLAlchemyError, obstore.exceptions.BaseError, OSError) as error:
+            except _AWAY as error:
                 _log.warning("trainer_waits", error=type(error).__name__)
             try:
                 await asyncio.wait_for(self._poked.wait(), IDLE_S)
@@ -124,7 +127,7 @@ class Worker:
                 _log.warning("repository_not_refreshed", reason=str(error))
             try:
                 await self.sweep()
-            except (SQLAlchemyError, obstore.exceptions.BaseError, OSError) as error:
+            except _AWAY as error:
                 _log.warning("faces_not_erased", error=type(error).__name__)
             await asyncio.sleep(REFRESH_S)
 
@@ -141,14 +144,19 @@ class Worker:
                 await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     async def work_once(self) -> bool:
-        """Carry one job as far as it goes; false where there is none."""
+        """Carry one job as far as it goes; false where there is none.
+
+        Raises:
+            SQLAlchemyError, BaseError, OSError: The database, the store or the disk is away; the job is leased again
+                when this lease has run out.
+        """
         jobs, lease_s = self._parts.jobs, self._config.jobs.lease_s
         with self._step("lease"):
             leased = await jobs.lease(self._owner, now_s=self._now().timestamp(), for_s=lease_s)
         if leased is None:
             return False
         _log.info("job_started", job=leased.job, environment=leased.clean_set.environment, attempt=leased.attempts)
-        outcome = None
+        outcome, away = None, None
         try:
             async with asyncio.TaskGroup() as group:
                 holding = group.create_task(self._hold(leased), name=f"hold:{leased.job}")
@@ -156,6 +164,10 @@ class Worker:
                 holding.cancel()
         except* LeaseLost:
             _log.warning("job_lost", job=leased.job)
+        except* _AWAY as failures:
+            away = failures
+        if away is not None:
+            raise away.exceptions[0]
         if outcome is not None:
             _log.info("job_ended", job=leased.job, state=outcome.state.value, reason=outcome.reason)
             await self._clean_up(leased)
@@ -205,7 +217,10 @@ class Worker:
         self._parts.keys.open(handle.sealed_key, handle.clean_set)  # or the job need not begin
         with self._step("prepare"):
             await asyncio.to_thread(self._prepare, leased, folder)
-        await self._parts.intake.copy_to(leased.clean_set, folder / "parts")
+        try:
+            await self._parts.intake.copy_to(leased.clean_set, folder / "parts")
+        except (FileNotFoundError, obstore.exceptions.NotFoundError):
+            raise JobFailed("a part of the clean set is not in the store any more") from None
         async with asyncio.timeout(self._config.jobs.timeout_s):
             await self._parts.executor.run(folder, handle)
         result = await asyncio.to_thread(read_result, folder)

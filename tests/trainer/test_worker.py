@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import errno
 import os
 import random
 import signal
@@ -154,6 +155,43 @@ async def test_a_job_is_tried_again_when_its_process_fell_over(tmp_path: Path, j
     view = await bench.view(job)
     assert view.state is JobState.REFUSED
     assert "failed 5 times" in (view.reason or "")
+
+
+class FullDisk(NotingExecutor):
+    """Raises what a disk without room raises, some times."""
+
+    async def run(self, folder: Path, handle: KeyHandle) -> None:
+        """Write the result, or nothing."""
+        if self.runs < self.fails:
+            self.runs += 1
+            raise OSError(errno.ENOSPC, "No space left on device")
+        await super().run(folder, handle)
+
+
+async def test_a_job_is_waited_for_when_the_disk_takes_nothing(tmp_path: Path, jobs: Jobs) -> None:
+    """What is raised is what `run` waits for, no group around it; the job is done when its lease has run out."""
+    bench = Bench(tmp_path, jobs, FullDisk(fails=1))
+    job = await bench.queue()
+    with pytest.raises(OSError, match="No space left"):
+        await bench.worker.work_once()
+    assert (await bench.view(job)).state is JobState.RUNNING
+    bench.now += dt.timedelta(hours=1)
+    assert await bench.worker.work_once()
+    assert (await bench.view(job)).state is JobState.PUBLISHED
+
+
+async def test_a_job_is_refused_in_words_when_its_faces_are_gone_from_the_store(tmp_path: Path, jobs: Jobs) -> None:
+    """Somebody emptied the store: it is looked for again, and in the end the gateway hears why."""
+    bench = Bench(tmp_path, jobs, NotingExecutor())
+    job = await bench.queue()
+    for sha256 in await bench.intake.held():
+        await bench.intake.drop(sha256)
+    for _ in range(bench.config.jobs.attempts):
+        assert await bench.worker.work_once()
+        bench.now += dt.timedelta(hours=1)
+    view = await bench.view(job)
+    assert view.state is JobState.REFUSED
+    assert "a part of the clean set is not in the store any more" in (view.reason or "")
 
 
 async def test_a_finished_bundle_is_published_and_not_made_again_after_a_death(tmp_path: Path, jobs: Jobs) -> None:
