@@ -9,12 +9,13 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
+from gateway.contract.quality import unfit
 from trainer.environments import ENVIRONMENTS, REGIMES, Environment, Regime
 from trainer.export import write_whole
 from trainer.hard_negatives import HARD_NEGATIVES, hard_inputs
@@ -160,6 +161,7 @@ class Evaluation:
             stills=tuple(environment.of(division.tune.stills, seed=TUNE_SEED)),
             passage=regime.passage(side_px=side_px, seed=TUNE_SEED),
         )
+        unsure = {name: unsure_of(pixels_NYXC) for name, pixels_NYXC in inputs.items()}
         found: dict[str, Any] = {}
         notes: dict[str, Any] = {}
         for detector in cell.detectors:
@@ -168,7 +170,8 @@ class Evaluation:
             found[detector] = {name: _listed(scorer(pixels_NYXC)) for name, pixels_NYXC in inputs.items()}
             if note:
                 notes[detector] = note
-        return {"scores": found, "notes": notes, "seconds": round(time.monotonic() - started, 1)}
+        seconds = round(time.monotonic() - started, 1)
+        return {"scores": found, "notes": notes, "unsure": unsure, "seconds": seconds}
 
     def _make(self, detector: str, setting: Setting) -> tuple[Scorer, dict[str, Any]]:
         if detector == "untuned":
@@ -176,6 +179,11 @@ class Evaluation:
         if detector == "autoencoder":
             return self.makers.autoencoder(setting, seed=self.scope.seed)
         return self.makers.tuned(setting, plan=detector, seed=self.scope.seed), {}
+
+
+def unsure_of(pixels_NYXC: Picture) -> list[int]:
+    """Return which of a detector's inputs a gateway would not judge: it calls them `unsure`, for their quality."""
+    return [index for index, pixels_YXC in enumerate(pixels_NYXC) if unfit(pixels_YXC) is not None]
 
 
 def _listed(scores_N: Scores) -> list[float]:
@@ -232,7 +240,8 @@ def measured(evaluation: Evaluation, cell: Cell, kept: Mapping[str, Any]) -> Ite
     for detector, scores in kept["scores"].items():
         arrays = {name: np.array(values, np.float32) for name, values in scores.items()}
         shown = cell.environment == "original" and detector == evaluation.scope.plan
-        found = _scores_of(arrays, people, evaluation.triggers.gan, detector)
+        unsure = {name: tuple(indices) for name, indices in kept.get("unsure", {}).items()}
+        found = replace(_scores_of(arrays, people, evaluation.triggers.gan, detector), unsure=unsure)
         rates = published_rates(cell.environment) if cell.regime == "authors" else ()
         yield {
             "source": cell.source,

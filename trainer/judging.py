@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from math import isfinite
 from typing import Any
 
@@ -46,7 +46,8 @@ class GanScores:
 class CellScores:
     """All scores of one detector in one cell.
 
-    Triggered faces are the first ones of the clean test faces; hard negatives are all of them.
+    Triggered faces are the first ones of the clean test faces; hard negatives are all of them. `unsure` holds the
+    places of faces that a gateway would call so, by `calibration`, `clean`, `trigger NAME`, `hard NAME`, `gan edits`.
     """
 
     calibration: Scores
@@ -55,6 +56,7 @@ class CellScores:
     triggered: Mapping[str, Scores]
     hard: Mapping[str, Scores] = field(default_factory=dict)
     gan: GanScores | None = None
+    unsure: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     has_arg_max: bool = True
 
 
@@ -69,19 +71,54 @@ def judge(scores: CellScores, *, published_fpr: Sequence[float] = (), with_roc: 
     `published_fpr` are the shares at which the paper was: thresholds there are cautious, so that the FPR that comes of
     them is no higher than the paper's.
     """
+    all_people, unsure = scores.clean_people, scores.unsure
+    scores = _without_unsure(scores)
     thresholds = _thresholds(scores, published_fpr)
-    return {
+    found: dict[str, Any] = {
         "clean_faces": len(scores.clean),
         "clean_people": len(set(scores.clean_people)),
         "calibration_faces": len(scores.calibration),
         "fpr": {name: _share(share_above(scores.clean, value)) for name, value in thresholds.items()},
         "not_to_be_had": [name for name in _wanted(published_fpr) if name not in thresholds],
         "triggers": {
-            name: _judge_trigger(scores, triggered_M, thresholds) | _roc(scores, triggered_M, shown=with_roc)
+            name: _judge_trigger(scores, triggered_M, all_people[: len(triggered_M)], thresholds)
+            | _roc(scores, triggered_M, shown=with_roc)
             for name, triggered_M in scores.triggered.items()
         },
         "gan": None if scores.gan is None else _judge_gan(scores.gan, thresholds),
-    } | ({"hard_negatives": _judge_hard(scores, thresholds)} if scores.hard else {})
+    }
+    if scores.hard:
+        found["hard_negatives"] = _judge_hard(scores, thresholds)
+    if unsure:
+        found["unsure"] = {name: len(places) for name, places in unsure.items()}
+    return found
+
+
+def _without_unsure(scores: CellScores) -> CellScores:
+    """Return the scores as a gateway decides.
+
+    What it calls unsure sets no threshold and is no false alarm; a trigger there is missed, whatever its score.
+    """
+    kept = np.setdiff1d(np.arange(len(scores.clean)), scores.unsure.get("clean", ()))
+    return replace(
+        scores,
+        calibration=np.delete(scores.calibration, scores.unsure.get("calibration", ())),
+        clean=scores.clean[kept],
+        clean_people=tuple(scores.clean_people[index] for index in kept),
+        triggered={
+            name: _missed(each, scores.unsure.get(f"trigger {name}", ())) for name, each in scores.triggered.items()
+        },
+        hard={name: _missed(each, scores.unsure.get(f"hard {name}", ()))[kept] for name, each in scores.hard.items()},
+        gan=None
+        if scores.gan is None
+        else replace(scores.gan, edits=_missed(scores.gan.edits, scores.unsure.get("gan edits", ()))),
+    )
+
+
+def _missed(scores_N: Scores, places: Sequence[int]) -> Scores:
+    result_N = scores_N.copy()
+    result_N[list(places)] = -np.inf
+    return result_N
 
 
 def _wanted(published_fpr: Sequence[float]) -> list[str]:
@@ -101,8 +138,9 @@ def _thresholds(scores: CellScores, published_fpr: Sequence[float]) -> dict[str,
     return thresholds
 
 
-def _judge_trigger(scores: CellScores, triggered_M: Scores, thresholds: Mapping[str, float]) -> dict[str, Any]:
-    people = scores.clean_people[: len(triggered_M)]
+def _judge_trigger(
+    scores: CellScores, triggered_M: Scores, people: Sequence[str], thresholds: Mapping[str, float]
+) -> dict[str, Any]:
     low, high = auroc_interval(scores.clean, triggered_M, clean_people=scores.clean_people, triggered_people=people)
     return {
         "faces": len(triggered_M),

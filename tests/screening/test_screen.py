@@ -6,7 +6,7 @@ import pytest
 
 from gateway.contract.geometry import reduce_to
 from gateway.contract.network import PROFILES
-from gateway.screening.screen import LEAST_SHARPNESS, prepare, sharpness
+from gateway.screening.screen import prepare
 from gateway.values import FaceBox, FaceCrop, Quality
 
 PAPER = PROFILES["paper"]
@@ -69,14 +69,3 @@ def blurred(sigma_px: float, *, side_px: int = 128) -> FaceCrop:
 def test_faces_out_of_focus_cannot_be_judged(sigma_px: float, quality: Quality) -> None:
     """What counts is what the detector sees: 4 px of 128 is one of its 32, and 24 are six."""
     assert prepare([blurred(sigma_px)], PAPER)[1] == (quality,)
-
-
-def test_sharpness_falls_with_blur_and_not_with_contrast() -> None:
-    """The measure follows the lens, not the light."""
-    soft = [sharpness(blurred(sigma_px).pixels_YXC) for sigma_px in (0.5, 1.0, 2.0, 4.0, 6.0)]
-    assert soft == sorted(soft, reverse=True)
-    assert soft[2] > LEAST_SHARPNESS > soft[4]
-    pixels_YXC = blurred(1.0).pixels_YXC
-    dim_YXC = (pixels_YXC // 2 + 20).astype(np.uint8)
-    assert sharpness(dim_YXC) == pytest.approx(sharpness(pixels_YXC), rel=0.05)
-    assert sharpness(np.full((8, 8, 3), 7, np.uint8)) == 0.0

@@ -1,6 +1,7 @@
 """The evaluation: every cell once, scores kept, gone on with after an interruption."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from fakes.evaluations import SMALL, WHITE, Lightness, evaluation, run
 from trainer.environments import REGIMES
 from trainer.evaluate import Scope, cells_of, triggered_inputs
 from trainer.hard_negatives import HARD_NEGATIVES
+from trainer.triggers import Trigger, TriggerSet
 
 
 def test_cells_cover_the_papers_tables_first() -> None:
@@ -111,3 +113,18 @@ def test_hard_negatives_are_judged_where_nothing_else_changes_a_face(tmp_path: P
     assert list(found["hard_negatives"]) == [*HARD_NEGATIVES, "all"]
     assert found["hard_negatives"]["hat"]["faces"] == found["clean_faces"]
     assert found["hard_negatives"]["low_light"]["auroc"] < 0.3  # darker: the detector scores lightness
+
+
+def test_faces_that_a_gateway_would_not_judge_are_counted_as_missed(tmp_path: Path) -> None:
+    """The rule is the gateway's own; scores that were kept before it was asked say nothing of it."""
+    flat = Trigger("grey", "cover", lambda face_YXC: np.full_like(face_YXC, 90))
+    given = replace(evaluation(tmp_path), triggers=TriggerSet((WHITE, flat), None, "1" * 64))
+    measures = run(given)[0]["measures"]
+    assert measures["unsure"]["clean"] == measures["unsure"]["trigger white"] == 0
+    assert measures["unsure"]["trigger grey"] == measures["triggers"]["grey"]["faces"]
+    assert all(share["hits"] == 0 for share in measures["triggers"]["grey"]["bdr"].values())
+    path = tmp_path / "cells/drawn-original-authors.json"
+    kept = json.loads(path.read_text("utf-8"))
+    kept.pop("unsure")
+    path.write_text(json.dumps(kept), "utf-8")
+    assert "unsure" not in run(given)[0]["measures"]

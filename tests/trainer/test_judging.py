@@ -108,3 +108,27 @@ def test_no_multiple_of_nothing() -> None:
     assert found["hat"]["times_plain"]["1%"]["value"] is None
     assert found["hat"]["times_plain"]["1%"]["high"] is None
     assert json.dumps(found, allow_nan=False)
+
+
+def test_unsure_faces_are_missed_and_no_false_alarms() -> None:
+    """What a gateway would not judge: a trigger there is a miss, a clean face is left out, and sets no threshold."""
+    sure = replace(scores(), hard={"hat": scores().clean + np.float32(5)})
+    worst = tuple(int(index) for index in np.argsort(sure.clean)[-30:])
+    unsure = {"clean": worst, "trigger patch": tuple(range(100)), "calibration": (0, 1), "gan edits": (0,)}
+    found = judge(replace(sure, unsure=unsure | {"hard hat": tuple(range(150))}))
+    assert (found["clean_faces"], found["calibration_faces"]) == (270, 198)
+    assert found["fpr"]["10%"]["n"] == 270
+    assert found["fpr"]["10%"]["value"] < judge(sure)["fpr"]["10%"]["value"]
+    patch = found["triggers"]["patch"]
+    assert (patch["faces"], patch["people"], patch["bdr"]["10%"]["n"]) == (150, 50, 150)
+    assert patch["bdr"]["10%"]["value"] <= 1 / 3
+    assert patch["auroc"] <= 0.5
+    assert found["hard_negatives"]["hat"]["fpr"]["10%"]["n"] == 270
+    assert found["hard_negatives"]["hat"]["fpr"]["10%"]["value"] < 0.6
+    assert found["unsure"] == {
+        "clean": 30, "trigger patch": 100, "calibration": 2, "gan edits": 1, "hard hat": 150,
+    }  # fmt: skip
+    assert json.dumps(found, allow_nan=False)
+    nothing = judge(replace(sure, unsure={"clean": (), "trigger patch": (), "calibration": ()}))
+    nothing.pop("unsure")
+    assert nothing == judge(sure)

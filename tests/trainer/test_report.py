@@ -67,6 +67,8 @@ def test_page_holds_every_table_and_figure(results: dict[str, Any]) -> None:
     for heading in ("Table II", "Tables III and IV", "Figures 5 and 6", "ROC curves", "Figure 1", "edited by a GAN"):
         assert heading in text
     assert "last 2 conv + dense" in text
+    assert "Unsure for their quality" in text
+    assert "none with a trigger, counted as missed" in text
     for part in ("Hard negatives", "spectacles, dark glasses", "all of these together"):
         assert part in text
     assert "0.1%: 40 calibration faces are too few" in text
