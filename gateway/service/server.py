@@ -4,34 +4,85 @@ import asyncio
 import os
 import socket
 import ssl
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import NoReturn
+from typing import Any, NoReturn
+from weakref import WeakKeyDictionary
 
 import structlog
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from gateway.bucket import Bucket
 from gateway.errors import ConfigError
 from gateway.settings import HttpSettings
 
 MOST_CONNECTIONS = 128
+MOST_OF_ADDRESS = 64
+"""Connections from one address: who holds on to all it can get leaves others half of them."""
+
 END_S = 1
 OPENING_S = 10.0
 """Within which a connection's request has to stand there, but for its body."""
+
+TAKING_S = 60.0
+"""Within which whoever asked has to take what was sent so far."""
 
 MOST_HEADER_BYTES = 16_384
 
 _log = structlog.get_logger()
 
 
+class _Gate(socket.socket):
+    """A listening socket that hangs up on whoever is one too many: each connection takes a descriptor of the daemon."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._inside: WeakKeyDictionary[socket.socket, str] = WeakKeyDictionary()
+        self._lines = Bucket(1.0, 1.0 / 60.0, now_s=time.monotonic())
+        self._refused = 0
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """Return the next connection.
+
+        Raises:
+            ConnectionAbortedError: There is no room for it; the loop asks again when the next one waits.
+        """
+        connection, address = super().accept()
+        open_now = [host for each, host in self._inside.items() if each.fileno() >= 0]
+        if len(open_now) >= MOST_CONNECTIONS or open_now.count(address[0]) >= MOST_OF_ADDRESS:
+            connection.close()
+            self._refused += 1
+            if self._lines.take(time.monotonic()):
+                _log.warning("http_connections_full", host=address[0], count=len(open_now), dropped=self._refused)
+            raise ConnectionAbortedError
+        self._inside[connection] = address[0]
+        return connection, address
+
+
 class _Prompt(H11Protocol):
-    """Closes a connection on which no whole request comes in time: who only holds on takes the place of others."""
+    """Ends a connection on which no whole request comes, or no answer is taken, in time.
+
+    Who only holds on takes the place of others.
+    """
+
+    _stalled: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
+        transport.set_write_buffer_limits(high=1)  # so that what is not taken is told below; 0 would stop TLS for ever
         self._patience = self.loop.call_later(OPENING_S, transport.close)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stalled = self.loop.call_later(TAKING_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._stalled is not None:
+            self._stalled.cancel()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -42,6 +93,8 @@ class _Prompt(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._patience.cancel()
+        if self._stalled is not None:
+            self._stalled.cancel()
         super().connection_lost(exc)
 
 
@@ -71,7 +124,6 @@ class HttpServer:
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            limit_concurrency=MOST_CONNECTIONS,
             timeout_keep_alive=30,
             timeout_graceful_shutdown=END_S,
             ssl_certfile=settings.tls_certfile,
@@ -116,7 +168,7 @@ def _listen(settings: HttpSettings) -> socket.socket:
         family, kind, proto, _, address = socket.getaddrinfo(
             settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        listening = socket.socket(family, kind, proto)
+        listening = _Gate(family, kind, proto)
     except OSError as error:
         raise ConfigError(f"{where}: cannot be listened on: {error.strerror}") from None
     try:

@@ -11,11 +11,14 @@ import pytest
 from fakes.brokers import make_authority
 from fakes.web import BEARER, app_over
 from fakes.windows import TOKEN, FakeWindow
+from fastapi import APIRouter
+from fastapi.responses import PlainTextResponse
 from pydantic import SecretStr
 
 from gateway.errors import ConfigError
 from gateway.service import server as server_module
 from gateway.service.server import HttpServer
+from gateway.service.web import Addition
 from gateway.settings import HttpSettings
 
 HEALTHZ = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -66,6 +69,69 @@ async def test_connection_that_asks_for_nothing_is_closed(monkeypatch: pytest.Mo
         assert await reader.read() == b""  # it is closed
         writer.close()
         await writer.wait_closed()
+        serving.cancel()
+
+
+async def test_connection_whose_answer_is_not_taken_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks a hundred times and reads nothing does not keep its place."""
+    monkeypatch.setattr(server_module, "TAKING_S", 0.3)
+    router = APIRouter()
+
+    @router.get("/static/large")
+    async def large() -> PlainTextResponse:
+        return PlainTextResponse("x" * 200_000)
+
+    server = HttpServer(app_over(additions=[Addition(router, open_prefixes=("/static/",))]), settings())
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+        serving = group.create_task(server.run(), name="server")
+        with socket.socket() as slow:
+            slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            slow.setblocking(False)
+            loop = asyncio.get_running_loop()
+            await loop.sock_connect(slow, (server.host, server.port))
+            await loop.sock_sendall(slow, 50 * b"GET /static/large HTTP/1.1\r\nHost: a\r\n\r\n")
+            connections = server._server.server_state.connections
+            while not connections:
+                await asyncio.sleep(0.05)
+            while connections:
+                await asyncio.sleep(0.05)
+        async with httpx2.AsyncClient(base_url=server.url, timeout=10) as client:
+            assert len((await client.get("/static/large")).content) == 200_000
+        serving.cancel()
+
+
+async def test_connections_are_bounded_in_all_and_for_each_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the bounds it is hung up at once; whoever leaves makes room again, and other addresses have theirs."""
+    monkeypatch.setattr(server_module, "MOST_CONNECTIONS", 6)
+    monkeypatch.setattr(server_module, "MOST_OF_ADDRESS", 4)
+    server = HttpServer(app_over(), settings())
+
+    async def connect(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+        reader, writer = await asyncio.open_connection(server.host, server.port, local_addr=(address, 0))
+        try:
+            writer.write(HEALTHZ)
+            await reader.readuntil(b"alive\n")
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
+            return None
+        return reader, writer
+
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+        serving = group.create_task(server.run(), name="server")
+        first = [await connect("127.0.0.1") for _ in range(6)]
+        assert [each is None for each in first] == 4 * [False] + 2 * [True]
+        second = [await connect("127.0.0.2") for _ in range(4)]
+        assert [each is None for each in second] == 2 * [False] + 2 * [True]
+        assert len(server._server.server_state.connections) == 6
+        for _, writer in filter(None, first):
+            writer.close()
+            await writer.wait_closed()
+        while len(server._server.server_state.connections) > 2:
+            await asyncio.sleep(0.05)
+        again = [await connect("127.0.0.2") for _ in range(3)]
+        assert [each is None for each in again] == [False, False, True]
+        for _, writer in filter(None, second + again):
+            writer.close()
         serving.cancel()
 
 
