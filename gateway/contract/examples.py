@@ -180,7 +180,7 @@ EXAMPLES: dict[str, Message] = {
         since=1_769_860_900.0,
         calibration="factory",
         promise=_PROMISE,
-        realised=RealisedRate(tracks=1200, promised_alerts=3.1, alerts=2, exceeds=False),
+        realised=RealisedRate(tracks=1200, promised_alerts=3.1, alerts=2, exceeds=False, last_day_tracks=400),
     ),
     "an hour of one camera": Stats(
         time=1_769_864_400.0,

@@ -38,6 +38,10 @@ class RealisedRate(Model):
     promised_alerts: float = Field(ge=0.0, description="alerts that clean passages may have raised, as was promised")
     alerts: Count = Field(description="alerts raised, without those that an operator confirmed as triggers")
     exceeds: bool = Field(description="more than chance explains; an attack that nobody confirmed looks the same")
+    last_day_tracks: Count | None = Field(
+        default=None,
+        description="passages judged in the last 24 hours; times the asked rate, the false alerts of such a day",
+    )
 
 
 class CameraStatus(Model):

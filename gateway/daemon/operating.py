@@ -5,7 +5,8 @@ A camera is watched under the weights that judge it; new ones make a new promise
 
 import asyncio
 import json
-from collections import OrderedDict
+import time
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -47,13 +48,41 @@ class _Camera:
     unkept: int = 0
 
 
+class _Day:
+    """Passages of the last 24 hours, counted by the hour."""
+
+    def __init__(self, now_s: float) -> None:
+        self._since_s = now_s
+        self._hours: deque[list[int]] = deque(maxlen=25)
+
+    def add(self, now_s: float) -> None:
+        hour = int((now_s - self._since_s) // 3600)
+        if not self._hours or self._hours[-1][0] != hour:
+            self._hours.append([hour, 0])
+        self._hours[-1][1] += 1
+
+    def count(self, now_s: float) -> int | None:
+        """Return the number of the last 24 whole hours; None before there are so many."""
+        now = int((now_s - self._since_s) // 3600)
+        return sum(count for hour, count in self._hours if now - 24 <= hour < now) if now >= 24 else None
+
+
 class OperatingPoints:
     """Watches every camera's rate of alerts; a `Witness` of screening, and one `run` for the daemon."""
 
-    def __init__(self, told: Told, markers: Markers, *, model_of: Callable[[str], ModelIdentity | None]) -> None:
+    def __init__(
+        self,
+        told: Told,
+        markers: Markers,
+        *,
+        model_of: Callable[[str], ModelIdentity | None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._told = told
         self._markers = markers
         self._model_of = model_of
+        self._clock = clock
+        self._days: dict[str, _Day] = {}
         self._cameras: dict[str, _Camera] = {}
         self._to_keep: dict[str, None] = {}
         self._confirmed: OrderedDict[str, None] = OrderedDict()
@@ -73,6 +102,8 @@ class OperatingPoints:
         model = self._model_of(environment)
         if verdict.label == "unsure" or verdict.reference is None or model is None:
             return
+        now_s = self._clock()
+        self._days.setdefault(camera, _Day(now_s)).add(now_s)
         if verdict.alert_id in self._confirmed:
             return
         known = self._cameras.get(camera)
@@ -101,9 +132,13 @@ class OperatingPoints:
         known = self._cameras.get(camera)
         if known is None:
             return None
-        found = known.monitor.realised
+        found, day = known.monitor.realised, self._days.get(camera)
         return RealisedRate(
-            tracks=found.tracks, promised_alerts=found.promised, alerts=found.alerts, exceeds=found.exceeds
+            tracks=found.tracks,
+            promised_alerts=found.promised,
+            alerts=found.alerts,
+            exceeds=found.exceeds,
+            last_day_tracks=None if day is None else day.count(self._clock()),
         )
 
     @property
@@ -130,6 +165,7 @@ class OperatingPoints:
 
     async def know(self, cameras: Mapping[str, str]) -> None:
         """Learn which cameras there are, with their environments; what was counted of others is forgotten."""
+        self._days = {camera: day for camera, day in self._days.items() if camera in cameras}
         for camera in [name for name, known in self._cameras.items() if cameras.get(name) != known.environment]:
             del self._cameras[camera]
             self._to_keep.pop(camera, None)

@@ -89,6 +89,7 @@ def _camera_gauges(cameras: Iterable[CameraView]) -> Iterator[Metric]:
             "promised_alerts": "Alerts that these may have raised, as was promised.",
             "raised_alerts": "Alerts that they raised, without confirmed triggers.",
             "rate_exceeded": "Whether these are more than chance explains.",
+            "last_day_tracks": "Passages judged in the last 24 hours; times the asked rate, the false alerts of a day.",
         }.items()
     }
     for camera in cameras:
@@ -107,6 +108,7 @@ def _camera_gauges(cameras: Iterable[CameraView]) -> Iterator[Metric]:
             "promised_alerts": None if realised is None else realised.promised_alerts,
             "raised_alerts": None if realised is None else float(realised.alerts),
             "rate_exceeded": None if realised is None else float(realised.exceeds),
+            "last_day_tracks": None if realised is None else realised.last_day_tracks,
         }
         for name, value in values.items():
             if value is not None:

@@ -116,3 +116,27 @@ async def test_status_and_notices_say_that_the_promise_is_broken(tmp_path: objec
         assert status.realised is not None
         assert status.realised.exceeds
         assert ("operating_point", "operating_point") in box.shown.told
+
+
+async def test_passages_of_the_last_day_are_counted_by_the_hour() -> None:
+    """A budget a day is kept only by as many passages as were expected: how many there are is told, after a day."""
+    now_s = 5.0
+    desk = Desk()
+    here = OperatingPoints(desk, desk, model_of=lambda _environment: desk.model, clock=lambda: now_s)
+
+    def told() -> int | None:
+        found = here.realised("gate")
+        return None if found is None else found.last_day_tracks
+
+    for hour in range(40):
+        now_s = 5.0 + 3600 * hour
+        pass_by(here, 10 if hour < 30 else 3)
+        assert told() == (None if hour < 24 else sum(10 if each < 30 else 3 for each in range(hour - 24, hour)))
+    now_s += 3600 * 30
+    assert told() == 0
+    desk.model = TWO  # new weights make a new promise; the traffic is the same
+    pass_by(here, 4)
+    now_s += 3600
+    assert told() == 4
+    await here.know({"yard": "hall"})
+    assert told() is None

@@ -137,7 +137,7 @@ def drifted() -> FakeWindow:
     """Return a daemon that has everything to tell."""
     state = EXAMPLES["a hall grew dark"]
     assert isinstance(state, messages.DriftState)
-    realised = messages.RealisedRate(tracks=9, promised_alerts=0.1, alerts=1, exceeds=False)
+    realised = messages.RealisedRate(tracks=9, promised_alerts=0.1, alerts=1, exceeds=False, last_day_tracks=7)
     window = FakeWindow(drift=state.model_dump(mode="json"), model_state={"state": "steady", "pinned": False})
     window.views = {name: camera_view(name, realised=realised) for name in window.names}
     return window

@@ -150,12 +150,22 @@ def promise(held: Promise | None) -> str:
     )
 
 
-def realised(found: RealisedRate | None) -> str:
-    """Return what a camera did with its promise so far; nothing before its first judged passage."""
+def realised(found: RealisedRate | None, held: Promise | None = None) -> str:
+    """Return what a camera did with its promise so far; nothing before its first judged passage.
+
+    A rate is promised per passage: how many false alerts a day that allows depends on how many pass.
+    """
     if found is None:
         return ""
     raised = f"{count(found.alerts, 'alert')} in {count(found.tracks, 'passage')}, {found.promised_alerts:.2g} promised"
-    return f"{raised}: more than chance explains" if found.exceeds else raised
+    if found.exceeds:
+        raised = f"{raised}: more than chance explains"
+    if held is None or found.last_day_tracks is None:
+        return raised
+    allowed = max(held.asked_rate, held.attainable_rate) * found.last_day_tracks
+    return (
+        f"{raised}; {count(found.last_day_tracks, 'passage')} in the last day, which allow {allowed:.2g} false alerts"
+    )
 
 
 def _needed(missing: int, one: str, many: str, whose: str = "") -> str:

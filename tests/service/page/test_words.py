@@ -106,6 +106,10 @@ def test_promise_is_compared_with_what_was_done() -> None:
     assert words.realised(kept) == "1 alert in 1\u202f200 passages, 3.1 promised"
     broken = kept.model_copy(update={"alerts": 40, "exceeds": True})
     assert words.realised(broken).endswith("3.1 promised: more than chance explains")
+    busy = kept.model_copy(update={"last_day_tracks": 8000})
+    held = Promise(asked_rate=0.001, attainable_rate=0.001, tracks_missing=0)
+    assert words.realised(busy, held).endswith("; 8\u202f000 passages in the last day, which allow 8 false alerts")
+    assert words.realised(kept, held) == words.realised(kept)
 
 
 def test_share_is_said_in_percent_and_as_a_tint() -> None:
