@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx2
 import pytest
 from fakes.brokers import make_authority
+from fakes.processes import wait_until
 from fakes.web import BEARER, app_over
 from fakes.windows import TOKEN, FakeWindow
 from fastapi import APIRouter
@@ -91,10 +92,8 @@ async def test_connection_whose_answer_is_not_taken_is_ended(monkeypatch: pytest
             await loop.sock_connect(slow, (server.host, server.port))
             await loop.sock_sendall(slow, 50 * b"GET /static/large HTTP/1.1\r\nHost: a\r\n\r\n")
             connections = server._server.server_state.connections
-            while not connections:
-                await asyncio.sleep(0.05)
-            while connections:
-                await asyncio.sleep(0.05)
+            await wait_until(lambda: bool(connections))
+            await wait_until(lambda: not connections)
         async with httpx2.AsyncClient(base_url=server.url, timeout=10) as client:
             assert len((await client.get("/static/large")).content) == 200_000
         serving.cancel()
@@ -126,8 +125,7 @@ async def test_connections_are_bounded_in_all_and_for_each_address(monkeypatch: 
         for _, writer in filter(None, first):
             writer.close()
             await writer.wait_closed()
-        while len(server._server.server_state.connections) > 2:
-            await asyncio.sleep(0.05)
+        await wait_until(lambda: len(server._server.server_state.connections) == 2)
         again = [await connect("127.0.0.2") for _ in range(3)]
         assert [each is None for each in again] == [False, False, True]
         for _, writer in filter(None, second + again):
