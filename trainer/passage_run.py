@@ -1,10 +1,12 @@
 """One run of `spectragate-trainer passages`: people walk past, the gateway watches, and its verdicts are counted.
 
 The passages are synthetic (`trainer.scenes`) and named so. A camera is calibrated by passages of some people and judged
-by those of others, both made alike: what comes out tells how the statistic holds and what is found under it, not how a
+by those of others, both made alike, and for each camera lots are drawn anew who does which: of one division the harder
+half would judge every camera. What comes out tells how the statistic holds and what is found under it, not how a
 bundle does at somebody's gate. What real clips there are is judged without calibration: they are too few for one.
 """
 
+import hashlib
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -75,7 +77,7 @@ def run_passages(request: Request, *, progress: Progress) -> dict[str, Any]:
     torch.set_num_threads(1)
     progress("reading", 0, 1)
     bundle = find_bundle(request.base)
-    division = _division(request.clean, bundle)
+    division, watched = _division(request.clean, bundle)
     triggers = read_triggers(request.triggers)
     chosen = triggers.at(native=True)
     cameras = [Camera.drawn(1000 * request.seed + number) for number in range(request.cameras)]
@@ -84,10 +86,11 @@ def run_passages(request: Request, *, progress: Progress) -> dict[str, Any]:
         stage = _Stage(request, bundle, chosen, Path(folder))
         for number, camera in enumerate(cameras):
             progress(f"camera {number + 1}", number, request.cameras)
-            found += stage.judge(camera, division)
+            found += stage.judge(camera, *shared_out(division, watched, seed=camera.seed))
     families = {trigger.name: trigger.family for trigger in chosen}
     factory = bundle.calibration.clean_tracks
-    results = _head(request, bundle, division, triggers, cameras)
+    results = _head(request, bundle, shared_out(division, watched, seed=cameras[0].seed), triggers, cameras)
+    results["source"] = division.name
     results["synthetic"] = summarise(found, asked_rate=request.asked_rate, factory=factory, families=families)
     if request.clips is not None:
         results["clips"] = judge_clips(request.clips, bundle, chosen, asked_rate=request.asked_rate, progress=progress)
@@ -106,7 +109,7 @@ def run_codecs(clean: Path, triggers: Path, base: str, *, faces: int, progress: 
     progress("reading", 0, 1)
     bundle = find_bundle(base)
     detector, side_px = detector_of(bundle), bundle.profile.side_px
-    stills = _division(clean, bundle).test.stills
+    stills = _division(clean, bundle)[0].test.stills
     step = max(1, len(stills) // faces)
     squares = [_middle(still) for still in stills[: step * faces : step] if still.shape[0] >= FACE_PX]
 
@@ -122,15 +125,45 @@ def _middle(still_YXC: Picture) -> Picture:
     return np.ascontiguousarray(still_YXC[start : start + FACE_PX, start : start + FACE_PX])
 
 
-def _division(path: Path, bundle: Bundle) -> Division:
-    """Return the people of the largest collection: sources differ in how they were coded, and are never mixed."""
+def _division(path: Path, bundle: Bundle) -> tuple[Division, frozenset[str]]:
+    """Return the people of the largest collection, and who was watched while the bundle was trained.
+
+    Sources differ in how they were coded, and are never mixed.
+    """
     trained_on, watched = people_seen_by(bundle, read_pictures(path))
     pictures = max(read_collections(path).values(), key=lambda each: (len(each), each.name))
-    return divide(pictures, trained_on=trained_on, watched=watched, least_px=bundle.profile.side_px, seed=DIVISION_SEED)
+    least_px = bundle.profile.side_px
+    return divide(pictures, trained_on=trained_on, watched=watched, least_px=least_px, seed=DIVISION_SEED), watched
+
+
+def shared_out(division: Division, watched: frozenset[str], *, seed: int) -> tuple[Part, Part]:
+    """Return whose passages calibrate a camera and whose are judged: half of the people each, by lot.
+
+    All are people that the bundle has not seen in any way, so that the two halves differ by the lot alone.
+    """
+    faces = [
+        (still, person)
+        for part in (division.calibrate, division.test)
+        for still, person in zip(part.stills, part.people, strict=True)
+        if person not in watched
+    ]
+    people = sorted({person for _, person in faces})
+    lots = np.random.default_rng((seed, 9)).permutation(len(people))
+    first = {people[index] for index in lots[: len(people) // 2]}
+    halves = [[face for face in faces if (face[1] in first) == calibrates] for calibrates in (True, False)]
+    calibrate, test = (
+        Part(
+            tuple(still for still, _ in half),
+            tuple(person for _, person in half),
+            hashlib.sha256(f"{division.test.sha256} {seed} {use}".encode()).hexdigest(),
+        )
+        for half, use in zip(halves, ("calibrate", "test"), strict=True)
+    )
+    return calibrate, test
 
 
 def _head(
-    request: Request, bundle: Bundle, division: Division, triggers: TriggerSet, cameras: Sequence[Camera]
+    request: Request, bundle: Bundle, parts: tuple[Part, Part], triggers: TriggerSet, cameras: Sequence[Camera]
 ) -> dict[str, Any]:
     identity, numbers = bundle.identity, ("crf", "gain", "blur_sigma", "noise_grey")
     return {
@@ -140,9 +173,8 @@ def _head(
         "what": SOURCE,
         "bundle": {"profile": identity.profile, "version": identity.version, "sha256": identity.sha256},
         "triggers_sha256": triggers.sha256,
-        "source": division.name,
-        "calibrating": {"people": len(set(division.calibrate.people)), "faces": len(division.calibrate)},
-        "test": {"people": len(set(division.test.people)), "faces": len(division.test)},
+        "calibrating": {"people": len(set(parts[0].people)), "faces": len(parts[0])},
+        "test": {"people": len(set(parts[1].people)), "faces": len(parts[1])},
         "calibrating_passages_a_camera": request.calibrating,
         "cameras": {
             f"camera-{camera.seed}": {name: round(getattr(camera, name), 3) for name in numbers} for camera in cameras
@@ -159,17 +191,17 @@ class _Stage:
         self._triggers = triggers
         self._folder = folder
 
-    def judge(self, camera: Camera, division: Division) -> list[Judged]:
+    def judge(self, camera: Camera, calibrate: Part, test: Part) -> list[Judged]:
         """Record everything, let the gateway watch it, and return every passage with its verdict."""
         request = self._request
         draw = np.random.default_rng((camera.seed, request.seed))
         nothing: list[Trigger | None] = [None]
         everything: list[Trigger | None] = [trigger for trigger in self._triggers for _ in range(request.each)]
-        calibration = _walks(division.calibrate, "clean", nothing * request.calibrating, draw)
+        calibration = _walks(calibrate, "clean", nothing * request.calibrating, draw)
         parts: dict[Way, list[tuple[Walk, str, str | None]]] = {
-            "clean": _walks(division.test, "clean", nothing * request.judged, draw),
-            "digital": _walks(division.test, "digital", everything, draw),
-            "camera": _walks(division.test, "camera", everything, draw),
+            "clean": _walks(test, "clean", nothing * request.judged, draw),
+            "digital": _walks(test, "digital", everything, draw),
+            "camera": _walks(test, "camera", everything, draw),
         }
         calibrating = self._record("calibrating", camera, calibration, draw)
         files = {way: self._record(way, camera, walks, draw) for way, walks in parts.items()}

@@ -5,8 +5,8 @@ from fakes.drawn_faces import drawn_faces
 
 from gateway.contract.examples import EXAMPLES
 from gateway.contract.messages import Verdict
-from trainer.passage_run import _by_passage, _walks
-from trainer.protocol import Part
+from trainer.passage_run import _by_passage, _walks, shared_out
+from trainer.protocol import Part, divide
 from trainer.scenes import APART_S, CELL_PX, PEOPLE
 from trainer.triggers import Trigger
 
@@ -41,3 +41,21 @@ def test_walks_draw_triggers_where_the_regime_says() -> None:
         }
         assert [len({person for _, person, _ in walks[start : start + 5]}) for start in (0, 5)] == [5, 5]
     assert _walks(part, "clean", [None], np.random.default_rng(1))[0][2] is None
+
+
+def test_lots_are_drawn_for_each_camera() -> None:
+    """Nobody does both, nobody who was watched does either, and another camera has other people."""
+    faces = drawn_faces(120, per_person=2)
+    people = sorted(set(faces.groups))
+    watched = frozenset(people[:5])
+    division = divide(faces, trained_on=frozenset(), watched=watched, least_px=32)
+    parts = {seed: shared_out(division, watched, seed=seed) for seed in (1, 2)}
+    for calibrate, test in parts.values():
+        assert not set(calibrate.people) & set(test.people)
+        assert not (set(calibrate.people) | set(test.people)) & (watched | set(division.tune.people))
+        assert abs(len(set(calibrate.people)) - len(set(test.people))) <= 1
+        assert len(calibrate) + len(test) >= len(division.test)
+    assert set(parts[1][1].people) != set(parts[2][1].people)
+    assert parts[1][1].sha256 != parts[2][1].sha256
+    again = shared_out(division, watched, seed=1)
+    assert again[0].people == parts[1][0].people
