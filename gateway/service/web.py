@@ -17,6 +17,7 @@ from gateway.service.whip import whep_routes, whip_routes
 from gateway.service.window import Readiness, Signalling, Window
 
 LOGIN, LOGOUT = "/login", "/logout"
+MOST_FIELDS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,19 @@ def session_of(request: Request) -> Session | None:
     return session
 
 
+async def field_of(request: Request, name: str) -> str:
+    """Return a field of a form, empty where it lacks it.
+
+    Raises:
+        HTTPException: It is none of our forms.
+    """
+    try:
+        form = parse_qs((await request.body()).decode("utf-8", "replace"), max_num_fields=MOST_FIELDS)
+    except ValueError:
+        raise HTTPException(400, f"a form has at most {MOST_FIELDS} fields") from None
+    return form.get(name, [""])[0]
+
+
 def _health_routes(window: Window) -> APIRouter:
     router = APIRouter(tags=["health"])
 
@@ -95,8 +109,7 @@ def _session_routes(doors: Doors, *, secure_cookie: bool) -> APIRouter:
         pause_s = doors.failures.pause_s(address)
         if pause_s:
             raise HTTPException(429, TOO_MANY, {"Retry-After": str(math.ceil(pause_s))})
-        form = parse_qs((await request.body()).decode("utf-8", "replace"), max_num_fields=8)
-        session = doors.open_session(form.get("password", [""])[0])
+        session = doors.open_session(await field_of(request, "password"))
         if session is None:
             doors.failures.note(address)
             return RedirectResponse(f"{LOGIN}?failed=1", 303)

@@ -61,3 +61,10 @@ async def test_login_when_posted_by_a_form_of_ours_ends_with_logging_out() -> No
         left = await client.post("/logout", headers={"X-CSRF-Token": session.csrf})
         assert left.status_code == 303
         assert app._doors.session(session.name) is None
+
+
+async def test_form_of_too_many_fields_is_refused() -> None:
+    """Anybody can send one: it is answered, not raised into the log with a trace for each."""
+    async with client_of(app_over()) as client:
+        answer = await client.post("/login", data={f"field{number}": "1" for number in range(9)})
+        assert (answer.status_code, answer.json()) == (400, {"detail": "a form has at most 8 fields"})

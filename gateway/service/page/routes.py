@@ -4,7 +4,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, get_args
-from urllib.parse import parse_qs
 
 import jinja2
 from fastapi import APIRouter, HTTPException, Path, Query, Request
@@ -16,7 +15,7 @@ from gateway.contract.topics import MAX_NAME_LENGTH, NAME_PATTERN
 from gateway.service.page import words
 from gateway.service.page.assets import Asset, load_assets
 from gateway.service.page.pictures import Look, PictureStream, Watch
-from gateway.service.web import Addition, session_of
+from gateway.service.web import Addition, field_of, session_of
 from gateway.service.window import CameraView, Window
 
 SHOWN_ALERTS = 50
@@ -182,7 +181,7 @@ def _add_views(router: APIRouter, page: _Page) -> None:
 def _add_commands(router: APIRouter, page: _Page) -> None:
     @router.post("/page/alerts/{alert_id}/feedback")
     async def judge(alert_id: NamedInPath, request: Request) -> HTMLResponse:
-        word = await _field(request, "judgement")
+        word = await field_of(request, "judgement")
         if word not in get_args(Judgement):
             raise HTTPException(422, "say false_positive or confirmed")
         page.judge(alert_id, "confirmed" if word == "confirmed" else "false_positive")
@@ -191,7 +190,7 @@ def _add_commands(router: APIRouter, page: _Page) -> None:
     @router.post("/page/environments/{environment}/model")
     async def choose(environment: NamedInPath, request: Request) -> HTMLResponse:
         try:
-            order = read_model_order((await _field(request, "order")).encode())
+            order = read_model_order((await field_of(request, "order")).encode())
         except RequestError as error:
             raise HTTPException(422, str(error)) from None
         if not page.window.choose(environment, order):
@@ -200,7 +199,7 @@ def _add_commands(router: APIRouter, page: _Page) -> None:
 
     @router.post("/page/cameras/{camera}/enabled")
     async def switch(camera: NamedInPath, request: Request) -> HTMLResponse:
-        word = await _field(request, "enabled")
+        word = await field_of(request, "enabled")
         if word not in {"true", "false"}:
             raise HTTPException(422, "say true or false")
         if not page.window.switch(camera, is_on=word == "true"):
@@ -220,8 +219,3 @@ def _server_of(asset: Asset) -> Callable[[], Any]:
         return Response(asset.body, media_type=asset.kind, headers=headers)
 
     return serve
-
-
-async def _field(request: Request, name: str) -> str:
-    form = parse_qs((await request.body()).decode("utf-8", "replace"), max_num_fields=8)
-    return form.get(name, [""])[0]
