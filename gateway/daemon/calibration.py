@@ -8,10 +8,11 @@ from typing import Protocol
 import structlog
 
 from gateway.contract.bundle import Bundle
+from gateway.daemon.teaching import Teaches, all_teach
 from gateway.errors import StorageError
 from gateway.screening import decide
 from gateway.screening.store import CalibrationStore
-from gateway.storage.tables import StoredTrack
+from gateway.storage.tables import StoredTrack, kept_as
 
 MAX_UNKEPT = 10_000
 """Tracks that may wait for the disk; older ones are then missing after a restart, which costs calibration alone."""
@@ -82,19 +83,23 @@ class Memory:
             )
 
 
-def kept_as(environment: str, sha256: str) -> str:
-    """Return the name under which tracks of an environment are kept for these weights."""
-    return f"{environment}@{sha256[:16]}"
-
-
 class LiveCalibration:
-    """Judges the tracks of an environment's cameras by their own past; every finished track enters.
+    """Judges the tracks of an environment's cameras by their own past; every finished track of those that teach enters.
 
     Statistics of other weights say nothing about these, so what is kept names the weights, and what was kept under
     others is not taken up again.
     """
 
-    def __init__(self, bundle: Bundle, environment: str, rates: Mapping[str, float], memory: Memory) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        environment: str,
+        rates: Mapping[str, float],
+        memory: Memory,
+        *,
+        teaches: Teaches = all_teach,
+    ) -> None:
+        self._teaches = teaches
         self._bundle = bundle
         self._environment = environment
         self._kept_as = kept_as(environment, bundle.identity.sha256)
@@ -119,7 +124,9 @@ class LiveCalibration:
         )
 
     def learn(self, verdict: decide.Verdict, environment: str) -> None:  # noqa: ARG002  (a Protocol's)
-        """Take in a finished track and let it be kept."""
+        """Take in a finished track of a camera that teaches, and let it be kept."""
+        if not self._teaches(verdict.camera):
+            return
         if verdict.statistic is None or verdict.alert_id in self._confirmed:
             return
         track = StoredTrack(verdict.camera, self._kept_as, verdict.statistic, verdict.alert_id)

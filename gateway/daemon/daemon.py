@@ -33,7 +33,8 @@ from gateway.daemon.operating import OperatingPoints
 from gateway.daemon.plan import Changes, Plan, changes, plan_of, reachable
 from gateway.daemon.postman import Delivering, Postman
 from gateway.daemon.signalling import Signalling
-from gateway.daemon.statistics import camera_stats, outbox_stats, product_version
+from gateway.daemon.statistics import ClockSteps, camera_stats, outbox_stats, product_version
+from gateway.daemon.teaching import witnesses
 from gateway.delivery.outbox import Outbox
 from gateway.errors import ConfigError, StorageError
 from gateway.lane import Outcome, Standing
@@ -43,9 +44,6 @@ from gateway.screening.measured import Measured
 from gateway.screening.runtime import DeviceReport, InferenceThread
 from gateway.settings import BrokerSettings
 from gateway.storage.tables import CalibrationTable, MarkerTable, SwitchTable
-
-CLOCK_STEP_S = 2.0
-"""A wall clock that moved so much against the monotonic one was set by somebody."""
 
 _log = structlog.get_logger()
 
@@ -95,7 +93,7 @@ class Daemon:
         self._planned = asyncio.Event()
         self._rates: dict[str, float] = {}
         self._began_s = time.monotonic()
-        self._clock_gap_s = clock() - self._began_s
+        self._steps = ClockSteps(clock)
         outbox = fittings.outbox
         self.memory = Memory(fittings.calibration)
         self.postman = Postman(
@@ -127,7 +125,7 @@ class Daemon:
         )
 
     def _shared(self, fittings: Fittings) -> Shared:
-        witnesses = self.operating, self.adapting, self.collecting, self.explaining, self.models
+        teaches, learners = self.teaches, (self.operating, self.collecting)
         return Shared(
             fittings.inference,
             LiveNaming(fittings.outbox.client_id, self.postman),
@@ -135,12 +133,14 @@ class Daemon:
             self.memory,
             load=fittings.calibration.load,
             rates=self._rates,
-            witnesses=tuple(each for each in witnesses if each is not None),
+            witnesses=witnesses(self.adapting, self.explaining, self.models, of_teachers=learners, teaches=teaches),
             bundle_of=configured_bundle if self.models is None else self.models.bundle_of,
+            teaches=teaches,
         )
 
     def _make_models(self, updates: Updates) -> Models:
-        house = House(lambda: self.environments, self.memory, self.postman, self._fittings.topics, self._clock)
+        topics, environments_of = self._fittings.topics, lambda: self.environments
+        house = House(environments_of, self.memory, self.postman, topics, self._clock, self.teaches)
         return Models(updates, house, self._group)
 
     async def start(self, plan: Plan) -> None:
@@ -288,6 +288,10 @@ class Daemon:
         camera = self.cameras.get(name)
         return camera is not None and camera.plan.job.viewing is not None
 
+    def teaches(self, camera: str) -> bool:
+        """Return whether a camera's passages join what is learnt: those of a recording in a loop do not."""
+        return camera not in self._plan.cameras or self._plan.cameras[camera].teaches
+
     @property
     def plan(self) -> Plan:
         """What runs."""
@@ -366,7 +370,7 @@ class Daemon:
     def tick(self) -> None:
         """Say the statistics, and every camera's word again with today's promise."""
         self._see_device()
-        self._see_clock()
+        self._steps.look()
         self.board.refresh()
         self.postman.say(self.topics.stats, messages.to_bytes(self.stats()))
 
@@ -390,9 +394,3 @@ class Daemon:
     def camera_stats(self, camera: Camera) -> messages.CameraStats:
         """Return what was counted for one camera."""
         return camera_stats(camera, alerts_held=self.postman.link.held_of(camera.name))
-
-    def _see_clock(self) -> None:
-        gap_s = self._clock() - time.monotonic()
-        if abs(gap_s - self._clock_gap_s) > CLOCK_STEP_S:
-            _log.warning("clock_step", by_s=round(gap_s - self._clock_gap_s, 3))
-        self._clock_gap_s = gap_s

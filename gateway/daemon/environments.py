@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from gateway.contract.bundle import Bundle, BundleError
 from gateway.daemon.calibration import LiveCalibration, Memory
 from gateway.daemon.plan import EnvironmentPlan
+from gateway.daemon.teaching import Teaches, all_teach
 from gateway.errors import ConfigError, RuntimeFault, ScoreFault, StorageError
 from gateway.lane import Deliver, Detector, Parts, SourceSummary, Standing, Witness
 from gateway.models.shipped import resolve_bundle
@@ -51,6 +52,7 @@ class Shared:
     rates: Mapping[str, float]
     witnesses: tuple[Witness, ...] = ()
     bundle_of: BundleOf = configured_bundle
+    teaches: Teaches = all_teach
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +153,9 @@ class Environments:
         running = self._running.get(name)
         if running is not None and running.bundle.identity.sha256 == opened.bundle.identity.sha256:
             return running.calibration
-        calibration = LiveCalibration(opened.bundle, name, self._shared.rates, self._shared.memory)
+        calibration = LiveCalibration(
+            opened.bundle, name, self._shared.rates, self._shared.memory, teaches=self._shared.teaches
+        )
         calibration.take_up(opened.learnt)
         return calibration
 

@@ -24,14 +24,15 @@ from gateway.contract.bundle import Bundle, BundleError
 from gateway.contract.requests import ModelOrder
 from gateway.contract.topics import Topics
 from gateway.daemon.board import Shown
-from gateway.daemon.calibration import Memory, kept_as
+from gateway.daemon.calibration import Memory
 from gateway.daemon.environments import Environments
+from gateway.daemon.teaching import Teaches, all_teach
 from gateway.daemon.watching import look_for_ever
 from gateway.errors import RuntimeFault, StorageError
 from gateway.models.shipped import resolve_bundle
 from gateway.screening import decide
 from gateway.screening.runtime import BundleDetector
-from gateway.storage.tables import StoredTrack
+from gateway.storage.tables import StoredTrack, kept_as
 from gateway.tasks import supervise
 from gateway.values import Screening, TrackedFace
 
@@ -70,6 +71,7 @@ class House:
     shown: Shown
     topics: Topics
     clock: Callable[[], float] = time.time
+    teaches: Teaches = all_teach
 
 
 class Models:
@@ -223,6 +225,8 @@ class _Place:
         return self._running()
 
     def learn(self, camera: str, statistic: float, alert_id: str | None) -> None:
+        if not self._house.teaches(camera):
+            return
         kept = kept_as(self._name, self._on_trial()[0].identity.sha256)
         self._house.memory.add(StoredTrack(camera, kept, statistic, alert_id))
 

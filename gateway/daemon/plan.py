@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from gateway.cameras.jobs import CameraJob
+from gateway.cameras.jobs import CameraJob, FileSource
 from gateway.choice import camera_jobs, camera_rates
 from gateway.config import Config
 from gateway.settings import BrokerSettings
@@ -20,6 +20,11 @@ class CameraPlan:
     environment: str
     enabled: bool
     asked_rate: float
+
+    @property
+    def teaches(self) -> bool:
+        """Whether what it shows is new each time: a recording that begins again at its end teaches nothing."""
+        return not (isinstance(self.job.source, FileSource) and self.job.source.loop)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,34 @@
-"""What was counted since the start, as one message."""
+"""What was counted since the start, as one message, and what the clock did meanwhile."""
 
+import time
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
+
+import structlog
 
 from gateway.contract.states import CameraStats, OutboxStats
 from gateway.daemon.cameras import Camera
 from gateway.delivery.outbox import OutboxStatus
+
+CLOCK_STEP_S = 2.0
+"""A wall clock that moved so much against the monotonic one was set by somebody."""
+
+_log = structlog.get_logger()
+
+
+class ClockSteps:
+    """Tells the log where the wall clock was set."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._gap_s = clock() - time.monotonic()
+
+    def look(self) -> None:
+        """Compare the wall clock with what it was the last time."""
+        gap_s = self._clock() - time.monotonic()
+        if abs(gap_s - self._gap_s) > CLOCK_STEP_S:
+            _log.warning("clock_step", by_s=round(gap_s - self._gap_s, 3))
+        self._gap_s = gap_s
 
 
 def product_version() -> str:

@@ -159,6 +159,7 @@ class DaemonWindow:
             fps=self._fps.get(name, 0.0),
             alarm=self._daemon.board.is_alarmed(name),
             tracks_known=self._daemon.environments.tracks_known(environment, name),
+            teaches=self._daemon.teaches(name),
             calibration=None if status is None else status.calibration,
             promise=None if status is None else status.promise,
             realised=None if status is None else status.realised,

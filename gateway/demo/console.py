@@ -92,7 +92,7 @@ class _Teller:
             for text in (*table(result), *summary(result)):
                 self._bar.result(text)
         if keep is not None:
-            self._bar.remark(f"recordings and labels: {keep}")
+            self._bar.remark(f"recordings, labels, and a gateway's state that knows the clean passages: {keep}")
 
 
 def in_words(event: DemoEvent) -> list[str]:

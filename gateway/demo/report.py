@@ -17,8 +17,13 @@ from gateway.replay.report import ReportFolder
 from gateway.replay.results import Pass, PassResult, ReplayResult, TrackResult
 from gateway.replay.run import ReplaySettings
 from gateway.screening import decide
+from gateway.settings import OutboxSettings
+from gateway.storage.state import Storage
+from gateway.storage.tables import CalibrationTable, kept_as
 
 CALIBRATION_FILE, GATE_FILE, LABELS_FILE, REPORT_FOLDER = "calibration.mkv", "gate.mkv", "labels.csv", "report"
+STATE_FOLDER = "state"
+"""What a gateway knows of the camera at its start, so that one that shows the recording judges as the demo did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +33,19 @@ class Run:
     reference: decide.Reference | None
     calibration: Screened
     gate: Screened
+
+
+async def write_state(folder: Path, run: Run, model: messages.ModelIdentity) -> None:
+    """Write what the clean passages taught as the state of a gateway with one environment.
+
+    Raises:
+        StorageError: The folder cannot be written to any more.
+    """
+    async with Storage.open(folder / STATE_FOLDER, settings=OutboxSettings(reserve_bytes=0)) as storage:
+        table, environment = CalibrationTable(storage), kept_as(ENVIRONMENT, model.sha256)
+        for verdict in run.calibration.verdicts:
+            if verdict.data.score is not None:
+                await table.add(verdict.data.score, camera=CAMERA, environment=environment)
 
 
 def write_report(folder: Path, settings: DemoSettings, run: Run, model: messages.ModelIdentity) -> None:

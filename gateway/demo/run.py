@@ -18,7 +18,7 @@ from gateway.demo.broker import LOOPBACK, AlertSubscriber, embedded_broker
 from gateway.demo.events import BrokerAddress, DemoResult, Listen, Progress, Started
 from gateway.demo.passages import DemoSettings, frame_count, plan
 from gateway.demo.recording import drawing
-from gateway.demo.report import CALIBRATION_FILE, GATE_FILE, Run, write_report
+from gateway.demo.report import CALIBRATION_FILE, GATE_FILE, Run, write_report, write_state
 from gateway.demo.stage import Publish, Stage
 from gateway.demo.tally import tally
 from gateway.errors import ConfigError
@@ -66,6 +66,7 @@ async def run_demo(options: DemoOptions, *, listen: Listen) -> DemoResult:
         lost = await subscriber.missing(published, within_s=ARRIVAL_TIMEOUT_S)
         if options.keep is not None:
             write_report(options.keep, settings, run, bundle.identity)
+            await write_state(options.keep, run, bundle.identity)
         verdicts = [verdict.data for verdict in run.gate.verdicts]
         return DemoResult(tally(plan(settings, "gate"), verdicts), run.reference, published, lost)
 

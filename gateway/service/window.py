@@ -39,6 +39,7 @@ class CameraView(Model):
     fps: float = Field(ge=0.0, description="frames looked at per second, lately")
     alarm: bool = Field(description="whether a triggered face is before it now")
     tracks_known: Count = Field(description="passages in its own calibration")
+    teaches: bool = Field(description="whether its passages join it; those of a recording in a loop do not")
     calibration: CalibrationLevel | None
     promise: Promise | None
     realised: messages.RealisedRate | None = Field(default=None, description="what it did with its promise so far")

@@ -23,6 +23,11 @@ class StoredTrack:
     alert_id: str | None
 
 
+def kept_as(environment: str, sha256: str) -> str:
+    """Return the name under which tracks of an environment are kept for these weights."""
+    return f"{environment}@{sha256[:16]}"
+
+
 class CalibrationTable:
     """Track statistics of every camera, the newest `max_tracks` of each."""
 

@@ -19,7 +19,7 @@ from gateway.screening import decide
 from gateway.values import Quality, Screening, TrackedFace
 
 TOPIC = "spectragate/environments/hall/drift/state"
-GATE = "cameras:\n  gate: {source: {type: file, path: gate.mp4, loop: true}}\n"
+GATE = "cameras:\n  gate: {source: {type: file, path: gate.mp4}}\n"
 
 
 def model(digit: str = "1") -> messages.ModelIdentity:

@@ -12,7 +12,7 @@ from gateway.daemon import calibration as module
 from gateway.daemon.calibration import LiveCalibration, Memory
 from gateway.errors import StorageError
 from gateway.screening import decide
-from gateway.storage.tables import StoredTrack
+from gateway.storage.tables import StoredTrack, kept_as
 
 
 @dataclass
@@ -72,6 +72,20 @@ async def test_tracks_of_other_weights_are_not_taken_up() -> None:
     stored = [StoredTrack("lobby", "hall@0000000000000000", 1.0, None), StoredTrack("lobby", "yard", 1.0, None)]
     learning.take_up(stored)
     assert learning.tracks == 0
+
+
+async def test_camera_that_teaches_nothing_is_judged_all_the_same() -> None:
+    """Its tracks are neither learnt nor kept; what is known of it stays its reference."""
+    disk = Disk()
+    memory = Memory(disk)
+    held = LiveCalibration(make_bundle(), "hall", {"lobby": 0.5}, memory, teaches=lambda camera: camera != "lobby")
+    held.take_up([StoredTrack("lobby", kept_as("hall", make_bundle().identity.sha256), 1.0, None)])
+    held.learn(verdict(9.0), "hall")
+    await memory.flush()
+    assert (held.tracks_of("lobby"), disk.kept) == (1, [])
+    reference = held.reference("lobby", "hall")
+    assert reference is not None
+    assert (reference.level, reference.ordered_clean) == ("camera", (1.0,))
 
 
 async def test_track_without_a_statistic_teaches_nothing() -> None:

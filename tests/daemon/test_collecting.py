@@ -240,7 +240,7 @@ async def test_daemon_shows_screening_to_who_collects(tmp_path: Path) -> None:
         here = replace(place, has_drifted=lambda _: True)
         return Collecting(sets, SETTINGS, here, client_id="box", clock=lambda: 0.0)
 
-    gate = "cameras:\n  gate: {source: {type: file, path: gate.mp4, loop: true}}\n"
+    gate = "cameras:\n  gate: {source: {type: file, path: gate.mp4}}\n"
     async with running_daemon(tmp_path, gate, make_collecting=make) as box:
         await box.until(lambda: "gate" in box.cameras.opened)
         box.cameras.passage("gate")

@@ -11,8 +11,8 @@ from structlog.testing import capture_logs
 from gateway.contract import messages
 from gateway.errors import SourceReason, StorageError
 
-GATE = "  gate: {source: {type: file, path: gate.mp4, loop: true}}\n"
-LOBBY = "  lobby: {source: {type: file, path: lobby.mp4, loop: true}}\n"
+GATE = "  gate: {source: {type: file, path: gate.mp4}}\n"
+LOBBY = "  lobby: {source: {type: file, path: lobby.mp4}}\n"
 ONE, TWO = f"cameras:\n{GATE}", f"cameras:\n{GATE}{LOBBY}"
 
 
@@ -63,7 +63,7 @@ async def test_reload_touches_only_what_differs(tmp_path: Path) -> None:
     """A camera is added, one changed, one taken out: the one that is the same keeps its worker."""
     async with running_daemon(tmp_path, TWO) as box:
         await box.until(lambda: len(box.cameras.opened) == 2)
-        dock = "  dock: {source: {type: file, path: dock.mp4, loop: true}, detect: {fps: 2}}\n"
+        dock = "  dock: {source: {type: file, path: dock.mp4}, detect: {fps: 2}}\n"
         box.configure(f"cameras:\n{GATE}{dock}")
         await box.daemon.reload()
         await box.until(lambda: "dock" in box.cameras.opened)
@@ -134,7 +134,7 @@ async def test_switch_survives_a_restart(tmp_path: Path) -> None:
 
 async def test_camera_that_is_not_enabled_is_not_opened(tmp_path: Path) -> None:
     """The configuration's word, where no command says otherwise."""
-    async with running_daemon(tmp_path, TWO.replace("loop: true}}", "loop: true}, enabled: false}", 1)) as box:
+    async with running_daemon(tmp_path, TWO.replace("gate.mp4}}", "gate.mp4}, enabled: false}", 1)) as box:
         await box.until(lambda: "lobby" in box.cameras.opened)
         await box.until(lambda: box.shown.status("gate") == ("disabled", "by_config"))
         assert "gate" not in box.cameras.opened

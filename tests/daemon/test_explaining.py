@@ -120,7 +120,7 @@ async def test_clean_faces_leave_nothing(tmp_path: Path) -> None:
 
 async def test_alert_of_a_running_box_is_explained_while_its_camera_goes_on(tmp_path: Path) -> None:
     """Through the same session, beside live faces; without the setting the box keeps nothing."""
-    text = "cameras:\n  gate: {source: {type: file, path: gate.mp4, loop: true}}\n"
+    text = "cameras:\n  gate: {source: {type: file, path: gate.mp4}}\n"
 
     def make(folder: Path, detectors: object, model_of: object) -> Explaining:
         files = SealedFiles(folder / "evidence", max_bytes=1 << 20)

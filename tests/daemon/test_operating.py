@@ -102,7 +102,7 @@ async def test_counts_outlive_a_restart_and_end_with_the_weights_or_the_camera()
 
 async def test_status_and_notices_say_that_the_promise_is_broken(tmp_path: object) -> None:
     """The camera is degraded with the word `operating_point`, and what was counted stands beside its promise."""
-    text = "cameras:\n  gate: {source: {type: file, path: gate.mp4, loop: true}}\n"
+    text = "cameras:\n  gate: {source: {type: file, path: gate.mp4}}\n"
     async with running_daemon(tmp_path, text) as box:  # type: ignore[arg-type]
         await box.until(lambda: "gate" in box.cameras.opened)
         box.cameras.passage("gate")

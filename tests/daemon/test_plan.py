@@ -30,6 +30,21 @@ def test_same_configuration_asks_for_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("source", "teaches"),
+    [
+        ("path: dock.mp4", True),
+        ("path: dock.mp4, loop: false", True),
+        ("path: dock.mp4, loop: true", False),
+        ("path: /dev/video0, loop: true", True),
+    ],
+)
+def test_recording_in_a_loop_teaches_nothing(tmp_path: Path, source: str, teaches: bool) -> None:
+    """Its passages are the same each time; what a camera of this machine shows is not."""
+    cameras = plan(tmp_path, BASE.replace("path: dock.mp4", source)).cameras
+    assert (cameras["gate"].teaches, cameras["dock"].teaches) == (True, teaches)
+
+
+@pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
         ("password: secret", "password: other", {"cameras_ended": ("gate",), "cameras_begun": ("gate",)}),

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from gateway.daemon.web import Web
 from gateway.settings import HttpSettings
 
-ONE = "cameras: {gate: {source: {type: file, path: gate.mp4, loop: true}}}\n"
+ONE = "cameras: {gate: {source: {type: file, path: gate.mp4}}}\n"
 OPEN = {"/healthz", "/readyz", "/login"}
 METHODS = ("GET", "POST", "DELETE", "PUT", "HEAD", "PATCH", "OPTIONS")
 CREDENTIALS: dict[str, dict[str, str]] = {

@@ -15,7 +15,7 @@ from gateway.daemon.window import DaemonWindow
 from gateway.delivery.outbox import Outbox, OutboxEntry
 from gateway.storage.state import Storage
 
-ONE = "cameras: {gate: {source: {type: file, path: gate.mp4, loop: true}}}\n"
+ONE = "cameras: {gate: {source: {type: file, path: gate.mp4}}}\n"
 
 
 async def test_window_shows_cameras_environments_and_models(tmp_path: Path) -> None:

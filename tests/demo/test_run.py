@@ -13,6 +13,9 @@ from fakes.demo import SMALL
 from gateway.demo.events import AlertPublished, BrokerAddress, Calibrated, DemoEvent, Progress, Started, TrackJudged
 from gateway.demo.run import TOPIC_PREFIX, DemoOptions, run_demo
 from gateway.errors import ConfigError, DeliveryError
+from gateway.models.shipped import SHIPPED_SHA256
+from gateway.storage.state import Storage
+from gateway.storage.tables import CalibrationTable, kept_as
 
 
 @pytest.fixture
@@ -67,7 +70,11 @@ async def test_demo_keeps_its_recordings_where_told(temporary: Path, tmp_path: P
     """`--keep` leaves recordings, labels and a report that says what the demo said."""
     keep = tmp_path / "new" / "kept"
     result = await run_demo(DemoOptions(SMALL, keep=keep), listen=lambda _: None)
-    assert entries(keep) == ["calibration.mkv", "gate.mkv", "labels.csv", "report"]
+    assert entries(keep) == ["calibration.mkv", "gate.mkv", "labels.csv", "report", "state"]
+    async with Storage.open(keep / "state") as storage:
+        learnt = await CalibrationTable(storage).load()
+    name = kept_as("demo", SHIPPED_SHA256["paper"])
+    assert [(each.camera, each.environment) for each in learnt] == [("gate", name)] * SMALL.calibration_passages
     alerts = (keep / "report" / "alerts.jsonl").read_text().splitlines()
     assert {json.loads(line)["id"] for line in alerts} == result.published
     assert entries(temporary) == []

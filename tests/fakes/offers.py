@@ -22,7 +22,7 @@ from gateway.errors import ExchangeError
 from gateway.models.shipped import SHIPPED_SHA256, resolve_bundle
 from trainer.export import write_bundle
 
-ONE = "cameras:\n  gate: {source: {type: file, path: gate.mp4, loop: true}}\n"
+ONE = "cameras:\n  gate: {source: {type: file, path: gate.mp4}}\n"
 FACTORY = SHIPPED_SHA256["paper"]
 TOPIC = "spectragate/environments/default/model/state"
 

@@ -62,6 +62,7 @@ def camera_view(name: str, **fields: object) -> CameraView:
         "fps": 4.9,
         "alarm": False,
         "tracks_known": 12,
+        "teaches": True,
         "calibration": "factory",
         "promise": messages.Promise(asked_rate=0.001, attainable_rate=0.05, tracks_missing=987),
         "stats": camera_stats(name),

@@ -46,7 +46,7 @@ REASONS = {
 CALIBRATIONS: dict[CalibrationLevel, str] = {
     "camera": "passages of this very camera",
     "environment": "passages of its environment",
-    "factory": "the factory's passages, while it learns this place",
+    "factory": "the factory's passages",
 }
 _UNITS = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"))
 

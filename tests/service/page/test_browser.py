@@ -11,6 +11,7 @@ from fakes.windows import FakeWindow, camera_view
 from playwright.async_api import expect
 
 from gateway.service.hub import Hub
+from gateway.service.window import ExplanationView
 
 Report = Callable[[str, object], None]
 FIRST_PAINT_MS = 10_000.0
@@ -79,6 +80,34 @@ async def test_alert_is_judged_with_the_keyboard_and_evidence_stays_open() -> No
         await expect(page.locator("#evidence-a1 .facts")).to_be_visible()
         await expect(page.locator("#refute-a1")).to_be_focused()
         assert window.judged == [("a1", "false_positive")]
+        assert wrong == []
+
+
+async def test_explanation_stays_when_the_list_comes_again() -> None:
+    """It is asked for once: another alert does not take it away, also where it was still being looked for."""
+    over = alert(1, alert_id="a1", camera="gate", type="end", end_time=1_769_860_010.0)
+    window = FakeWindow(latest=[over])
+    window.explained["a1"] = ExplanationView(alert_id="a1", state="waiting")
+    async with opened(window) as (page, wrong, _):
+        await log_in(page)
+        await page.locator("#evidence-a1 summary").click()
+        await page.locator("#explain-a1").click()
+        await expect(page.locator("#explanation-a1")).to_contain_text("Looking for", timeout=20_000)
+        window.latest = [*window.latest, alert(2, alert_id="a7", camera="gate", start_time=time.time())]
+        window.hub.publish("alert", "{}")
+        await expect(page.locator("#alert-a7")).to_be_visible(timeout=20_000)
+        await expect(page.locator("#explanation-a1")).to_contain_text("Looking for")
+        edges = tuple(number / 10 for number in range(11))
+        window.explained["a1"] = ExplanationView(
+            alert_id="a1", state="done", score=4.0, places=((0.5,) * 8,) * 8, bands=(0.1,) * 10, edges=edges
+        )
+        figure = page.locator("#explanation-a1 figure")
+        await expect(figure).to_be_visible(timeout=20_000)
+        window.latest = [*window.latest, alert(3, alert_id="a8", camera="gate", start_time=time.time())]
+        window.hub.publish("alert", "{}")
+        await expect(page.locator("#alert-a8")).to_be_visible(timeout=20_000)
+        await expect(figure).to_be_visible()
+        await expect(page.locator("#explain-a1")).to_have_count(0)
         assert wrong == []
 
 

@@ -90,6 +90,19 @@ async def test_promise_is_said_once_for_each_camera() -> None:
     assert '<progress value="12" max="999">' in page
 
 
+@pytest.mark.parametrize(
+    ("known", "words"), [(39, "calibrated on 39 passages of this camera"), (0, "it is judged by the factory")]
+)
+async def test_recording_in_a_loop_promises_no_learning(known: int, words: str) -> None:
+    """Nobody waits for a bar that never moves."""
+    window = FakeWindow(names=("gate",))
+    window.views["gate"] = camera_view("gate", teaches=False, tracks_known=known)
+    async with client_of(page_over(window), headers=BEARER) as client:
+        page = (await client.get("/")).text
+    assert f"A recording in a loop joins no calibration; {words}" in page
+    assert "<progress" not in page
+
+
 async def test_scorecard_shows_every_cell_of_the_model_in_use() -> None:
     """BDR at each operating point by light and trigger, with the false alarms really seen, and what it was made of."""
     window = FakeWindow(judged_on={IDENTITY.sha256: small_evaluation()})
@@ -171,9 +184,10 @@ async def test_explanation_is_drawn_or_said_to_be_missing() -> None:
     async with client_of(page_over(FakeWindow(explained={"a1": done, "a2": waiting}))) as client:
         await log_in(client)
         drawn = (await client.get("/page/alerts/a1/explanation")).text
-        assert drawn.count("<rect") == 64
+        assert drawn.count("<rect") == 64 + 10
         assert drawn.count('fill-opacity="1.00"') == 1
-        assert "90 to 100 % +1.50" in drawn
+        assert "90 to 100 % of the finest it loses 1.50" in drawn
+        assert drawn.count('height="10.00"') == 1
         assert "style=" not in drawn
         again = (await client.get("/page/alerts/a2/explanation")).text
         assert 'hx-get="/page/alerts/a2/explanation"' in again
