@@ -13,6 +13,8 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import structlog
+
 from gateway.bucket import Bucket
 from gateway.settings import COMMANDS_PER_MINUTE
 
@@ -21,6 +23,8 @@ WINDOW_S = 60.0
 MOST_ADDRESSES = 1024
 MOST_SESSIONS = 64
 SESSION_S = 12 * 3600.0
+
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +53,15 @@ class Failures:
         self._of: OrderedDict[str, deque[float]] = OrderedDict()
 
     def note(self, address: str) -> None:
-        """Take one more wrong secret."""
+        """Take one more wrong secret, and tell when they are too many."""
         times = self._of.setdefault(address, deque(maxlen=MOST_FAILURES))
         times.append(self._clock())
         self._of.move_to_end(address)
         if len(self._of) > MOST_ADDRESSES:
             self._of.popitem(last=False)
+        pause_s = self.pause_s(address)
+        if pause_s:
+            _log.warning("http_address_paused", host=address, retry_s=round(pause_s, 1))
 
     def pause_s(self, address: str) -> float:
         """Return how long an address is not listened to, 0 where it is."""

@@ -121,6 +121,7 @@ class HttpServer:
             ws="none",
             lifespan="off",
             log_config=None,
+            log_level="error",  # anybody can send what is no request: a line for each would crowd out ours
             access_log=False,
             server_header=False,
             proxy_headers=False,

@@ -1,5 +1,7 @@
 """Secrets, sessions, and the pause for whoever guesses."""
 
+from structlog.testing import capture_logs
+
 from gateway.service.doors import MOST_ADDRESSES, MOST_FAILURES, MOST_SESSIONS, SESSION_S, WINDOW_S, Doors, Failures
 from gateway.settings import COMMANDS_PER_MINUTE
 
@@ -88,3 +90,17 @@ def test_commands_when_more_come_than_are_obeyed() -> None:
     assert doors.command_pause_s() == 1.0
     clock.now_s += 1.0
     assert [doors.command_pause_s(), doors.command_pause_s()] == [0.0, 1.0]
+
+
+def test_pause_of_an_address_is_told_in_the_log() -> None:
+    """Somebody guesses, or an operator is locked out: both want to be found; single mistakes are nobody's business."""
+    clock = Clock()
+    failures = Failures(clock=clock)
+    with capture_logs() as logs:
+        for _ in range(MOST_FAILURES - 1):
+            failures.note("192.0.2.7")
+        assert logs == []
+        clock.now_s += 20.0
+        failures.note("192.0.2.7")
+    told = {"event": "http_address_paused", "log_level": "warning", "host": "192.0.2.7", "retry_s": WINDOW_S - 20.0}
+    assert logs == [told]

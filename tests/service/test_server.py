@@ -73,6 +73,19 @@ async def test_connection_that_asks_for_nothing_is_closed(monkeypatch: pytest.Mo
         serving.cancel()
 
 
+async def test_what_is_no_request_leaves_no_line(caplog: pytest.LogCaptureFixture) -> None:
+    """Anybody can send it, as fast as the network allows; the journal drops our own lines where there are too many."""
+    server = HttpServer(app_over(), settings())
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        serving = group.create_task(server.run(), name="server")
+        reader, writer = await asyncio.open_connection(server.host, server.port)
+        writer.write(b"\x00\r\n\r\n")
+        assert b" 400 " in await reader.readline()
+        writer.close()
+        serving.cancel()
+    assert caplog.records == []
+
+
 async def test_connection_whose_answer_is_not_taken_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who asks a hundred times and reads nothing does not keep its place."""
     monkeypatch.setattr(server_module, "TAKING_S", 0.3)
