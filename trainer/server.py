@@ -18,6 +18,7 @@ from gateway.contract.exchange import (
     JOB_PATH,
     MAX_DESCRIPTION_BYTES,
     PART_PATH,
+    UNKNOWN_JOB,
     CleanSet,
     ExchangeFormatError,
     JobView,
@@ -131,7 +132,7 @@ def _add_answers(app: FastAPI, desk: Desk) -> None:
     async def show(job: str) -> JobView:
         view = await desk.jobs.get(job)
         if view is None:
-            raise Refusal(HTTPStatus.NOT_FOUND, "unknown_job", "there is no such job")
+            raise Refusal(HTTPStatus.NOT_FOUND, UNKNOWN_JOB, "there is no such job")
         return view
 
     @app.get("/repository/{path:path}")

@@ -10,6 +10,7 @@ N faces, Y/X pixel row/column, P places, V values of a patch.
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,6 +78,17 @@ class Choice:
     operator: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a set is: `held` are enough faces that are not old enough yet, `ready` are those that may be used."""
+
+    state: Literal["collecting", "held", "ready"]
+    kept: int
+    old_enough: int
+    wanted: int
+    lacks: str | None
+
+
 class Admission:
     """Lets at most `MOST_IN_WINDOW` tracks of a camera in within `WINDOW_S`."""
 
@@ -115,6 +127,14 @@ def missing(kept: Sequence[Sighting], now_s: float) -> str | None:
     if len({face.camera for face in ripe}) < 2 and span_s < LONG_SPAN_S:
         return f"one camera's faces must be spread over {LONG_SPAN_S / 3600:g} h; these are of {span_s / 3600:.1f} h"
     return None
+
+
+def progress(kept: Sequence[Sighting], now_s: float) -> Progress:
+    """Return how far a set of faces is."""
+    lacks = missing(kept, now_s)
+    would_do = lacks is None or missing(kept, now_s + HOLD_S) is None
+    state: Literal["collecting", "held", "ready"] = "ready" if lacks is None else "held" if would_do else "collecting"
+    return Progress(state, len(kept), len(ripe_of(kept, now_s)), WANTED, lacks)
 
 
 def choose(faces: Sequence[CleanFace]) -> Choice:

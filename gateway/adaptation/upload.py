@@ -24,6 +24,7 @@ from gateway.contract.exchange import (
     MAX_PART_BYTES,
     MAX_PART_FACES,
     PART_PATH,
+    UNKNOWN_JOB,
     CleanSet,
     JobView,
     Part,
@@ -88,16 +89,23 @@ async def upload(client: httpx2.AsyncClient, clean_set: CleanSet, contents: Mapp
     return _read(JobView, await _ask(client, "POST", COMPLETE_PATH.format(sha256=name), b""))
 
 
-async def job(client: httpx2.AsyncClient, name: str) -> JobView:
-    """Return where a job stands.
+async def job(client: httpx2.AsyncClient, name: str) -> JobView | None:
+    """Return where a job stands; None where the trainer knows no such job.
 
     Raises:
         ExchangeError: The trainer cannot be reached, or refuses.
     """
-    return _read(JobView, await _ask(client, "GET", JOB_PATH.format(job=name), b""))
+    status, answer = await _exchange(client, "GET", JOB_PATH.format(job=name), b"")
+    if status == HTTPStatus.NOT_FOUND and _problem(answer).error == UNKNOWN_JOB:
+        return None
+    return _read(JobView, _taken(status, answer))
 
 
 async def _ask(client: httpx2.AsyncClient, method: str, path: str, content: bytes) -> bytes:
+    return _taken(*await _exchange(client, method, path, content))
+
+
+async def _exchange(client: httpx2.AsyncClient, method: str, path: str, content: bytes) -> tuple[int, bytes]:
     try:
         async with client.stream(method, path, content=content) as response:
             answer = b""
@@ -108,18 +116,28 @@ async def _ask(client: httpx2.AsyncClient, method: str, path: str, content: byte
     except httpx2.HTTPError as error:
         text = f"the trainer cannot be reached: {type(error).__name__}"
         raise ExchangeError(text, ExchangeReason.UNREACHABLE) from None
-    if response.status_code >= HTTPStatus.BAD_REQUEST:
-        raise ExchangeError(f"the trainer refuses: {_why(response.status_code, answer)}", ExchangeReason.REFUSED)
+    return response.status_code, answer
+
+
+def _taken(status: int, answer: bytes) -> bytes:
+    """Return an answer that is no refusal."""
+    if status >= HTTPStatus.BAD_REQUEST:
+        raise ExchangeError(f"the trainer refuses: {_why(status, answer)}", ExchangeReason.REFUSED)
     return answer
 
 
 def _why(status: int, answer: bytes) -> str:
     if status == HTTPStatus.UNAUTHORIZED:
         return "adaptation.token is not its http.token"
+    return _problem(answer).detail[:MAX_DETAIL] or f"it answers {status}; see its log"
+
+
+def _problem(answer: bytes) -> Problem:
+    """Return what the trainer says is wrong; nothing where something else than the trainer's service answered."""
     try:
-        return Problem.model_validate_json(answer).detail[:MAX_DETAIL]
+        return Problem.model_validate_json(answer)
     except ValidationError:
-        return f"it answers {status}; see its log"
+        return Problem(error="unknown", detail="")
 
 
 def _read(model: type[_Answer], answer: bytes) -> _Answer:

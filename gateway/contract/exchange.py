@@ -23,7 +23,8 @@ PART_PATH = "/api/v1/clean-sets/{sha256}/parts/{part}"
 COMPLETE_PATH = "/api/v1/clean-sets/{sha256}/complete"
 """POST: all parts are there; answers `JobView`, the same job however often it is asked."""
 JOB_PATH = "/api/v1/jobs/{job}"
-"""GET: a `JobView`; its `scorecard` says how the gates judged."""
+"""GET: a `JobView`; its `scorecard` says how the gates judged. 404 with `UNKNOWN_JOB` where there is no such job."""
+UNKNOWN_JOB = "unknown_job"
 
 MAX_PART_BYTES = 8 << 20
 MAX_PART_FACES = 256

@@ -192,8 +192,21 @@ class TrainerJob(Model):
     version: Count | None = Field(description="of the bundle that was published; null before")
 
 
+class CleanSetProgress(Model):
+    """How far an environment's next clean set is; numbers alone."""
+
+    environment: Name
+    state: Literal["collecting", "held", "ready"] = Field(
+        description="held: enough faces, which wait until they are old enough; ready: they go when the trainer is there"
+    )
+    kept: Count = Field(description="faces that are kept")
+    old_enough: Count = Field(description="of these, those that have waited long enough")
+    wanted: Count = Field(description="so many must be old enough")
+    lacks: str | None = Field(max_length=500, description="what is still missing, in words; null where nothing is")
+
+
 class TrainerState(Model):
-    """The link to the trainer and the jobs of this box, on `<prefix>/trainer/state`, retained."""
+    """The link to the trainer, what is collected for it, and its jobs, on `<prefix>/trainer/state`, retained."""
 
     type: Literal["spectragate.trainer_state.v1"] = "spectragate.trainer_state.v1"
     time: EpochSeconds
@@ -202,6 +215,9 @@ class TrainerState(Model):
     )
     reason: str | None = Field(max_length=500, description="why it is away or refuses, in words")
     jobs: tuple[TrainerJob, ...] = Field(max_length=MAX_CAMERAS)
+    clean_sets: tuple[CleanSetProgress, ...] = Field(
+        default=(), max_length=MAX_CAMERAS, description="of the environments that have drifted"
+    )
 
 
 class ModelAnswer(Model):

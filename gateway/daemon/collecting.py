@@ -9,26 +9,20 @@ have passed there before without being seen.
 """
 
 import asyncio
-import ssl
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeVar
+from typing import TypeVar
 
-import httpx2
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
 from gateway.adaptation.clean_sets import CleanSets
-from gateway.adaptation.collect import WINDOW_S, Admission, CleanFace, choose, missing, ripe_of, spread
-from gateway.adaptation.upload import job, pack, upload
-from gateway.contract import messages
-from gateway.contract.exchange import MIN_CROP_PX, JobView
-from gateway.errors import ExchangeError, ExchangeReason
+from gateway.adaptation.collect import WINDOW_S, Admission, CleanFace
+from gateway.contract.exchange import MIN_CROP_PX
+from gateway.daemon.sending import LOOK_EVERY_S, Road, Sending
 from gateway.screening import decide
-from gateway.settings import AdaptationSettings
 from gateway.values import Quality, Screening, TrackedFace
 
 MAX_OPEN_TRACKS = 256
@@ -36,22 +30,17 @@ MAX_WAITING = 64
 MOST_ALERTS = 256
 """Alerts of which it is known where they were, and how they were judged; of older ones only the disk knows."""
 
-LOOK_EVERY_S = 600.0
 FOLLOW_EVERY_S = 30.0
-MOST_WORDS = 500
-TIMEOUT_S = 30.0
 
 _log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Who is where, where there is drift, whose weights are a base's, and who is told how the trainer stands."""
+    """Where there is drift and whose weights are a base's, and what it takes to send what is collected."""
 
-    environment_of: Callable[[], Mapping[str, str]]
-    has_drifted: Callable[[str], bool]
+    road: Road
     is_base: Callable[[str], bool]
-    show: Callable[[messages.TrainerState], None]
 
 
 @dataclass(slots=True)
@@ -75,17 +64,12 @@ class Collecting:
     def __init__(
         self,
         sets: CleanSets,
-        settings: AdaptationSettings,
         place: Place,
-        *,
-        client_id: str,
-        clock: Callable[[], float],
+        sending: Sending,
     ) -> None:
         self._sets = sets
-        self._settings = settings
         self._place = place
-        self._client_id = client_id
-        self._clock = clock
+        self._sending = sending
         self._admission = Admission()
         self._candidates: OrderedDict[tuple[str, int], _Candidate] = OrderedDict()
         self._waiting: deque[CleanFace] = deque(maxlen=MAX_WAITING)
@@ -93,9 +77,6 @@ class Collecting:
         self._judged: OrderedDict[str, bool] = OrderedDict()  # alerts under way: whether they were confirmed
         self._voided: deque[tuple[str, _Alerted | None]] = deque(maxlen=MOST_ALERTS)
         self._changed = asyncio.Event()
-        self._looked_at_s: float | None = None
-        self._jobs: dict[str, JobView] = {}
-        self._said: messages.TrainerState | None = None
         self.dropped = 0
 
     def on_scored(
@@ -106,7 +87,7 @@ class Collecting:
         screenings: Sequence[Screening],
     ) -> None:
         """Hold the largest face of each track, and the highest score of all of them."""
-        if not (self._place.has_drifted(environment) and self._place.is_base(environment)):
+        if not (self._place.road.has_drifted(environment) and self._place.is_base(environment)):
             return
         for face, screening in zip(faces, screenings, strict=True):
             pixels_YXC = face.crop.pixels_YXC
@@ -153,16 +134,16 @@ class Collecting:
 
     async def run(self) -> None:
         """Keep what comes, look every ten minutes whether it is enough, and follow jobs to their end, for ever."""
-        self._show("idle")
+        await self._sending.load()
         while True:
             try:
-                async with asyncio.timeout(FOLLOW_EVERY_S if self._open_jobs() else LOOK_EVERY_S):
+                async with asyncio.timeout(FOLLOW_EVERY_S if self._sending.open_jobs else LOOK_EVERY_S):
                     await self._changed.wait()
             except TimeoutError:
                 pass
             self._changed.clear()
             await self.settle()
-            await self.follow()
+            await self._sending.follow()
 
     async def settle(self) -> None:
         """Keep what waits; look for what is old or enough when it is time again."""
@@ -172,50 +153,7 @@ class Collecting:
             voided = tuple(self._voided)
             self._voided.clear()
             await self._void(voided)
-        now_s = self._clock()
-        if self._looked_at_s is None or now_s - self._looked_at_s >= LOOK_EVERY_S:
-            self._looked_at_s = now_s
-            await self._look(now_s)
-
-    async def follow(self) -> None:
-        """Ask the trainer for every job that has not ended, and tell how they stand."""
-        for environment in self._open_jobs():
-            try:
-                async with self._trainer() as client:
-                    view = await job(client, self._jobs[environment].job)
-            except ExchangeError:
-                return  # what is wrong was told
-            if view.state is not self._jobs[environment].state:
-                words = None if view.reason is None else view.reason[:MOST_WORDS]
-                _log.info("job_state", environment=environment, job=view.job, state=view.state.value, reason=words)
-            self._jobs[environment] = view
-            self._show("online")
-
-    def _open_jobs(self) -> list[str]:
-        return sorted(environment for environment, view in self._jobs.items() if not view.state.is_final)
-
-    @asynccontextmanager
-    async def _trainer(self) -> AsyncIterator[httpx2.AsyncClient]:
-        """Return a client; what goes wrong is told before it is raised."""
-        try:
-            async with client_of(self._settings) as client:
-                yield client
-        except ExchangeError as error:
-            self._show("refused" if error.reason is ExchangeReason.REFUSED else "away", str(error))
-            raise
-        except OSError as error:
-            self._show("away", "adaptation.ca_file cannot be read")
-            text = f"adaptation.ca_file cannot be read: {error.strerror}"
-            raise ExchangeError(text, ExchangeReason.UNREACHABLE) from None
-
-    def _show(self, state: Literal["idle", "online", "away", "refused"], reason: str | None = None) -> None:
-        """Tell how the trainer was reached and what becomes of its jobs, when that is new."""
-        jobs = tuple(_job_of(environment, view) for environment, view in sorted(self._jobs.items()))
-        said = self._said
-        words = None if reason is None else reason[:MOST_WORDS]
-        if said is None or (said.state, said.reason, said.jobs) != (state, words, jobs):
-            self._said = messages.TrainerState(time=self._clock(), state=state, reason=words, jobs=jobs)
-            self._place.show(self._said)
+        await self._sending.look()
 
     async def _keep(self, face: CleanFace) -> None:
         try:
@@ -238,48 +176,6 @@ class Collecting:
             return
         _log.info("clean_hours_voided", count=hours)
 
-    async def _look(self, now_s: float) -> None:
-        try:
-            await asyncio.to_thread(self._sets.sweep, now_s)
-            cameras = self._place.environment_of()
-            for environment in sorted(set(cameras.values())):
-                here = frozenset(name for name, where in cameras.items() if where == environment)
-                if self._place.has_drifted(environment):
-                    await self._send(environment, here, now_s)
-        except OSError as error:
-            _log.warning("clean_faces_not_read", reason=error.strerror)
-
-    async def _send(self, environment: str, cameras: frozenset[str], now_s: float) -> None:
-        kept = await asyncio.to_thread(self._sets.sightings, cameras)
-        lacks = missing(kept, now_s)
-        if lacks is not None:
-            _log.info("clean_faces", environment=environment, reason=lacks)
-            return
-        ripe = await asyncio.to_thread(self._sets.faces, spread(ripe_of(kept, now_s)))
-        choice = await asyncio.to_thread(choose, ripe)
-        clean_set, contents = await asyncio.to_thread(
-            pack, ripe, choice, gateway=self._client_id, environment=environment
-        )
-        try:
-            async with self._trainer() as client:
-                view = await upload(client, clean_set, contents)
-        except ExchangeError as error:
-            _log.warning("clean_faces_not_sent", environment=environment, reason=str(error))
-            return
-        count = len(choice.clean) + len(choice.operator)
-        _log.info("clean_faces_sent", environment=environment, count=count, state=view.state.value)
-        self._jobs[environment] = view
-        self._show("online")
-        for camera in cameras:
-            await asyncio.to_thread(self._sets.forget, camera=camera, until_s=ripe[-1].time_s)
-
-
-def _job_of(environment: str, view: JobView) -> messages.TrainerJob:
-    reason = None if view.reason is None else view.reason[:MOST_WORDS]
-    return messages.TrainerJob(
-        environment=environment, job=view.job, state=view.state.value, reason=reason, version=view.version
-    )
-
 
 _Kept = TypeVar("_Kept")
 
@@ -288,16 +184,3 @@ def _remember(what: OrderedDict[str, _Kept], alert_id: str, value: _Kept) -> Non
     what[alert_id] = value
     if len(what) > MOST_ALERTS:
         what.popitem(last=False)
-
-
-def client_of(settings: AdaptationSettings) -> httpx2.AsyncClient:
-    """Return a client that shows the trainer the token, and trusts the authority that is configured."""
-    context = ssl.create_default_context(cafile=None if settings.ca_file is None else str(settings.ca_file))
-    token = "" if settings.token is None else settings.token.get_secret_value()
-    return httpx2.AsyncClient(
-        base_url=settings.trainer or "",
-        headers={"authorization": f"Bearer {token}"},
-        verify=context,
-        timeout=TIMEOUT_S,
-        trust_env=False,
-    )

@@ -32,6 +32,7 @@ from gateway.daemon.obligations import Obligations
 from gateway.daemon.operating import OperatingPoints
 from gateway.daemon.plan import Changes, Plan, changes, plan_of, reachable
 from gateway.daemon.postman import Delivering, Postman
+from gateway.daemon.sending import Road
 from gateway.daemon.signalling import Signalling
 from gateway.daemon.statistics import ClockSteps, camera_stats, outbox_stats, product_version
 from gateway.daemon.teaching import witnesses
@@ -347,12 +348,13 @@ class Daemon:
         return "judging" if plan is None else self.environments.standing(plan.environment, camera, track_id)
 
     def _place(self) -> Place:
-        return Place(
+        road = Road(
             environment_of=lambda: {name: camera.environment for name, camera in self._plan.cameras.items()},
             has_drifted=self.adapting.has_drifted,
-            is_base=lambda name: is_release(self.environments.bundles[name]),
             show=lambda state: self.postman.show(self.topics.trainer_state, messages.to_bytes(state)),
+            markers=self._fittings.markers,
         )
+        return Place(road, is_base=lambda name: is_release(self.environments.bundles[name]))
 
     def _model_of(self, environment: str) -> messages.ModelIdentity | None:
         bundle = self.environments.bundles.get(environment)

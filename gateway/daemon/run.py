@@ -37,6 +37,7 @@ from gateway.daemon.models import Updates
 from gateway.daemon.plan import Plan, plan_of
 from gateway.daemon.postman import Delivering
 from gateway.daemon.reload import ConfigFile, Reloads
+from gateway.daemon.sending import Sending
 from gateway.daemon.statistics import product_version
 from gateway.daemon.watchdog import pulses_of, say_wedged
 from gateway.daemon.web import Web
@@ -101,7 +102,7 @@ async def run_daemon(path: Path, ending: Ending) -> int:
         async with AsyncExitStack() as stack:
             start_worker = await stack.enter_async_context(ForkServer())
             storage = await stack.enter_async_context(Storage.open(folder, settings=config.outbox))
-            fittings = await _fit(stack, config, storage, start_worker)
+            fittings = await fit(stack, config, storage, start_worker)
             links = await stack.enter_async_context(asyncio.TaskGroup())
             async with _silent_when_failed(ending) as daemons, asyncio.TaskGroup() as group:
                 daemons.append(daemon := Daemon(path, fittings, group, links=links))
@@ -123,8 +124,19 @@ def _open_web(stack: AsyncExitStack, config: Config, daemon: Daemon) -> Web | No
     return web
 
 
-async def _fit(stack: AsyncExitStack, config: Config, storage: Storage, start_worker: StartWorker) -> Fittings:
-    """Open what the daemon stands on; the fork server warms up meanwhile."""
+async def fit(
+    stack: AsyncExitStack,
+    config: Config,
+    storage: Storage,
+    start_worker: StartWorker,
+    *,
+    clock: Callable[[], float] = time.time,
+) -> Fittings:
+    """Open what the daemon stands on; the fork server warms up meanwhile. `clock` is UTC epoch seconds.
+
+    Raises:
+        ConfigError: The root that the site trusts cannot be read.
+    """
     settings = config.mqtt or BrokerSettings()
     topics = Topics(settings.topic_prefix)
     outbox = await Outbox.open(storage, client_id=settings.client_id, settings=config.outbox)
@@ -143,25 +155,31 @@ async def _fit(stack: AsyncExitStack, config: Config, storage: Storage, start_wo
         calibration=CalibrationTable(storage),
         switches=switches,
         positions=await switches.all(),
-        updates=_updates(config, storage.folder),
+        updates=_updates(config, storage.folder, clock),
         lines=lines,
         markers=MarkerTable(storage),
-        make_explaining=partial(_explaining, config, storage.folder) if config.evidence.explanations else None,
-        make_collecting=partial(_collecting, config, storage.folder) if config.adaptation.upload == "crops" else None,
+        make_explaining=partial(_explaining, config, storage.folder, clock) if config.evidence.explanations else None,
+        make_collecting=partial(_collecting, config, storage.folder, clock)
+        if config.adaptation.upload == "crops"
+        else None,
     )
 
 
-def _collecting(config: Config, folder: Path, place: Place) -> Collecting:
+def _collecting(config: Config, folder: Path, clock: Callable[[], float], place: Place) -> Collecting:
     client_id = (config.mqtt or BrokerSettings()).client_id
-    return Collecting(CleanSets(folder), config.adaptation, place, client_id=client_id, clock=time.time)
+    sets = CleanSets(folder)
+    sending = Sending(sets, config.adaptation, place.road, client_id=client_id, clock=clock)
+    return Collecting(sets, place, sending)
 
 
-def _explaining(config: Config, folder: Path, detectors: Callable[[], Detectors], model_of: ModelOf) -> Explaining:
+def _explaining(
+    config: Config, folder: Path, clock: Callable[[], float], detectors: Callable[[], Detectors], model_of: ModelOf
+) -> Explaining:
     files = SealedFiles(folder / EVIDENCE_FOLDER, max_bytes=MAX_BYTES)
-    return Explaining(files, detectors, model_of=model_of, keep_s=86_400.0 * config.evidence.keep_days, clock=time.time)
+    return Explaining(files, detectors, model_of=model_of, keep_s=86_400.0 * config.evidence.keep_days, clock=clock)
 
 
-def _updates(config: Config, folder: Path) -> Updates:
+def _updates(config: Config, folder: Path, clock: Callable[[], float]) -> Updates:
     """Return where bundles lie, and how new ones come where any are taken.
 
     Raises:
@@ -176,7 +194,7 @@ def _updates(config: Config, folder: Path) -> Updates:
         raise ConfigError(f"adaptation.root: {asked.root}: {error.strerror}") from None
     channel = Channel(asked.repository, root, asked.ca_file, asked.token)
     limits = Limits(asked.trial_faces, asked.trial_s)
-    source = Exchange(channel, folder / "channel", now=lambda: dt.datetime.now(dt.UTC))
+    source = Exchange(channel, folder / "channel", now=lambda: dt.datetime.fromtimestamp(clock(), dt.UTC))
     return Updates(folder, source, Pace(asked.poll_s, limits, limits))
 
 

@@ -47,7 +47,7 @@ async def test_upload_when_it_broke_off() -> None:
         assert caught.value.reason is ExchangeReason.UNREACHABLE
         first = await upload(client, clean_set, contents)
         assert await upload(client, clean_set, contents) == first
-        assert (await job(client, first.job)).state is JobState.QUEUED
+        assert getattr(await job(client, first.job), "state", None) is JobState.QUEUED
     assert sorted(trainer.parts) == sorted(contents)
     assert trainer.puts == len(contents)
     assert trainer.tokens == {"Bearer token-of-the-trainer"}

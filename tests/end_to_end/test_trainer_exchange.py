@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from gateway.adaptation.collect import Choice, CleanFace
 from gateway.adaptation.upload import job, pack, upload
 from gateway.contract.exchange import JobState, JobView
-from gateway.daemon.collecting import client_of
+from gateway.daemon.sending import client_of
 from gateway.errors import ExchangeError, ExchangeReason
 from gateway.settings import AdaptationSettings
 from trainer.keys import init_keys
@@ -54,7 +54,7 @@ async def ended(client: httpx2.AsyncClient, name: str) -> JobView:
     """Follow a job to its end."""
     for _ in range(3000):
         view = await job(client, name)
-        if view.state.is_final:
+        if view is not None and view.state.is_final:
             return view
         await asyncio.sleep(0.1)
     raise AssertionError("the job did not end")

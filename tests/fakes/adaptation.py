@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from gateway.adaptation.drift import Sample
 from gateway.adaptation.features import frequency_features
-from gateway.contract.exchange import CleanSet, JobState, JobView, UploadState
+from gateway.contract.exchange import UNKNOWN_JOB, CleanSet, JobState, JobView, Problem, UploadState
 
 
 def faces(count: int, *, seed: int, light: float = 1.0, blurred: bool = False, side_px: int = 32) -> NDArray[np.uint8]:
@@ -35,6 +35,24 @@ def tracks(
     ]
 
 
+class FakeMarkers:
+    """Facts that a test may look at; another daemon that is given the same ones is one after a restart."""
+
+    def __init__(self) -> None:
+        self.facts: dict[str, str] = {}
+
+    async def set(self, name: str, value: str | None) -> None:
+        """Keep a fact; None forgets it."""
+        if value is None:
+            self.facts.pop(name, None)
+        else:
+            self.facts[name] = value
+
+    async def all(self) -> dict[str, str]:
+        """Return every fact."""
+        return dict(self.facts)
+
+
 class FakeTrainer:
     """A trainer's service without a network: keeps parts, and breaks off once when it is given part `fails_at`."""
 
@@ -46,6 +64,8 @@ class FakeTrainer:
         self.job_state = JobState.QUEUED
         self.reason: str | None = None
         self.tokens: set[str] = set()
+        self.completed: list[str] = []
+        self.knows_jobs = True
         self._fails_at = fails_at
 
     def client(self) -> httpx2.AsyncClient:
@@ -70,7 +90,11 @@ class FakeTrainer:
                 self.puts += 1
                 self.parts[part] = request.content
                 return httpx2.Response(204)
-            case _:
-                self.asked += request.method == "GET"
+            case "GET", _ if not self.knows_jobs:
+                problem = Problem(error=UNKNOWN_JOB, detail="there is no such job")
+                return httpx2.Response(404, content=problem.model_dump_json())
+            case method, path:
+                self.asked += method == "GET"
+                self.completed += [path[1]] if method == "POST" else []
                 job = JobView(job="job-1", environment="hall", state=self.job_state, reason=self.reason)
                 return httpx2.Response(202, content=job.model_dump_json())
