@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from gateway.contract.spectrum import dct_matrix
 
 GRID = 8
-EDGES = (1 / 32, 2 / 32, 4 / 32, 6 / 32, 8 / 32, 12 / 32, 16 / 32, 20 / 32, 24 / 32, 28 / 32, 1.0)
-"""Edges of the bands, as shares of the highest frequency; the constant part is none of them."""
+EDGES = (0.0, 2 / 32, 4 / 32, 6 / 32, 8 / 32, 12 / 32, 16 / 32, 20 / 32, 24 / 32, 28 / 32, 1.0)
+"""Edges of the bands, as shares of the highest frequency; the constant part alone is in none of them."""
 
 BANDS = len(EDGES) - 1
 WORK = 1 + GRID**2 + BANDS
@@ -48,6 +48,7 @@ def altered(pixels_YXC: Picture) -> Iterator[Picture]:
     spectrum_CUV = matrix_UY @ planes_CYX @ matrix_UY.T
     index_U = np.arange(len(matrix_UY)) / len(matrix_UY)
     larger_UV = np.maximum(index_U[:, None], index_U[None])
+    larger_UV[0, 0] = -1.0  # the constant part stays
     for low, high in pairwise(EDGES):
         kept_CUV = np.where((larger_UV >= low) & (larger_UV < high), np.float32(0), spectrum_CUV)
         back_CYX = matrix_UY.T @ kept_CUV @ matrix_UY

@@ -47,7 +47,7 @@ async def test_square_of_a_patch_is_the_one_that_counts() -> None:
     assert np.abs(np.delete(places.ravel(), 2 * GRID + 5)).max() < 0.01
 
 
-@pytest.mark.parametrize("frequency", [6, 20, 50])
+@pytest.mark.parametrize("frequency", [1, 6, 20, 50])
 async def test_band_of_a_wave_is_the_one_that_counts(frequency: int) -> None:
     """A grating of one frequency: only its band takes the score away."""
     matrix_UY = dct_matrix(SIDE_PX)
