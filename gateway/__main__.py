@@ -29,7 +29,12 @@ ANY_PATH = click.Path(path_type=Path)
 
 def main() -> None:
     """Run the command line and end the process with its exit code."""
-    sys.exit(run())
+    code = run()
+    if sys.argv[1:2] == ["run"]:
+        from gateway.daemon.ending import leave
+
+        leave(code)
+    sys.exit(code)
 
 
 def run() -> int:

@@ -92,6 +92,7 @@ class Command(_Numbered):
     camera: CameraName | None = Field(description="which was switched")
     alert_id: Name | None = Field(description="which was judged")
     environment: Name | None = Field(default=None, description="whose bundle was chosen; its model/state tells the end")
+    note: str | None = Field(default=None, max_length=500, description="what somebody wrote beside a judgement")
 
 
 class Degraded(_Numbered):

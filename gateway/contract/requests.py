@@ -62,7 +62,7 @@ class Feedback(Model):
     """Somebody's judgement of an alert, on `<prefix>/alerts/<alert_id>/feedback`."""
 
     feedback: Judgement
-    note: str | None = Field(default=None, max_length=500)
+    note: str | None = Field(default=None, max_length=500, description="told beside the judgement among the alerts")
 
 
 @dataclass(frozen=True, slots=True)

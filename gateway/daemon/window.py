@@ -209,12 +209,12 @@ class DaemonWindow:
         """Return the trainer's state as MQTT tells it; None where there is none."""
         return self._word(self._daemon.topics.trainer_state)
 
-    def judge(self, alert_id: str, judgement: Literal["false_positive", "confirmed"]) -> bool:
+    def judge(self, alert_id: str, judgement: Literal["false_positive", "confirmed"], note: str | None = None) -> bool:
         """Take an operator's word on an alert; return whether there is such an alert."""
         is_known = alert_id in self._alerts
         is_taken = self._daemon.judge(alert_id, judgement == "confirmed")
         if is_known or (is_taken and judgement == "confirmed"):
-            self._tell_obeyed(Obeyed(Asked("feedback", alert_id), judgement))
+            self._tell_obeyed(Obeyed(Asked("feedback", alert_id), judgement, note))
             return True
         return False
 

@@ -45,6 +45,7 @@ class Obeyed:
 
     asked: Asked
     value: str
+    note: str | None = None
 
 
 class Commands:
@@ -84,6 +85,7 @@ class Commands:
             return "it is retained"
         if not self._budget.take(self._monotonic()):
             return f"more than {COMMANDS_PER_MINUTE} came in a minute"
+        note = None
         try:
             if asked.what == "enabled":
                 is_on = read_switch(message.payload)
@@ -92,8 +94,9 @@ class Commands:
                 order = read_model_order(message.payload)
                 known, value = self._ears.on_model(asked.name, order), str(order)
             else:
-                judgement = read_feedback(message.payload).feedback
-                known, value = self._ears.on_feedback(asked.name, judgement == "confirmed"), judgement
+                said = read_feedback(message.payload)
+                known, value = self._ears.on_feedback(asked.name, said.feedback == "confirmed"), said.feedback
+                note = said.note
         except RequestError as error:
             return str(error)
-        return Obeyed(asked, value) if known else "there is nothing of this name"
+        return Obeyed(asked, value, note) if known else "there is nothing of this name"

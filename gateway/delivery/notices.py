@@ -63,6 +63,7 @@ class Notices:
             "camera": done.asked.name if done.asked.what == "enabled" else None,
             "alert_id": done.asked.name if done.asked.what == "feedback" else None,
             "environment": done.asked.name if done.asked.what == "model" else None,
+            "note": done.note,
         }
         self._submit(messages.Command.model_validate(fields))
 

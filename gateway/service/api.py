@@ -138,8 +138,8 @@ def _add_commands(router: APIRouter, window: Window) -> None:
 
     @router.post("/alerts/{alert_id}/feedback", status_code=204, responses={**UNKNOWN})
     async def judge(alert_id: NamedInPath, judgement: Feedback) -> None:
-        """Say whether an alert was right; a confirmed one leaves the calibration."""
-        if not window.judge(alert_id, judgement.feedback):
+        """Say whether an alert was right; a confirmed one leaves the calibration. A note is told among the alerts."""
+        if not window.judge(alert_id, judgement.feedback, judgement.note):
             raise HTTPException(404, f"nothing is known of an alert {alert_id}")
 
     @router.post("/environments/{environment}/model", status_code=204, responses={**UNKNOWN})

@@ -146,7 +146,7 @@ class Window(Protocol):
     def trainer(self) -> JsonValue:
         """Return the trainer's state as MQTT tells it; None where there is none."""
 
-    def judge(self, alert_id: str, judgement: Literal["false_positive", "confirmed"]) -> bool:
+    def judge(self, alert_id: str, judgement: Literal["false_positive", "confirmed"], note: str | None = None) -> bool:
         """Take an operator's word on an alert; return whether there is such an alert."""
 
     def choose(self, environment: str, order: ModelOrder) -> bool:

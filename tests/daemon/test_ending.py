@@ -1,8 +1,10 @@
 """The process ends in time, and signals that come before anybody listens are not lost."""
 
+import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 from structlog.testing import capture_logs
 
@@ -35,6 +37,26 @@ def test_process_that_ends_by_itself_does_not_wait_for_it() -> None:
     assert waiting.daemon
     waiting.cancel()
     assert ending.exit_code == 1
+
+
+ABORTED = "import atexit, os, sys; atexit.register(os.abort)\n"
+
+
+def test_nothing_comes_after_the_end() -> None:
+    """What was printed is there; what the interpreter or a library would do at its exit is not done."""
+    code = f"{ABORTED}from gateway.daemon.ending import leave\nprint('the last word')\nleave(3)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (3, "the last word\n", "")
+
+
+def test_daemon_ends_so_and_other_commands_as_programs_do(tmp_path: Path) -> None:
+    """With its exit code and the reason on stderr."""
+    for command, expected in (("run -c", 2), ("check-config", -signal.SIGABRT)):
+        words = ["spectragate", *command.split(), str(tmp_path)]
+        code = f"{ABORTED}sys.argv = {words!r}\nfrom gateway.__main__ import main\nmain()"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == expected, done.stderr
+        assert "error" in done.stderr.lower()
 
 
 def test_signals_that_were_held_arrive() -> None:

@@ -50,7 +50,8 @@ def test_command_when_allowed(asked: Asked, payload: bytes, done: tuple[str, obj
     """It is done and told."""
     box = Box()
 
-    assert box.commands.obey(asked, incoming(payload)) == Obeyed(asked, value)
+    note = "x" if b"note" in payload else None
+    assert box.commands.obey(asked, incoming(payload)) == Obeyed(asked, value, note)
     assert box.done == [done]
     assert (box.commands.obeyed, box.commands.ignored) == (1, 0)
 

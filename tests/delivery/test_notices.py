@@ -82,12 +82,12 @@ async def test_flood_when_two_cameras_are_held(tmp_path: Path) -> None:
 
 
 async def test_trouble_and_commands_when_told(tmp_path: Path) -> None:
-    """Each change once; a command with what was obeyed, and without the note that came with it."""
+    """Each change once; a command with what was obeyed, and with the note that came with it."""
     async with open_outbox(tmp_path) as outbox:
         notices = notices_of(outbox)
         for reason in ("disk_full", "disk_full", "io_error", None, None):
             notices.tell(part="outbox", reason=reason)
-        notices.tell_command(Obeyed(Asked("feedback", "3f0c"), "confirmed"))
+        notices.tell_command(Obeyed(Asked("feedback", "3f0c"), "confirmed", "a sticker on the cheek"))
         notices.tell_command(Obeyed(Asked("model", "indoor"), "pin 3"))
         kinds = [data.kind for data in await told(outbox, 5)]
         last, chosen = (await told(outbox, 5))[-2:]
@@ -96,3 +96,4 @@ async def test_trouble_and_commands_when_told(tmp_path: Path) -> None:
     assert (chosen.command, chosen.value, chosen.environment) == ("model", "pin 3", "indoor")
     assert isinstance(last, messages.Command)
     assert (last.command, last.value, last.camera, last.alert_id) == ("feedback", "confirmed", None, "3f0c")
+    assert (last.note, chosen.note) == ("a sticker on the cheek", None)

@@ -42,6 +42,19 @@ async def fill_pool() -> None:
     await asyncio.gather(*(asyncio.to_thread(together.wait, 10.0) for _ in range(THREADS)))
 
 
+async def settled(before: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Return threads, descriptors and memory once nothing more than before is open, or after a minute.
+
+    A worker that is just being replaced has its descriptors twice, or not at all.
+    """
+    for _ in range(600):
+        now = footprint(os.getpid())
+        if now[0] <= before[0] and now[1] <= before[1]:
+            break
+        await asyncio.sleep(0.1)
+    return now
+
+
 async def test_bad_camera_leaves_the_others_alone(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
@@ -68,7 +81,7 @@ async def test_bad_camera_leaves_the_others_alone(
         workers = len(descendants(os.getpid()))
         for cycle in range(CYCLES):
             await break_and_mend(box, gate, ("kill", "freeze")[cycle % 2])
-        meanwhile, after = ages.of["lobby"], footprint(os.getpid())
+        meanwhile, after = ages.of["lobby"], await settled(before)
         left = len(descendants(os.getpid())) - workers
         lobby_changes = [payload for topic, payload in box.shown.history if topic == "spectragate/lobby/status"]
     quiet_ms, busy_ms = (float(np.quantile(each, 0.99)) for each in (calm, meanwhile))
@@ -80,7 +93,7 @@ async def test_bad_camera_leaves_the_others_alone(
         f" {after[0] - before[0]} threads, {after[1] - before[1]} descriptors, {grown / 2**20:.1f} MiB",
     )
     assert not [payload for payload in lobby_changes if payload and b"offline" in payload][1:]
-    assert (left, after[0] - before[0], after[1] - before[1]) == (0, 0, 0)
+    assert max(left, after[0] - before[0], after[1] - before[1]) <= 0
     assert grown < LEFT_BYTES
     assert busy_ms < 10 * AIM * quiet_ms
 

@@ -5,6 +5,7 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -139,12 +140,12 @@ def test_pictures(readme: Reader) -> None:
     assert json.loads(line)["file"] == "photos/visitor.png"
 
 
-def clip_of(folder: Path, frames: int = 100) -> None:
-    """Write a person who walks by, as FFmpeg and as a browser's camera read it."""
+def clip_of(folder: Path, frames: int = 100, rounds: int = 10) -> None:
+    """Write a person who walks by, as FFmpeg and as a browser's camera read it; long enough for a busy machine."""
     pictures = [walker(index, frames=frames)[:, :, ::-1] for index in range(frames)]
     (folder / "cam.mjpeg").write_bytes(b"".join(cv2.imencode(".jpg", picture)[1].tobytes() for picture in pictures))
     writer = cv2.VideoWriter(str(folder / "clip.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 25.0, (640, 360))
-    for picture in pictures:
+    for picture in rounds * pictures:
         writer.write(picture)
     writer.release()
 
@@ -170,14 +171,19 @@ def test_publishers_over_webrtc(readme: Reader) -> None:
         with readme.start("ffmpeg -re -i clip.mp4"):
             running.until('"camera_online"')
         running.until('"camera_lost"')
-        with readme.start("python3 -m http.server") as serving:
-            publish_from_browser(readme, serving, token, port=port, page_port=page_port)
+        with (
+            readme.start("python3 -m http.server") as serving,
+            published_from_browser(readme, serving, token, port=port, page_port=page_port),
+        ):
             running.until('"camera_back"')
         assert running.end() == 0, running.output[-2000:]
 
 
-def publish_from_browser(readme: Reader, serving: Running, token: str, *, port: int, page_port: int) -> None:
-    """Open the page in a browser whose camera is the clip, and answer its questions."""
+@contextmanager
+def published_from_browser(
+    readme: Reader, serving: Running, token: str, *, port: int, page_port: int
+) -> Iterator[None]:
+    """Open the page in a browser whose camera is the clip, and answer its questions; it sends until the block ends."""
     serving.until("Serving HTTP")
     flags = [
         "--use-fake-ui-for-media-stream",
@@ -193,7 +199,7 @@ def publish_from_browser(readme: Reader, serving: Running, token: str, *, port: 
         page.goto(f"http://127.0.0.1:{page_port}/publish.html")
         page.click("button")
         page.wait_for_function("document.title === '201'", timeout=60_000)
-        page.wait_for_timeout(3_000)
+        yield
         browser.close()
 
 

@@ -80,6 +80,7 @@ class FakeWindow:
     latest: list[messages.Alert] = field(default_factory=lambda: [alert(2, alert_id="a2"), alert(1, alert_id="a1")])
     switched: list[tuple[str, bool]] = field(default_factory=list)
     judged: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     chosen: list[tuple[str, str]] = field(default_factory=list)
     names: tuple[str, ...] = ("gate", "yard")
     drift: JsonValue = None
@@ -163,9 +164,11 @@ class FakeWindow:
         """Return that there is none."""
         return None
 
-    def judge(self, alert_id: str, judgement: Literal["false_positive", "confirmed"]) -> bool:
+    def judge(self, alert_id: str, judgement: Literal["false_positive", "confirmed"], note: str | None = None) -> bool:
         """Note what was judged."""
         self.judged.append((alert_id, judgement))
+        if note is not None:
+            self.notes.append(note)
         return any(each.data.alert_id == alert_id for each in self.latest)
 
     def choose(self, environment: str, order: ModelOrder) -> bool:

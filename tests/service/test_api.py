@@ -57,6 +57,7 @@ async def test_alert_is_judged_and_an_unknown_one_is_not() -> None:
         assert (await client.post("/api/v1/alerts/a9/feedback", json=right)).status_code == 404
         assert (await client.post("/api/v1/alerts/a1/feedback", json={"feedback": "maybe"})).status_code == 422
         assert window.judged == [("a1", "confirmed"), ("a9", "confirmed")]
+        assert window.notes == 2 * ["a sticker on the cheek"]
 
 
 async def test_alerts_are_as_many_as_asked_and_no_key_is_passed_over() -> None:
