@@ -2,7 +2,7 @@
 
 Off unless `evidence.explanations` says otherwise: a face is personal data. Asked for, it is explained while nothing
 waits for the detector, and then erased: the map that is kept instead shows nobody. The cameras' batches never wait
-longer than one face takes.
+longer than one face takes, and faces that are to be kept never wait for an explanation.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import json
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 import structlog
@@ -38,6 +38,8 @@ SWEEP_EVERY_S = 3600.0
 ModelOf = Callable[[str], ModelIdentity | None]
 State = Literal["waiting", "done", "unknown", "busy", "other_model"]
 
+_Item = TypeVar("_Item")
+
 _log = structlog.get_logger()
 
 
@@ -50,6 +52,10 @@ class Detectors(Protocol):
     @property
     def is_busy(self) -> bool:
         """Whether any faces wait for a detector."""
+
+
+class _OtherModelError(Exception):
+    """The model that judged a face is not in use any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +94,8 @@ class Explaining:
         self._keep_s = keep_s
         self._clock = clock
         self._open: OrderedDict[tuple[str, int], tuple[float, NDArray[np.uint8]]] = OrderedDict()
-        self._line: deque[_Face | str] = deque()  # a face to keep, or the alert that somebody asks for
+        self._to_keep: deque[_Face] = deque()
+        self._asked: deque[str] = deque()
         self._told: OrderedDict[str, Told] = OrderedDict()
         self._changed = asyncio.Event()
         self._swept_at_s = float("-inf")
@@ -114,8 +121,11 @@ class Explaining:
         """Let the face of a track that raised an alert be kept."""
         held = self._open.pop((camera, verdict.track_id), None)
         model = self._model_of(environment)
-        if held is not None and verdict.alert_id is not None and model is not None:
-            self._put(_Face(verdict.alert_id, camera, verdict.end_time_s, environment, model.sha256, held[1]))
+        if held is None or verdict.alert_id is None or model is None:
+            return
+        face = _Face(verdict.alert_id, camera, verdict.end_time_s, environment, model.sha256, held[1])
+        if not self._put(self._to_keep, face):
+            _log.warning("evidence_not_kept", camera=camera, reason=f"{MAX_WAITING} faces wait for the disk already")
 
     def ask(self, alert_id: str) -> Told:
         """Return the explanation of an alert, or let it be made; never waits."""
@@ -124,7 +134,7 @@ class Explaining:
             if told.state not in {"waiting", "done"}:  # asked again, it is looked for again
                 del self._told[alert_id]
             return told
-        if not self._put(alert_id):
+        if not self._put(self._asked, alert_id):
             return Told("busy")
         self._tell(alert_id, Told("waiting"))
         return Told("waiting")
@@ -142,21 +152,19 @@ class Explaining:
 
     async def settle(self) -> None:
         """Do what waits."""
-        while self._line:
-            item = self._line.popleft()
-            try:
-                await (self._keep(item) if isinstance(item, _Face) else self._explain(item))
-            except OSError as error:
-                _log.warning("evidence_not_kept", reason=error.strerror)
+        await self._keep_waiting()
+        while self._asked:
+            await self._explain(self._asked.popleft())
+            await self._keep_waiting()
         if self._clock() - self._swept_at_s >= SWEEP_EVERY_S:
             self._swept_at_s = self._clock()
             await asyncio.to_thread(self._files.forget, until_s=self._clock() - self._keep_s)
 
-    def _put(self, item: _Face | str) -> bool:
-        if len(self._line) >= MAX_WAITING:
+    def _put(self, line: deque[_Item], item: _Item) -> bool:
+        if len(line) >= MAX_WAITING:
             self.dropped += 1
             return False
-        self._line.append(item)
+        line.append(item)
         self._changed.set()
         return True
 
@@ -165,6 +173,14 @@ class Explaining:
         self._told.move_to_end(alert_id)
         if len(self._told) > MAX_SHOWN:
             self._told.popitem(last=False)
+
+    async def _keep_waiting(self) -> None:
+        while self._to_keep:
+            try:
+                await self._keep(self._to_keep.popleft())
+            except OSError as error:
+                self.dropped += 1
+                _log.warning("evidence_not_kept", reason=error.strerror)
 
     async def _keep(self, face: _Face) -> None:
         facts = {"environment": face.environment, "sha256": face.sha256, "side_px": face.pixels_YXC.shape[0]}
@@ -186,31 +202,51 @@ class Explaining:
         camera, time_s, content = kept
         head, _, pixels = content.partition(b"\n")
         facts = json.loads(head)
-        model = self._model_of(facts["environment"])
-        if model is None or model.sha256 != facts["sha256"]:
-            self._tell(alert_id, Told("other_model"))
-            return
         side_px = facts["side_px"]
         pixels_YXC = np.frombuffer(pixels, np.uint8).reshape(side_px, side_px, 3)
         try:
-            async with asyncio.timeout(LONGEST_S):
-                found = await explain(
-                    pixels_YXC,
-                    lambda each_NYXC: self._detectors().score(facts["environment"], each_NYXC),
-                    before_each=self._idle,
-                )
+            found = await self._explained(pixels_YXC, facts["environment"], facts["sha256"])
+        except _OtherModelError:
+            self._tell(alert_id, Told("other_model"))
+            return
         except (TimeoutError, RuntimeFault) as error:
             _log.warning("alert_not_explained", alert_id=alert_id, reason=str(error) or "the box is never idle")
             self._tell(alert_id, Told("busy"))
             return
+        self._tell(alert_id, Told("done", found))  # also where the disk does not take it
         text = json.dumps(asdict(found)).encode()
-        if await asyncio.to_thread(self._files.put, alert_id, text, kind="map", camera=camera, time_s=time_s):
-            await asyncio.to_thread(self._files.drop, alert_id, "face")
-        self._tell(alert_id, Told("done", found))
+        try:
+            if await asyncio.to_thread(self._files.put, alert_id, text, kind="map", camera=camera, time_s=time_s):
+                await asyncio.to_thread(self._files.drop, alert_id, "face")
+        except OSError as error:
+            _log.warning("evidence_not_kept", camera=camera, reason=error.strerror)
 
-    async def _idle(self) -> None:
-        while self._detectors().is_busy:  # noqa: ASYNC110  (whoever screens has no time to tell that it is done)
-            await asyncio.sleep(IDLE_S)
+    async def _explained(self, pixels_YXC: NDArray[np.uint8], environment: str, sha256: str) -> Explanation:
+        """Explain a face by the model that judged it.
+
+        Raises:
+            _OtherModelError: Another judges the environment by now.
+            TimeoutError: The box is not idle for long enough.
+            RuntimeFault: The detector fails.
+        """
+        ends_at_s = asyncio.get_running_loop().time() + LONGEST_S
+
+        async def wait_until_idle() -> None:
+            # By its own clock: to be cancelled would leave a file half written behind.
+            await self._keep_waiting()
+            while self._detectors().is_busy:
+                if asyncio.get_running_loop().time() >= ends_at_s:
+                    raise TimeoutError
+                await asyncio.sleep(IDLE_S)
+                await self._keep_waiting()
+
+        async def score(pixels_NYXC: NDArray[np.uint8]) -> NDArray[np.float32]:
+            model = self._model_of(environment)  # it may change between two squares
+            if model is None or model.sha256 != sha256:
+                raise _OtherModelError
+            return await self._detectors().score(environment, pixels_NYXC)
+
+        return await explain(pixels_YXC, score, before_each=wait_until_idle)
 
 
 def _from_bytes(content: bytes) -> Explanation:

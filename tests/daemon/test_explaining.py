@@ -1,15 +1,20 @@
 """Explanations in the daemon: off by default, sealed, made when nothing waits, the face erased once explained."""
 
+import asyncio
+import errno
 import json
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pytest
 from fakes.daemons import running_daemon
+from fakes.processes import wait_until
 from numpy.typing import NDArray
 
 from gateway.contract import messages
+from gateway.daemon import explaining as explaining_module
 from gateway.daemon.explaining import MAX_WAITING, Explaining, Told
 from gateway.screening import decide
 from gateway.screening.explain import WORK
@@ -91,6 +96,86 @@ async def test_what_cannot_be_explained_says_why(tmp_path: Path) -> None:
     for number in range(MAX_WAITING):
         here.ask(f"more-{number}")
     assert here.ask("one-too-many").state == "busy"
+    assert here.dropped == 1
+
+
+async def test_model_that_changes_meanwhile_is_not_mixed_with_the_one_that_judged(tmp_path: Path) -> None:
+    """No map is made of two models' scores: the face waits until the first is back."""
+    house = House()
+    here = explaining(tmp_path, house)
+    see_alert(here)
+    await here.settle()
+
+    async def score_and_swap(environment: str, pixels_NYXC: NDArray[np.uint8]) -> NDArray[np.float32]:
+        house.model = replace_model()
+        return await House.score(house, environment, pixels_NYXC)
+
+    house.score = score_and_swap  # type: ignore[method-assign]
+    here.ask("a1")
+    await here.settle()
+    assert here.ask("a1").state == "other_model"
+    assert house.scored == [1]
+    house.model = MODEL
+    del house.score  # type: ignore[method-assign]
+    here.ask("a1")
+    await here.settle()
+    assert here.ask("a1").state == "done"
+
+
+async def test_box_that_is_never_idle_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asked is not kept waiting, and may ask again."""
+    monkeypatch.setattr(explaining_module, "LONGEST_S", 0.0)
+    house = House(is_busy=True)
+    here = explaining(tmp_path, house)
+    see_alert(here)
+    here.ask("a1")
+    await here.settle()
+    assert here.ask("a1").state == "busy"
+    assert here.ask("a1").state == "waiting"
+
+
+async def test_explanation_is_shown_where_the_disk_does_not_take_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits for ever; the face stays until its map is kept."""
+    house = House()
+    here = explaining(tmp_path, house)
+    see_alert(here)
+    await here.settle()
+
+    def full(*_: object, **__: object) -> bool:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    monkeypatch.setattr(SealedFiles, "put", full)
+    here.ask("a1")
+    await here.settle()
+    assert here.ask("a1").state == "done"
+    assert [path.suffix for path in sorted((tmp_path / "evidence").iterdir())] == [".face", ".key"]
+
+
+async def test_faces_are_kept_while_a_question_waits_for_an_idle_box(tmp_path: Path) -> None:
+    """Questions take no place of faces, and a box that is busy keeps them all the same."""
+    house = House()
+    here = explaining(tmp_path, house)
+    see_alert(here, alert_id="first")
+    await here.settle()
+    house.is_busy = True
+    for number in range(MAX_WAITING):
+        here.ask("first" if number == 0 else f"nothing-{number}")
+    kept = tmp_path / "evidence"
+    async with asyncio.TaskGroup() as group:
+        group.create_task(here.settle(), name="settling")
+        for number in range(1, 4):
+            for part in range(MAX_WAITING):
+                see_alert(here, alert_id=f"a-{number}-{part}")
+            wanted = 1 + number * MAX_WAITING
+            await wait_until(lambda wanted=wanted: len(list(kept.glob("*.face"))) == wanted)  # type: ignore[misc]
+        assert here.dropped == 0
+        assert house.scored == []
+        house.is_busy = False
+    assert here.ask("first").state == "done"
+    for number in range(MAX_WAITING + 1):
+        see_alert(here, alert_id=f"b-{number}")
     assert here.dropped == 1
 
 
