@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Protocol
 
+from trainer.child import PARENT
 from trainer.vault import KeyHandle
 
 MAX_ERROR_BYTES = 4096
@@ -50,11 +51,12 @@ async def _run_child(module: list[str], handle: KeyHandle) -> None:
     child = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
+        "trainer.child",
         *module,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
-        env=os.environ | {"SPECTRAGATE_JOB_PARENT": str(os.getpid())},
+        env=os.environ | {PARENT: str(os.getpid())},
     )
     try:
         _, said = await child.communicate(handle.model_dump_json().encode())

@@ -6,10 +6,7 @@ The folder is all that goes in and out, so the same job has the same result wher
 in, `bundle/` and `result.json` out. `result.json` is written last and whole; a job that has one is not run again.
 """
 
-import ctypes
 import datetime as dt
-import os
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -37,7 +34,6 @@ MOST_JUDGED, LEAST_JUDGED = 150, 40
 """So many faces of 32 px are judged; larger ones take longer, so they are fewer, but never less than the second."""
 
 MAX_HANDLE_BYTES = 8192
-_PR_SET_PDEATHSIG = 1
 
 
 class Order(BaseModel):
@@ -163,15 +159,6 @@ def read_handle() -> KeyHandle:
     return KeyHandle.model_validate_json(sys.stdin.buffer.read(MAX_HANDLE_BYTES))
 
 
-def die_with_parent() -> None:
-    """Have the kernel end this process when the one that started it ends, however it does."""
-    parent = int(os.environ["SPECTRAGATE_JOB_PARENT"])
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        raise SystemExit(1)
-
-
 if __name__ == "__main__":
-    die_with_parent()
     torch.set_num_interop_threads(1)
     run_job(Path(sys.argv[1]), read_handle())

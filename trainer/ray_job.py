@@ -10,7 +10,7 @@ from pathlib import Path
 import ray
 from ray.exceptions import RayError
 
-from trainer.job_run import die_with_parent, read_handle, run_job
+from trainer.job_run import read_handle, run_job
 from trainer.vault import KeyHandle
 
 
@@ -29,7 +29,6 @@ def run_on_ray(folder: Path, handle: KeyHandle, *, threads: int, address: str | 
 
 
 if __name__ == "__main__":
-    die_with_parent()
     try:
         run_on_ray(
             Path(sys.argv[1]),

@@ -8,7 +8,7 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -65,8 +65,22 @@ def log_as_json() -> None:
     )
 
 
-async def serve(config: ServiceConfig, publisher: Publisher, *, repository: Path) -> None:
+def utc_now() -> dt.datetime:
+    """Return the time of this machine's clock."""
+    return dt.datetime.now(dt.UTC)
+
+
+async def serve(
+    config: ServiceConfig,
+    publisher: Publisher,
+    *,
+    repository: Path,
+    executor: Executor | None = None,
+    now: Callable[[], dt.datetime] = utc_now,
+) -> None:
     """Serve until SIGTERM or SIGINT; jobs under way are given up, and done by the next start.
+
+    Without an executor it is the configured one. `now` is the clock of leases, signatures and erasure.
 
     Raises:
         ServiceConfigError: The address, the certificate or the folder cannot be used.
@@ -77,8 +91,8 @@ async def serve(config: ServiceConfig, publisher: Publisher, *, repository: Path
         jobs = await Jobs.open(config.database_url)
         try:
             intake = Intake(config.store or config.folder / "store")
-            worker = Worker(Parts(jobs, intake, _executor(config), publisher, keys), config, now=_now)
-            desk = Desk(jobs, intake, config, repository, lambda: _now().timestamp(), worker.poke, keys)
+            worker = Worker(Parts(jobs, intake, executor or _executor(config), publisher, keys), config, now=now)
+            desk = Desk(jobs, intake, config, repository, lambda: now().timestamp(), worker.poke, keys)
             await _run(_server_of(service_app(desk), config.http), worker, listening)
         finally:
             await jobs.close()
@@ -133,10 +147,6 @@ def _faces_keys(file: Path) -> ServiceKeys:
         return ServiceKeys.load(file)
     except KeyFileError as error:
         raise ServiceConfigError(f"faces_key: {error}") from None
-
-
-def _now() -> dt.datetime:
-    return dt.datetime.now(dt.UTC)
 
 
 def _executor(config: ServiceConfig) -> Executor:

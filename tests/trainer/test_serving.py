@@ -6,18 +6,16 @@ import signal
 import ssl
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
 
 import httpx2
 import pytest
-import safetensors.numpy
 from fakes.brokers import make_authority
 from fakes.clean_sets import PASSPHRASE, drawn_set, service_config
+from fakes.clear_faces import Searcher
 from fakes.manager import FakeManager
 from fakes.trainer_service import service, with_tls
 
@@ -35,55 +33,17 @@ def finished(client: httpx2.Client, job: str) -> JobView:
     raise AssertionError("the job did not end")
 
 
-class Searcher:
-    """Looks through all files of these folders, again and again, for faces in clear."""
-
-    def __init__(self, folders: Sequence[Path], parts: Iterable[bytes]) -> None:
-        faces = [face for content in parts for face in safetensors.numpy.load(content).values()]
-        self._folders = folders
-        rows = (face[face.shape[0] // 2].tobytes()[:24] for face in faces[::4])
-        self._traces = (*rows, b"\x89PNG", b'.0":{"dtype":"U8"', b"\xff\xd8\xff")
-        self.looks, self.found, self.files = 0, set[str](), set[str]()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._go_on)
-
-    def look(self) -> None:
-        """Look once."""
-        for path in (path for folder in self._folders for path in folder.rglob("*")):
-            with suppress(FileNotFoundError):  # it went meanwhile
-                if path.is_file():
-                    self.files.add(path.parent.name)
-                    content = path.read_bytes()
-                    if any(trace in content for trace in self._traces):
-                        self.found.add(path.name)
-        self.looks += 1
-
-    def _go_on(self) -> None:
-        while not self._stop.wait(0.3):
-            self.look()
-
-    def __enter__(self) -> Self:
-        """Begin."""
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """End with a last look."""
-        self._stop.set()
-        self._thread.join()
-        self.look()
-
-
 def test_searcher_finds_a_face_that_lies_in_clear(tmp_path: Path) -> None:
     """Or finding nothing would mean nothing."""
     _, contents = drawn_set()
     part = next(iter(contents.values()))
     (tmp_path / "raw").write_bytes(part[5000:])
     (tmp_path / "noise").write_bytes(os.urandom(20_000))
-    (tmp_path / "picture").write_bytes(b"..\x89PNG..")
+    (tmp_path / "picture").write_bytes(b"..\x89PNG\r\n\x1a\n..")
+    (tmp_path / "photograph").write_bytes(b"..\xff\xd8\xff\xe0\x00\x10JFIF..")
     searcher = Searcher([tmp_path], contents.values())
     searcher.look()
-    assert searcher.found == {"raw", "picture"}
+    assert searcher.found == {"raw", "picture", "photograph"}
 
 
 @pytest.mark.end_to_end
