@@ -66,7 +66,16 @@ class Told:
     explanation: Explanation | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Held:
+    """The most suspicious face of a track under way, and the model that judges it."""
+
+    score: float
+    sha256: str
+    pixels_YXC: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Face:
     alert_id: str
     camera: str
@@ -93,7 +102,7 @@ class Explaining:
         self._model_of = model_of
         self._keep_s = keep_s
         self._clock = clock
-        self._open: OrderedDict[tuple[str, int], tuple[float, NDArray[np.uint8]]] = OrderedDict()
+        self._open: OrderedDict[tuple[str, int], _Held] = OrderedDict()
         self._to_keep: deque[_Face] = deque()
         self._asked: deque[str] = deque()
         self._told: OrderedDict[str, Told] = OrderedDict()
@@ -103,27 +112,31 @@ class Explaining:
 
     def on_scored(
         self,
-        environment: str,  # noqa: ARG002  (a Protocol's)
+        environment: str,
         faces: Sequence[TrackedFace],
         pixels_NYXC: NDArray[np.uint8],
         screenings: Sequence[Screening],
     ) -> None:
         """Hold the most suspicious usable face of each track, as the detector saw it."""
+        model = self._model_of(environment)
+        if model is None:
+            return
         for face, pixels_YXC, screening in zip(faces, pixels_NYXC, screenings, strict=True):
             key = face.crop.camera, face.track_id
             held = self._open.get(key)
-            if screening.quality is Quality.USABLE and (held is None or screening.score > held[0]):
-                self._open[key] = screening.score, pixels_YXC.copy()
+            if screening.quality is Quality.USABLE and (held is None or screening.score > held.score):
+                # Of the model under which the track began: it ends when another takes over.
+                sha256 = model.sha256 if held is None else held.sha256
+                self._open[key] = _Held(screening.score, sha256, pixels_YXC.copy())
         while len(self._open) > MAX_OPEN_TRACKS:
             self._open.popitem(last=False)
 
     def on_finished(self, camera: str, environment: str, verdict: decide.Verdict) -> None:
         """Let the face of a track that raised an alert be kept."""
         held = self._open.pop((camera, verdict.track_id), None)
-        model = self._model_of(environment)
-        if held is None or verdict.alert_id is None or model is None:
+        if held is None or verdict.alert_id is None:
             return
-        face = _Face(verdict.alert_id, camera, verdict.end_time_s, environment, model.sha256, held[1])
+        face = _Face(verdict.alert_id, camera, verdict.end_time_s, environment, held.sha256, held.pixels_YXC)
         if not self._put(self._to_keep, face):
             _log.warning("evidence_not_kept", camera=camera, reason=f"{MAX_WAITING} faces wait for the disk already")
 

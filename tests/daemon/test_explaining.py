@@ -49,13 +49,14 @@ def explaining(folder: Path, house: House, *, now_s: float = 60.0) -> Explaining
     )
 
 
-def see_alert(here: Explaining, *, alert_id: str | None = "a1", white: float = 0.5) -> None:
+def see_alert(here: Explaining, *, alert_id: str | None = "a1", white: float = 0.5, is_over: bool = True) -> None:
     """Let a face pass that raises an alert."""
     pixels_NYXC = np.zeros((1, 32, 32, 3), np.uint8)
     pixels_NYXC[:, : round(32 * white)] = 255
     face = TrackedFace(1, FaceCrop("gate", 0, 50.0, BOX, pixels_NYXC[0], 32))
     here.on_scored("hall", [face], pixels_NYXC, [SEEN])
-    here.on_finished("gate", "hall", replace(ALERT, alert_id=alert_id))
+    if is_over:
+        here.on_finished("gate", "hall", replace(ALERT, alert_id=alert_id))
 
 
 async def test_face_is_kept_sealed_explained_on_demand_and_then_erased(tmp_path: Path) -> None:
@@ -120,6 +121,19 @@ async def test_model_that_changes_meanwhile_is_not_mixed_with_the_one_that_judge
     here.ask("a1")
     await here.settle()
     assert here.ask("a1").state == "done"
+
+
+async def test_track_that_a_swap_ends_belongs_to_the_model_that_judged_it(tmp_path: Path) -> None:
+    """Its end comes when the next model is in use already, which did not raise its alert and explains nothing of it."""
+    house = House()
+    here = explaining(tmp_path, house)
+    see_alert(here, alert_id=None, is_over=False)
+    house.model = replace_model()
+    here.on_finished("gate", "hall", ALERT)
+    await here.settle()
+    here.ask("a1")
+    await here.settle()
+    assert here.ask("a1").state == "other_model"
 
 
 async def test_box_that_is_never_idle_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
