@@ -174,3 +174,26 @@ async def test_dashboard_asks_only_for_what_is_there() -> None:
             for labels in re.findall(r"by \(([^)]*)\)", target["expr"]):
                 named = {label.strip() for label in labels.split(",")}
                 assert all(named <= set(each) for name, _ in queries for each in told[name]), target["expr"]
+
+
+async def test_no_metric_is_missing_on_the_dashboard() -> None:
+    """Whatever the box counts somebody can see, except what the sum of its parts shows."""
+    text, _ = await scraped(drifted())
+    told = {family.name for family in text_string_to_metric_families(text) if family.name.startswith("spectragate_")}
+    shown = DASHBOARD.read_text(encoding="utf-8")
+    assert {name for name in told if not re.search(rf"\b{name}(_total|_info|_bucket|_sum|_count)?\b", shown)} == {
+        "spectragate_camera_frames_received"
+    }
+
+
+def test_panels_of_the_dashboard_lie_side_by_side() -> None:
+    """None covers another, and each has a number of its own."""
+    panels = json.loads(DASHBOARD.read_text(encoding="utf-8"))["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    cells: set[tuple[int, int]] = set()
+    for place in (panel["gridPos"] for panel in panels):
+        across = range(place["x"], place["x"] + place["w"])
+        own = {(x, y) for x in across for y in range(place["y"], place["y"] + place["h"])}
+        assert max(x for x, _ in own) < 24
+        assert not own & cells, place
+        cells |= own
