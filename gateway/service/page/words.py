@@ -189,12 +189,12 @@ def largest(places: Sequence[Sequence[float]]) -> float:
 
 
 def top_bands(found: ExplanationView, most: int = 3) -> list[tuple[str, float]]:
-    """Return the bands of detail that speak most for a trigger, by their shares of the finest detail."""
+    """Return the bands of detail that speak for a trigger, the loudest first, by their shares of the finest detail."""
     named = [
         (f"{100 * low:.0f} to {100 * high:.0f} %", value)
         for low, high, value in zip(found.edges, found.edges[1:], found.bands, strict=False)
     ]
-    return sorted(named, key=lambda pair: -pair[1])[:most]
+    return [pair for pair in sorted(named, key=lambda pair: -pair[1])[:most] if pair[1] > 0.0]
 
 
 def tone(camera: CameraView) -> str:

@@ -9,6 +9,7 @@ from fakes.windows import camera_view
 from gateway.contract.fields import Promise
 from gateway.contract.states import STATUS_REASONS, DriftState, ModelState, RealisedRate
 from gateway.service.page import words
+from gateway.service.window import ExplanationView
 
 
 def test_every_reason_of_the_contract_is_a_sentence() -> None:
@@ -128,3 +129,10 @@ def test_states_of_the_contract_have_words() -> None:
     """Of models and of drift."""
     assert set(get_args(ModelState.model_fields["state"].annotation)) == set(words.MODEL_STATES)
     assert set(get_args(DriftState.model_fields["state"].annotation)) == set(words.DRIFTS)
+
+
+def test_bands_that_speak_against_a_trigger_are_not_named() -> None:
+    """The loudest three, loudest first; what the score gains without is no reason."""
+    edges = (0.0, 0.25, 0.5, 0.75, 1.0)
+    found = ExplanationView(alert_id="a1", state="done", score=1.0, bands=(0.5, -0.4, 2.0, 0.0), edges=edges)
+    assert words.top_bands(found) == [("50 to 75 %", 2.0), ("0 to 25 %", 0.5)]
