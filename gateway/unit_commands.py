@@ -96,13 +96,13 @@ def _check_programs(*folders: Path) -> None:
         ConfigError: They lie in somebody's home, or in a temporary folder.
     """
     for folder in folders:
-        real = folder.absolute()
-        if any(real.parts[1 : 1 + len(hidden)] == hidden for hidden in _HIDDEN):
-            raise ConfigError(
-                f"the service does not see homes and temporary folders, but this program needs {real}: install it with "
-                "`/usr/bin/python3 -m venv /usr/lib/spectragate` and that folder's bin/pip, and call bin/spectragate "
-                "from there"
-            )
+        for place in (folder.absolute(), folder.resolve()):  # where it is a link, both
+            if any(place.parts[1 : 1 + len(hidden)] == hidden for hidden in _HIDDEN):
+                raise ConfigError(
+                    f"the service does not see homes and temporary folders, but this program needs {place}: install it "
+                    "with `/usr/bin/python3 -m venv /usr/lib/spectragate` and that folder's bin/pip, and call "
+                    "bin/spectragate from there"
+                )
 
 
 def _write(path: Path, text: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from gateway import unit_commands
 from gateway.__main__ import cli
 from gateway.errors import ConfigError
 from gateway.unit_commands import _check_programs, files_to_install
@@ -84,6 +85,17 @@ def test_program_in_a_home_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"this program needs /root/\.pyenv"):
         _check_programs(Path("/usr/lib/spectragate/bin"), Path("/", "root", ".pyenv", "versions", "3"))
     _check_programs(Path("/usr/lib/spectragate/bin"), Path("/usr"))
+
+
+def test_program_behind_a_link_into_a_home_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service follows the link and finds nothing there."""
+    (tmp_path / "home" / "venv" / "bin").mkdir(parents=True)
+    (tmp_path / "opt").symlink_to(tmp_path / "home" / "venv")
+    monkeypatch.setattr(unit_commands, "_HIDDEN", ((*tmp_path.resolve().parts[1:], "home"),))
+    with pytest.raises(ConfigError, match=r"this program needs .*/home/venv/bin"):
+        _check_programs(tmp_path / "opt" / "bin")
+    (tmp_path / "srv").mkdir()
+    _check_programs(tmp_path / "srv")
 
 
 def test_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
