@@ -91,7 +91,7 @@ class ScreeningConfig(OperatingPoint):
     threads: int = Field(default=1, ge=1, le=64, description="CPU threads of the detector.")
 
 
-def _split(url: str) -> SplitResult:
+def _split(url: str, example: str) -> SplitResult:
     """Return the parts of a camera's address, whose port is a number that exists.
 
     Raises:
@@ -101,7 +101,7 @@ def _split(url: str) -> SplitResult:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise ValueError("not an address: it looks like rtsp://host:554/path") from None
+        raise ValueError(f"not an address: it looks like {example}") from None
     if port == 0:
         raise ValueError("there is no port 0")
     return parts
@@ -110,7 +110,7 @@ def _split(url: str) -> SplitResult:
 def _check_url(url: str) -> str:
     if re.search(r"[\s\x00-\x1f\x7f\\]", url):
         raise ValueError("an address holds no blanks and no backslashes")
-    parts = _split(url)
+    parts = _split(url, "rtsp://host:554/path")
     if parts.scheme not in {"rtsp", "rtsps"}:
         raise ValueError("an address begins with rtsp:// or, encrypted, rtsps://")
     if "@" in parts.netloc:
@@ -183,8 +183,9 @@ class WhipConfig(_Section):
 
 
 def _check_whep_url(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc or re.search(r"\s", url):
+    parts = _split(url, "https://host:port/path")
+    is_plain = not re.search(r"[\s\x00-\x1f\x7f]", url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc or not is_plain:
         raise ValueError("it looks like https://host:port/path, without user name and password")
     return url
 
@@ -215,9 +216,12 @@ def _check_networks(networks: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _check_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
+    port = r"(:[1-9][0-9]{0,4})?"
     for origin in origins:
-        if not re.fullmatch(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:.]+\](:[0-9]{1,5})?", origin):
+        if not re.fullmatch(rf"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\]){port}", origin):
             raise ValueError(f"{origin}: an origin looks as browsers say it, https://studio.example, without a path")
+        if re.fullmatch(r"(http:.*:80|https:.*:443)", origin):
+            raise ValueError(f"{origin}: as browsers say it, an origin lacks its scheme's own port, :80 or :443")
     return origins
 
 

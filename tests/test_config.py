@@ -154,11 +154,19 @@ def test_authority_of_a_server_that_is_pulled_from_is_taken_where_it_is_used(tmp
     assert "only rtsps:// and https:// are encrypted" in mistake
 
 
+@pytest.mark.parametrize("rest", ["media:99999/hall", "media:0/hall", "[::1/hall", r"media/\x7f"])
+def test_server_that_nobody_could_call_is_refused(tmp_path: Path, rest: str) -> None:
+    """Before anything starts, and not as a camera that cannot be reached for ever."""
+    (mistake,) = mistakes_in(tmp_path, f'cameras:\n  a:\n    source: {{type: whep, url: "https://{rest}"}}\n')
+    assert mistake.startswith("3: cameras.a.source.url: ")
+
+
 @pytest.mark.parametrize(
     ("origin", "is_one"),
     [
         *[("https://studio.example", True), ("http://10.0.0.7:8080", True), ("https://[fc00::1]:8443", True)],
         *[("https://studio.example/", False), ("studio.example", False), ("*", False), ("null", False)],
+        *[("https://studio.example:443", False), ("http://10.0.0.7:80", False), ("https://studio.example:0443", False)],
         *[("https://Studio.example", False), ("https://a@b", False), ("https://a b", False)],
     ],
 )
