@@ -72,8 +72,8 @@ class Place(Protocol):
     async def newest(self) -> str | None:
         """Return the digest of a bundle that is offered, fits and is not in use, or None."""
 
-    async def stage(self, sha256: str) -> Bundle:
-        """Fetch, verify, store, load and self-test a bundle."""
+    async def stage(self, sha256: str) -> Bundle | None:
+        """Fetch, verify, store, load and self-test a bundle; None where an operator chose otherwise meanwhile."""
 
     async def score(self, pixels_NYXC: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the scores of the bundle that was staged."""
@@ -106,7 +106,11 @@ class Place(Protocol):
         """Refuse where there is no bundle to go back to."""
 
     async def restore(self) -> str | None:
-        """Let the bundle before the one in use judge; return which was undone, None where it was the factory's."""
+        """Let the bundle before the one in use judge; return which was undone, None where it was the factory's.
+
+        Raises:
+            BundleError: Neither that one nor the factory's can judge; the one in use goes on.
+        """
 
     async def keep_restored(self, undone: str | None, reason: str, *, is_pinned: bool) -> None:
         """Write down which bundle was undone, and whether what judges now is to stay."""

@@ -9,8 +9,8 @@ import fcntl
 import hashlib
 import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -164,15 +164,7 @@ class BundleStore:
 
     def held(self, environment: str) -> tuple[Bundle, ...]:
         """Return the whole bundles of an environment that lie here, oldest version first."""
-        whole = []
-        for folder in self._folders():
-            try:
-                bundle = self.open(folder.name)
-            except BundleError:
-                continue
-            if bundle.manifest.environment == environment:
-                whole.append(bundle)
-        return tuple(sorted(whole, key=lambda bundle: bundle.manifest.version))
+        return tuple(bundle for bundle in self._whole() if bundle.manifest.environment == environment)
 
     def choose(self, environment: str, version: int | None, *, check: Callable[[Bundle], None]) -> Bundle | None:
         """Run a version that lies here and take no other, once `check` took it; None: take new ones again.
@@ -206,19 +198,37 @@ class BundleStore:
         """Where every change of any slots shows."""
         return self._environments
 
-    def sweep(self, environments: Iterable[str]) -> int:
-        """Remove what was never finished, is damaged or is not needed any more; return how many folders went."""
+    def sweep(self) -> int:
+        """Remove what was never finished, is damaged or is not needed any more; return how many folders went.
+
+        What an environment may want stays, also where the configuration does not name it now: its slots are kept too.
+
+        Raises:
+            StorageError: The disk takes nothing.
+        """
         needed: set[str] = set()
         with self._held():
-            for environment in environments:
+            whole = self._whole()
+            for environment in {bundle.manifest.environment for bundle in whole}:
                 slots = self.slots(environment)
-                needed |= {found for found in (slots.active, slots.previous, slots.pinned) if found}
-                fit = [bundle for bundle in self.held(environment) if bundle.identity.sha256 not in slots.denied]
-                needed |= {bundle.identity.sha256 for bundle in fit[-KEPT_VERSIONS:]}
+                fit = [bundle.identity.sha256 for bundle in whole if bundle.manifest.environment == environment]
+                fit = [sha256 for sha256 in fit if sha256 not in slots.denied][-KEPT_VERSIONS:]
+                needed |= {found for found in (slots.active, slots.previous, slots.pinned, *fit) if found}
             gone = [folder for folder in self._folders() if folder.name not in needed]
-            for folder in gone:
-                self._discard(folder)
+            try:
+                for folder in gone:
+                    self._discard(folder)
+            except OSError as error:
+                raise _cannot(self._objects, error) from error
         return len(gone)
+
+    def _whole(self) -> list[Bundle]:
+        """Return the whole bundles of all environments, oldest version first."""
+        whole = []
+        for folder in self._folders():
+            with suppress(BundleError):
+                whole.append(self.open(folder.name))
+        return sorted(whole, key=lambda bundle: bundle.manifest.version)
 
     def _place(self, sha256: str, files: Mapping[str, bytes]) -> Bundle:
         fresh = self._objects / f"new-{secrets.token_hex(8)}"

@@ -284,12 +284,15 @@ class Updater:
 
     async def _stage(self, sha256: str) -> swap.Event:
         try:
-            self._candidate = await self._place.stage(sha256)
+            staged = await self._place.stage(sha256)
         except (BundleError, RuntimeFault) as error:
             return swap.Failed(sha256, str(error))
         except (ExchangeError, StorageError) as error:
             self._missed(error)
             return swap.Missed(sha256)
+        if staged is None:
+            return swap.Missed(sha256)
+        self._candidate = staged
         return swap.Staged(sha256)
 
     async def _activate(self, sha256: str) -> swap.Event:
@@ -321,8 +324,13 @@ class Updater:
     async def _restore(self, reason: str, *, is_pinned: bool) -> swap.Event:
         self._end_trial()
         self._reason = reason
+        try:
+            undone = await self._place.restore()
+        except BundleError as error:  # what judges goes on: there is nothing else that could
+            self._reason = self._refusal = f"{reason}; but no other bundle can judge: {error}"
+            _log.error("model_damaged", environment=self._environment, reason=self._reason)
+            return swap.Restored()
         _log.warning("model_undone", environment=self._environment, reason=reason)
-        undone = await self._place.restore()
         await self._keep(partial(self._place.keep_restored, undone, reason, is_pinned=is_pinned))
         return swap.Restored()
 

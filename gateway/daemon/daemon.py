@@ -26,7 +26,8 @@ from gateway.daemon.collecting import Collecting, Place
 from gateway.daemon.environments import Environments, Shared, configured_bundle
 from gateway.daemon.explaining import Explaining, ModelOf
 from gateway.daemon.faces import FacesInView
-from gateway.daemon.models import House, Models, Updates
+from gateway.daemon.model_place import House
+from gateway.daemon.models import Models, Updates
 from gateway.daemon.naming import LiveNaming
 from gateway.daemon.obligations import Obligations
 from gateway.daemon.operating import OperatingPoints
@@ -204,6 +205,8 @@ class Daemon:
         """Go from the plan that runs to another; whatever can fail comes before anything is touched."""
         what = changes(self._plan, plan)
         opened = await self.environments.open({name: plan.environments[name] for name in what.environments_begun})
+        if self.models is not None:
+            self.models.leave(plan.environments)
         self._rates.update({name: camera.asked_rate for name, camera in plan.cameras.items()})
         await self.cameras.end(what.cameras_ended)
         for name in what.cameras_gone:
@@ -220,11 +223,10 @@ class Daemon:
         for name in what.cameras_begun:
             camera = self.cameras.begin(plan.cameras[name])
             self.board.show_enabled(name, is_on=camera.is_on)
-        for name in what.environments_ended:
-            if name not in plan.environments:
-                await self.environments.end(name)
+        for name in [name for name in what.environments_ended if name not in plan.environments]:
+            await self.environments.end(name)
         if self.models is not None:
-            self.models.know(self.environments.bundles)
+            self.models.know(plan.environments)
         places = {name: camera.environment for name, camera in plan.cameras.items()}
         await self.adapting.know(places)
         await self.operating.know(places)

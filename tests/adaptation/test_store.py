@@ -144,7 +144,7 @@ def test_held_and_sweep_keep_what_may_be_wanted(store: BundleStore, tmp_path: Pa
         store.stage("indoor", adapted(version))
     (tmp_path / "objects" / "new-1234").mkdir()
     assert [bundle.manifest.version for bundle in store.held("indoor")] == list(range(1, 9))
-    assert store.sweep(["indoor"]) == 3
+    assert store.sweep() == 3
     kept = [bundle.manifest.version for bundle in store.held("indoor")]
     assert kept == [1, 2, *range(9 - KEPT_VERSIONS, 9)]
 
@@ -164,7 +164,7 @@ def story(store: BundleStore, told: list[str | None]) -> None:
     store.stage("indoor", SECOND)
     told.append(store.change("indoor", lambda slots: slots.activated(B, 2)).active)
     told.append(store.change("indoor", lambda slots: slots.restored("blind")).active)
-    store.sweep(["indoor"])
+    store.sweep()
 
 
 def check_after_crash(folder: Path, told: list[str | None]) -> None:
