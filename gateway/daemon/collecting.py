@@ -153,7 +153,8 @@ class Collecting:
             voided = tuple(self._voided)
             self._voided.clear()
             await self._void(voided)
-        await self._sending.look()
+        if not self._voided:  # nothing is sent before what must not teach is gone
+            await self._sending.look()
 
     async def _keep(self, face: CleanFace) -> None:
         try:
@@ -173,6 +174,7 @@ class Collecting:
                 )
         except OSError as error:
             _log.error("clean_hours_not_voided", reason=error.strerror)
+            self._voided = deque([*confirmed, *self._voided], maxlen=MOST_ALERTS)  # tried again at the next look
             return
         _log.info("clean_hours_voided", count=hours)
 

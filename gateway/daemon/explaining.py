@@ -171,7 +171,10 @@ class Explaining:
             await self._keep_waiting()
         if self._clock() - self._swept_at_s >= SWEEP_EVERY_S:
             self._swept_at_s = self._clock()
-            await asyncio.to_thread(self._files.forget, until_s=self._clock() - self._keep_s)
+            try:
+                await asyncio.to_thread(self._files.forget, until_s=self._clock() - self._keep_s)
+            except OSError as error:  # in an hour again
+                _log.error("evidence_not_erased", reason=error.strerror)
 
     def _put(self, line: deque[_Item], item: _Item) -> bool:
         if len(line) >= MAX_WAITING:

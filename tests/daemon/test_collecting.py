@@ -1,5 +1,6 @@
 """Collecting in service: nothing without drift, clean tracks alone, and what operators say of alerts."""
 
+import errno
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from fakes.daemons import running_daemon
 
 from gateway.adaptation.clean_sets import CleanSets
 from gateway.daemon.collecting import MOST_ALERTS, Collecting, Place
-from gateway.daemon.sending import Sending
+from gateway.daemon.sending import LOOK_EVERY_S, Sending
 
 
 async def test_faces_are_kept_of_clean_tracks_under_drift_alone(tmp_path: Path) -> None:
@@ -43,6 +44,29 @@ async def test_face_of_an_alert_is_kept_once_it_is_called_false(tmp_path: Path, 
     for number in range(3, 20):
         await hall.alert(f"a{number}", False, under_way=under_way)
     assert hall.kept == 5
+
+
+async def test_hours_around_a_confirmed_alert_are_erased_later_when_the_disk_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An operator's word is not lost with one error, and nothing is looked at to be sent before it is obeyed."""
+    hall = Hall(tmp_path)
+    hall.track()
+    await hall.collecting.settle()
+    assert hall.kept == 1
+
+    def refuse(*_: object) -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+    looked: list[float] = []
+    monkeypatch.setattr(CleanSets, "sweep", lambda _self, now_s: looked.append(now_s))
+    with monkeypatch.context() as broken:
+        broken.setattr(CleanSets, "forget_alerts", refuse)
+        hall.now_s += LOOK_EVERY_S
+        await hall.alert("a1", True)
+    assert (hall.kept, looked) == (1, [])
+    await hall.collecting.settle()
+    assert (hall.kept, looked) == (0, [hall.now_s])
 
 
 @pytest.mark.parametrize("under_way", [False, True])

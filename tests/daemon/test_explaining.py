@@ -12,6 +12,7 @@ import pytest
 from fakes.daemons import running_daemon
 from fakes.processes import wait_until
 from numpy.typing import NDArray
+from structlog.testing import capture_logs
 
 from gateway.contract import messages
 from gateway.daemon import explaining as explaining_module
@@ -207,6 +208,21 @@ async def test_old_evidence_is_erased(tmp_path: Path) -> None:
     later = explaining(tmp_path, House(), now_s=2000.0)
     await later.settle()
     assert not list((tmp_path / "evidence").iterdir())
+
+
+async def test_old_evidence_that_cannot_be_erased_is_told_and_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that was remounted read-only: the daemon goes on, and an hour later it is tried again."""
+
+    def refuse(*_: object, **__: object) -> int:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(SealedFiles, "forget", refuse)
+    here = explaining(tmp_path, House())
+    with capture_logs() as lines:
+        await here.settle()
+    assert [(line["event"], line["reason"]) for line in lines] == [("evidence_not_erased", "Read-only file system")]
 
 
 async def test_clean_faces_leave_nothing(tmp_path: Path) -> None:
