@@ -10,7 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, m
 
 from gateway.contract.credentials import find_value
 
-_VARIABLE = re.compile(r"\$\{([A-Z][A-Z0-9_]*)\}")
+_VARIABLE = re.compile(r"\$\$\{|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::(?P<default>[^}]*))?\}")
+"""As in the gateway's configuration; `$${` stands for `${` itself."""
+
 MAX_CONFIG_BYTES = 64 * 1024
 
 
@@ -116,7 +118,9 @@ class ServiceConfig(_Model):
 
 
 def read_config(path: Path) -> ServiceConfig:
-    """Read the file; `${VARIABLE}` in a text is replaced as in the gateway: credential, /run/secrets, environment.
+    """Read the file; `${VARIABLE}` or `${VARIABLE:default}` in a text is replaced as in the gateway.
+
+    By a credential, a file in /run/secrets or a variable of the environment.
 
     Raises:
         ServiceConfigError: The file cannot be read, or a key is wrong, unknown or missing.
@@ -145,15 +149,20 @@ def _filled(value: Any, path: Path) -> Any:
         case list():
             return [_filled(each, path) for each in value]
         case str():
-            return _VARIABLE.sub(lambda found: _variable(found[1], path), value)
+            return _VARIABLE.sub(lambda found: _variable(found, path), value)
     return value
 
 
-def _variable(name: str, path: Path) -> str:
+def _variable(found: re.Match[str], path: Path) -> str:
+    name = found["name"]
+    if name is None:
+        return "${"
     try:
         value = find_value(name)
     except PermissionError as error:
         raise ServiceConfigError(f"{path}: {error}") from None
+    if not value and found["default"] is not None:
+        return found["default"]
     if not value:
         where = "$CREDENTIALS_DIRECTORY, /run/secrets and the environment"
         raise ServiceConfigError(f"{path}: ${{{name}}} is not set: there is no value under this name in {where}")

@@ -10,7 +10,7 @@ import binascii
 import hashlib
 import os
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -64,7 +64,7 @@ class ServiceKeys:
     """The keys that seal the keys of clean sets, newest first, and the file that they came from."""
 
     file: Path
-    _keys: tuple[bytes, ...]
+    _keys: tuple[bytes, ...] = field(repr=False)
 
     @classmethod
     def load(cls, file: Path) -> Self:
@@ -162,6 +162,11 @@ def make_keys(file: Path) -> bool:
             return False
         finally:
             fresh.unlink()
+        folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)  # or a power cut could take what sealed a set
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
     except OSError as error:
         raise KeyFileError(f"{file}: cannot be written: {error.strerror}") from None
     return True

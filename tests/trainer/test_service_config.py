@@ -46,6 +46,20 @@ def test_a_mistake_is_told_by_its_key(
         read_config(tmp_path / "none.yaml")
 
 
+def test_a_variable_is_written_as_in_the_gateways_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Small letters and a default count too; what was not replaced would become the secret itself."""
+    monkeypatch.setenv("passphrase_of_keys", "a secret passphrase")
+    text = EXAMPLE.read_text("utf-8").replace("${SPECTRAGATE_PASSPHRASE}", "${passphrase_of_keys}")
+    text = text.replace("${SPECTRAGATE_TRAINER_TOKEN}", "${UNSET_TOKEN:a default of $16 or more}")
+    (tmp_path / "trainer.yaml").write_text(text.replace("base: paper", "base: $${paper}"), "utf-8")
+    config = read_config(tmp_path / "trainer.yaml")
+    assert config.passphrase.get_secret_value() == "a secret passphrase"
+    assert config.http.token.get_secret_value() == "a default of $16 or more"
+    assert config.base == "${paper}"
+
+
 def test_secrets_come_from_the_credentials_of_the_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Systemd hands them over as files; one that everybody can read is refused in words."""
     monkeypatch.setenv("SPECTRAGATE_PASSPHRASE", "of the environment")

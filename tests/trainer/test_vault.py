@@ -1,6 +1,8 @@
 """Faces at rest: opened by their key alone, and every loss of a key is said in words."""
 
 import base64
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -56,6 +58,24 @@ def test_the_key_of_a_set_is_opened_by_the_services_keys_alone(tmp_path: Path) -
     both = ServiceKeys.load(tmp_path / "both.key")
     both.open(sealed_key, SET)
     other.open(both.new_key(SET), SET)  # the newest stands first
+
+
+def test_a_key_and_its_name_are_on_the_disk_before_anything_is_sealed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut after the first set must not leave faces that nobody can open; no key shows where it is printed."""
+    synced: list[bool] = []
+    real = os.fsync
+
+    def note(descriptor: int) -> None:
+        synced.append(stat.S_ISDIR(os.fstat(descriptor).st_mode))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    assert make_keys(tmp_path / "keys" / "faces.key")
+    assert synced == [False, True]
+    keys = ServiceKeys.load(tmp_path / "keys" / "faces.key")
+    assert repr(keys) == f"ServiceKeys(file={tmp_path / 'keys' / 'faces.key'!r})"
 
 
 def test_keys_are_made_once_and_for_their_owner_alone(tmp_path: Path) -> None:
