@@ -205,7 +205,11 @@ class Exchange:
         channel = self._channel
         url = channel.url.rstrip("/")
         if url.startswith("https://"):
-            return HttpsFetcher(ca_file=channel.ca_file, token=channel.token, file_s=channel.file_s), url
+            try:
+                return HttpsFetcher(ca_file=channel.ca_file, token=channel.token, file_s=channel.file_s), url
+            except OSError as error:  # no such file, or nothing that is a certificate
+                text = f"adaptation.ca_file: {channel.ca_file} cannot be used: {error.strerror}"
+                raise ExchangeError(text, ExchangeReason.REFUSED) from None
         if "://" in url:
             raise ExchangeError("the repository is an https:// address or a folder", ExchangeReason.REFUSED)
         return FolderFetcher(), Path(url).absolute().as_uri()
@@ -215,10 +219,13 @@ class Exchange:
         most = most_bytes(target.path.rpartition("/")[2])
         if target.length > most:
             raise ExchangeError(f"{target.path}: {target.length} bytes; at most {most}", ExchangeReason.TOO_LARGE)
-        with TemporaryDirectory(dir=self._folder) as folder:
-            path = Path(folder) / "target"
-            _asked(lambda: updater.download_target(target, str(path)))
-            return path.read_bytes()
+        try:
+            with TemporaryDirectory(dir=self._folder) as folder:
+                path = Path(folder) / "target"
+                _asked(lambda: updater.download_target(target, str(path)))
+                return path.read_bytes()
+        except OSError as error:
+            raise StorageError(f"{self._folder}: cannot be written: {error.strerror}. Check the disk") from None
 
 
 def admit(files: Mapping[str, bytes], offer: Offer, slots: Slots) -> Manifest:

@@ -1,9 +1,11 @@
 """The signed channel under attack: old, withheld, foreign, oversized, mixed, forged; nothing of it is believed."""
 
 import datetime as dt
+import errno
 import random
 import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -11,11 +13,12 @@ from fakes.channel import adapted, digest_of, write_files
 from fakes.repositories import PASSPHRASE, Site, newest_of, signed_anew
 from securesystemslib.signer import CryptoSigner
 
-from gateway.adaptation.exchange import Exchange, Offer, admit
+from gateway.adaptation import exchange as exchange_module
+from gateway.adaptation.exchange import Channel, Exchange, Offer, admit
 from gateway.adaptation.slots import Slots
 from gateway.contract.bundle import BundleError
 from gateway.contract.repository import BUNDLE_FILES
-from gateway.errors import ExchangeError, ExchangeReason
+from gateway.errors import ExchangeError, ExchangeReason, StorageError
 from trainer.keys import OnlineKeys, _load_all, release_base, rotate_key
 
 METADATA = ("timestamp", "snapshot", "targets", "environment-indoor")
@@ -250,3 +253,26 @@ def test_changed_and_cut_weights_are_refused(site: Site, gateway: Exchange) -> N
             path.write_bytes(content)
             with pytest.raises(ExchangeError):
                 gateway.fetch(offer)
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_an_authority_that_cannot_be_read_is_told_by_its_key(site: Site, tmp_path: Path, content: str | None) -> None:
+    """It was moved, or replaced by something else, while the gateway ran: no new bundles, and nothing worse."""
+    ca_file = tmp_path / "ca.pem"
+    if content is not None:
+        ca_file.write_text(content)
+    channel = Channel("https://trainer.plant:8443/repository", site.root, ca_file)
+    exchange = Exchange(channel, tmp_path / "gateway", now=lambda: site.now)
+    with pytest.raises(ExchangeError, match=r"adaptation\.ca_file: .*ca\.pem cannot be used"):
+        exchange.newest("indoor")
+
+
+def test_a_disk_on_which_nothing_can_be_fetched_is_told(gateway: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes lies there for a moment: where it cannot, that is the fault of the disk and not the gateway's end."""
+
+    def full(**_: object) -> TemporaryDirectory[str]:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(exchange_module, "TemporaryDirectory", full)
+    with pytest.raises(StorageError, match="No space left on device"):
+        gateway.newest("indoor")
