@@ -277,10 +277,8 @@ class Daemon:
         if self.board.is_open(alert_id):
             self.environments.confirm_alert(alert_id)
             return True
-        if not self.environments.forget_alert(alert_id):
-            return False
-        self.memory.remove(alert_id)
-        return True
+        self.memory.remove(alert_id)  # also what was learnt for weights that do not judge now, and may again
+        return self.environments.forget_alert(alert_id)
 
     def _publisher_token(self, name: str) -> str | None:
         camera = self.cameras.get(name)

@@ -231,6 +231,16 @@ async def test_confirmed_trigger_leaves_the_calibration(tmp_path: Path) -> None:
         assert box.daemon.environments.reference_of("gate", "default").tracks_missing == missing + 1
 
 
+async def test_confirmed_trigger_leaves_what_was_learnt_for_other_weights_too(tmp_path: Path) -> None:
+    """A bundle that judged before may come back: what it learnt then must not say that triggers are normal."""
+    async with running_daemon(tmp_path, ONE) as box:
+        table = box.daemon._fittings.calibration
+        await table.add(9.0, camera="gate", environment="default@of-other-weights", alert_id="an-old-alert")
+        assert not box.daemon.judge("an-old-alert", True)
+        await box.daemon.memory.flush()
+        assert await table.load() == []
+
+
 async def test_trigger_confirmed_while_it_is_before_the_camera_teaches_nothing(tmp_path: Path) -> None:
     """The operator's word comes before the track has ended, which is when it would be learnt."""
     async with running_daemon(tmp_path, ONE) as box:
