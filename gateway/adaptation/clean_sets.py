@@ -9,6 +9,7 @@ import os
 import struct
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from cryptography.exceptions import InvalidTag
@@ -21,7 +22,7 @@ FOLDER = "clean"
 HOUR_S = 3600.0
 RETENTION_S = 7 * 24 * 3600.0
 MAX_BYTES = 512 * 2**20
-_NONCE_BYTES = 12
+_NONCE_BYTES, _KEY_BYTES = 12, 32
 _MAX_RECORD_BYTES = 3 * MAX_CROP_PX**2 + 4096
 _LENGTH = struct.Struct(">I")
 
@@ -57,8 +58,8 @@ class CleanSets:
             facts["alert_id"] = face.alert_id
         plain = json.dumps(facts).encode() + b"\n" + face.pixels_YXC.tobytes()
         nonce = os.urandom(_NONCE_BYTES)
-        sealed = AESGCM(_key(folder / f"{hour}.key")).encrypt(nonce, plain, _bound_to(face.camera, hour))
-        record = nonce + sealed
+        key = _key(folder / f"{hour}.key") or _make_key(folder / f"{hour}.key")
+        record = nonce + AESGCM(key).encrypt(nonce, plain, _bound_to(face.camera, hour))
         _append(folder / f"{hour}.faces", _LENGTH.pack(len(record)) + record)
         return True
 
@@ -109,19 +110,43 @@ def _bound_to(camera: str, hour: int) -> bytes:
     return f"{camera}/{hour}".encode()
 
 
-def _key(path: Path) -> bytes:
-    """Return an hour's key, made when its first face comes."""
-    if not path.exists():
-        _append(path, AESGCM.generate_key(256))
-    return path.read_bytes()[:32]
+def _key(path: Path) -> bytes | None:
+    """Return an hour's key, None where there is none: it never came, was cut off on its way, or is being erased."""
+    try:
+        key = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    return key if len(key) == _KEY_BYTES and any(key) else None
+
+
+def _make_key(path: Path) -> bytes:
+    """Return a new key; what lies beside it was to be erased with the one before, or was never sealed."""
+    path.with_suffix(".faces").unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
+    key = AESGCM.generate_key(8 * _KEY_BYTES)
+    _append(path, key)
+    return key
 
 
 def _append(path: Path, content: bytes) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-    with os.fdopen(os.open(path, flags, 0o600), "ab") as handle:
+    """Append after the last whole record: a crash or a full disk may have left a part of one."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(path, flags, 0o600), "r+b") as handle:
+        handle.seek(handle.truncate(_end_of_whole(handle)))
         handle.write(content)
         handle.flush()
         os.fsync(handle.fileno())
+
+
+def _end_of_whole(handle: BinaryIO) -> int:
+    end, size_bytes = 0, os.fstat(handle.fileno()).st_size
+    while len(head := handle.read(_LENGTH.size)) == _LENGTH.size:
+        (length,) = _LENGTH.unpack(head)
+        if not _NONCE_BYTES < length <= _MAX_RECORD_BYTES or end + _LENGTH.size + length > size_bytes:
+            break
+        end += _LENGTH.size + length
+        handle.seek(end)
+    return end
 
 
 def _erase(path: Path) -> None:
@@ -129,7 +154,7 @@ def _erase(path: Path) -> None:
     key = path.with_suffix(".key")
     if key.exists():
         with key.open("r+b") as handle:
-            handle.write(bytes(32))
+            handle.write(bytes(_KEY_BYTES))
             handle.flush()
             os.fsync(handle.fileno())
         key.unlink()
@@ -137,10 +162,10 @@ def _erase(path: Path) -> None:
 
 
 def _read(path: Path) -> Iterator[CleanFace]:
-    key = path.with_suffix(".key")
-    if not key.exists():
+    key = _key(path.with_suffix(".key"))
+    if key is None:
         return
-    cipher = AESGCM(_key(key))
+    cipher = AESGCM(key)
     with path.open("rb") as handle:
         while len(head := handle.read(_LENGTH.size)) == _LENGTH.size:
             (length,) = _LENGTH.unpack(head)
@@ -151,7 +176,7 @@ def _read(path: Path) -> Iterator[CleanFace]:
                 bound_to = _bound_to(path.parent.name, int(path.stem))
                 plain = cipher.decrypt(record[:_NONCE_BYTES], record[_NONCE_BYTES:], bound_to)
             except InvalidTag:  # cut short by a crash, or not ours
-                return
+                continue
             yield _opened(path.parent.name, plain)
 
 

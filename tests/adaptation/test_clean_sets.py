@@ -88,6 +88,32 @@ def test_faces_when_the_last_record_is_cut_short(tmp_path: Path, cut: int) -> No
     assert [each.pixels_YXC.tobytes() for each in sets.faces(sets.sightings(BOTH))] == [pictures[0].tobytes()]
 
 
+@pytest.mark.parametrize("rest", [b"", b"\0" * 32, b"half a key"])
+def test_faces_when_their_key_was_cut_off_or_is_half_erased(tmp_path: Path, rest: bytes) -> None:
+    """A full disk, or a crash while an hour was erased: what comes is sealed anew, and under no key that is known."""
+    sets, pictures = CleanSets(tmp_path), faces(2, seed=1)
+    sets.add(CleanFace("gate", 1.0, 0.5, pictures[0]))
+    path = tmp_path / "clean" / "gate" / "0.key"
+    path.write_bytes(rest)
+    assert sets.sightings(BOTH) == []
+    assert sets.add(CleanFace("gate", 2.0, 0.5, pictures[1]))
+    assert path.read_bytes() != rest
+    assert [each.time_s for each in sets.faces(sets.sightings(BOTH))] == [2.0]
+
+
+@pytest.mark.parametrize("cut", [1, 100, 3000])
+def test_faces_that_come_after_one_that_was_cut_short(tmp_path: Path, cut: int) -> None:
+    """They take its place, so that an hour goes on as if it had never come."""
+    sets, pictures = CleanSets(tmp_path), faces(3, seed=1)
+    for picture in pictures[:2]:
+        sets.add(CleanFace("gate", 1.0, 0.5, picture))
+    path = tmp_path / "clean" / "gate" / "0.faces"
+    path.write_bytes(path.read_bytes()[:-cut])
+    sets.add(CleanFace("gate", 2.0, 0.5, pictures[2]))
+    found = [each.pixels_YXC.tobytes() for each in sets.faces(sets.sightings(BOTH))]
+    assert found == [pictures[0].tobytes(), pictures[2].tobytes()]
+
+
 def test_faces_when_moved_to_another_camera(tmp_path: Path) -> None:
     """A record is bound to its camera and hour."""
     sets, _ = filled(tmp_path)
