@@ -80,6 +80,7 @@ class SourceSummary:
 
     `faces_shed` were found but never scored because there was no time, `tracks_shed` had none but such faces.
     `newest_age_ms` is the time from the arrival of the newest scored frame to its scores; a recording has none.
+    `next_track_id` is that of the next passage: another detector goes on counting, while tracks of the one before end.
     """
 
     camera: str
@@ -98,6 +99,7 @@ class SourceSummary:
     unsure: Counter[decide.Reason] = field(default_factory=Counter)
     alert_messages: int = 0
     newest_age_ms: float | None = None
+    next_track_id: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +154,7 @@ class Lane:
         self._speaker = Speaker(environment, parts.bundle.identity, parts.naming)
         self._deliver = deliver
         self._clock = clock
-        self._tracker = Tracker()
+        self._tracker = Tracker(first_id=self.summary.next_track_id)
         self._line: deque[_Waiting | int] = deque()
         self._running: dict[int, _Running] = {}
         self._turn = asyncio.Lock()
@@ -174,7 +176,9 @@ class Lane:
         self.summary.frames += 1
         self.summary.faces += len(frame.crops)
         self.summary.faces_dropped += frame.faces_dropped
-        return self._tracker.advance(frame)
+        seen = self._tracker.advance(frame)
+        self.summary.next_track_id = self._tracker.next_id
+        return seen
 
     def wait_for(self, face: TrackedFace, frame: FrameFaces) -> None:
         """Let a face stand in line for its score."""

@@ -475,6 +475,16 @@ async def test_camera_that_goes_away_ends_its_tracks_and_goes_on_counting() -> N
     assert verdicts == [1, 2]
 
 
+async def test_another_detector_goes_on_counting_passages() -> None:
+    """While those of the one before still end, nobody who looks on may take one passage for the other."""
+    before, after = Live(), Live()
+    after.screening.summaries = before.screening.summaries
+    for live in (before, after):
+        await live.through(*(live_frame(seq) for seq in range(3)))
+    said = before.outcomes + after.outcomes
+    assert [each.data.track_id for each in said if isinstance(each, messages.Verdict)] == [1, 2]
+
+
 async def test_camera_that_leaves_is_forgotten_after_its_last_face() -> None:
     """A camera taken out of the configuration leaves nothing behind, and the last score still finds its line."""
     detector = GatedDetector()

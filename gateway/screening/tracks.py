@@ -67,12 +67,12 @@ class _Track:
 
 
 class Tracker:
-    """Gives each face of one camera the id of its passage; ids count from 1 and are never used again."""
+    """Gives each face of one camera the id of its passage; ids count up from `first_id`, none is used again."""
 
-    def __init__(self, rules: TrackRules | None = None) -> None:
+    def __init__(self, rules: TrackRules | None = None, *, first_id: int = 1) -> None:
         self._rules = rules or TrackRules()
         self._live: list[_Track] = []
-        self._next_id = 1
+        self.next_id = first_id
         self._time_s: float | None = None
         self._frame_size_px: tuple[int, int] | None = None
 
@@ -111,8 +111,8 @@ class Tracker:
         return [pairs.get(number) or self._open(face, now_s) for number, face in enumerate(faces)]
 
     def _open(self, face: _Place, now_s: float) -> _Track:
-        track = _Track(self._next_id, *face, seen_at_s=now_s)
-        self._next_id += 1
+        track = _Track(self.next_id, *face, seen_at_s=now_s)
+        self.next_id += 1
         self._live.append(track)
         return track
 
