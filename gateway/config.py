@@ -17,6 +17,7 @@ from gateway.settings import (
     AdaptationSettings,
     BrokerSettings,
     EvidenceSettings,
+    HeaderToken,
     HttpSettings,
     OutboxSettings,
     beside_config,
@@ -179,7 +180,9 @@ class WhipConfig(_Section):
     """A camera, browser or program that sends to us over WebRTC (WHIP): POST /whip/<camera>."""
 
     type: Literal["whip"]
-    token: SecretStr = Field(min_length=16, max_length=512, description="What the publisher shows as its bearer token.")
+    token: HeaderToken = Field(
+        min_length=16, max_length=512, description="What the publisher shows as its bearer token."
+    )
 
 
 def _check_whep_url(url: str) -> str:
@@ -197,7 +200,7 @@ class WhepConfig(_Section):
     url: Annotated[str, AfterValidator(_check_whep_url)] = Field(
         max_length=2000, description="https:// address of the stream; http:// only where nobody can listen."
     )
-    token: SecretStr | None = Field(default=None, max_length=512, description="Bearer token, where it asks for one.")
+    token: HeaderToken | None = Field(default=None, max_length=512, description="Bearer token, where it asks for one.")
     ca_file: Annotated[Annotated[Path, AfterValidator(file_beside_config)] | None, AfterValidator(_check_ca_file)] = (
         Field(default=None, description="Authority that signed the server's certificate; default: the system's.")
     )

@@ -61,6 +61,16 @@ def _key_file_beside_config(path: Path, info: Info) -> Path:
     return whole
 
 
+def _check_token(token: SecretStr) -> SecretStr:
+    if not re.fullmatch("[!-~]*", token.get_secret_value()):
+        raise ValueError("a token is made of visible ASCII characters, without blanks and line breaks")
+    return token
+
+
+HeaderToken = Annotated[SecretStr, AfterValidator(_check_token)]
+"""A secret that stands in an HTTP header as it is; one that cannot is refused here, not by whom it is shown to."""
+
+
 def _check_host(host: str) -> str:
     if not host or re.search(r"[\s/@\[\]]", host):
         raise ValueError("a host is a name or an address alone, without mqtt://, user, brackets or port")
@@ -157,7 +167,7 @@ class HttpSettings(BaseModel):
         default="127.0.0.1", description="Address that is listened on; another than this machine's own needs TLS."
     )
     port: int = Field(default=8080, ge=0, le=65_535, description="Port; 0 takes a free one and says which.")
-    token: SecretStr = Field(
+    token: HeaderToken = Field(
         min_length=16, max_length=256, description="What scripts show as bearer token, at least 16 characters."
     )
     password: SecretStr | None = Field(
@@ -187,8 +197,6 @@ class HttpSettings(BaseModel):
                 "other machines would send the token in the clear: give tls_certfile and tls_keyfile, "
                 "or insecure: true where a proxy encrypts"
             )
-        if not self.token.get_secret_value().isascii() or " " in self.token.get_secret_value():
-            raise ValueError("a token is made of visible ASCII characters")
         return self
 
 
@@ -235,7 +243,7 @@ class AdaptationSettings(BaseModel):
     trainer: Annotated[str, AfterValidator(_check_trainer)] | None = Field(
         default=None, description="Address of the trainer's service, https://."
     )
-    token: SecretStr | None = Field(
+    token: HeaderToken | None = Field(
         default=None, min_length=16, description="What the trainer's service and repository ask for."
     )
     ca_file: Annotated[Path, AfterValidator(file_beside_config)] | None = Field(

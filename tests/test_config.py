@@ -161,6 +161,22 @@ def test_server_that_nobody_could_call_is_refused(tmp_path: Path, rest: str) -> 
     assert mistake.startswith("3: cameras.a.source.url: ")
 
 
+@pytest.mark.parametrize("place", ["whip", "whep", "http", "adaptation"])
+@pytest.mark.parametrize("wrong", ["0123456789abcdef ghi", r"0123456789abcdef\n", "0123456789abcdéf"])
+def test_token_that_no_header_can_hold_is_refused(tmp_path: Path, place: str, wrong: str) -> None:
+    """Whoever shows it would be refused for ever, or not even sent on its way; the token is not repeated."""
+    section = {
+        "whip": 'cameras: {a: {source: {type: whip, token: "TOKEN"}}}',
+        "whep": 'cameras: {a: {source: {type: whep, url: "https://a/b", token: "TOKEN"}}}',
+        "http": 'http: {token: "TOKEN"}',
+        "adaptation": 'adaptation: {token: "TOKEN"}',
+    }[place]
+    (mistake,) = mistakes_in(tmp_path, section.replace("TOKEN", wrong))
+    assert "token: ***: a token is made of visible ASCII characters" in mistake
+    assert "0123" not in mistake
+    load(tmp_path, section.replace("TOKEN", "!123456789abcde~"))
+
+
 @pytest.mark.parametrize(
     ("origin", "is_one"),
     [
