@@ -7,7 +7,9 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from http import HTTPStatus
+from pathlib import Path
 
 import httpx2
 import structlog
@@ -34,6 +36,15 @@ _SDP = "application/sdp"
 _log = structlog.get_logger()
 
 
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How a server is reached: at which number, whom we believe that it is the server, and what we show it."""
+
+    address: str
+    trust: ssl.SSLContext
+    token: str | None = field(repr=False)
+
+
 async def call(source: PeerSource, sdp: bytes) -> Called:
     """Return what the server of a source answers to an offer, and how to leave it.
 
@@ -43,9 +54,9 @@ async def call(source: PeerSource, sdp: bytes) -> Called:
     try:
         async with asyncio.timeout(CALL_S):
             url = httpx2.URL(source.url or "")
-            address = await number_of(url.host)
+            way = _Way(await number_of(url.host), await asyncio.to_thread(_trust, source.ca_file), source.token)
             headers = {"content-type": _SDP, "accept": _SDP}
-            async with _asked(source, "POST", url, address, headers=headers, content=sdp) as response:
+            async with _asked(way, "POST", url, headers=headers, content=sdp) as response:
                 if response.status_code not in {HTTPStatus.OK, HTTPStatus.CREATED}:
                     raise _refused(response.status_code)
                 answer, session = await _bounded(response), _session(url, response.headers.get("location"))
@@ -56,38 +67,45 @@ async def call(source: PeerSource, sdp: bytes) -> Called:
 
     async def leave() -> None:
         if session is not None:
-            await _leave(source, session, address)
+            await _leave(way, session)
 
     return Called(answer, leave)
 
 
 @asynccontextmanager
 async def _asked(
-    source: PeerSource, method: str, url: httpx2.URL, address: str, *, headers: dict[str, str], content: bytes = b""
+    way: _Way, method: str, url: httpx2.URL, *, headers: dict[str, str], content: bytes = b""
 ) -> AsyncIterator[httpx2.Response]:
     """Yield the answer to a request to a numeric address, checked against the name in the url."""
     host = url.host
     headers = {"host": url.netloc.decode("ascii"), "accept-encoding": "identity", **headers}
-    if source.token is not None:
-        headers["authorization"] = f"Bearer {source.token}"
+    if way.token is not None:
+        headers["authorization"] = f"Bearer {way.token}"
     async with (
-        httpx2.AsyncClient(
-            timeout=CALL_S, follow_redirects=False, trust_env=False, verify=await asyncio.to_thread(_trust, source)
-        ) as client,
+        httpx2.AsyncClient(timeout=CALL_S, follow_redirects=False, trust_env=False, verify=way.trust) as client,
         client.stream(
-            method, url.copy_with(host=address), headers=headers, content=content, extensions={"sni_hostname": host}
+            method, url.copy_with(host=way.address), headers=headers, content=content, extensions={"sni_hostname": host}
         ) as response,
     ):
         yield response
 
 
-def _trust(source: PeerSource) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=None if source.ca_file is None else str(source.ca_file))
+def _trust(ca_file: Path | None) -> ssl.SSLContext:
+    """Return whom we believe.
 
-
-async def _leave(source: PeerSource, session: httpx2.URL, address: str) -> None:
+    Raises:
+        SourceError: The file cannot be used.
+    """
     try:
-        async with asyncio.timeout(LEAVE_S), _asked(source, "DELETE", session, address, headers={}):
+        return ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
+    except OSError as error:  # an SSLError too
+        why = "it holds no certificates" if isinstance(error, ssl.SSLError) else error.strerror
+        raise SourceError(f"ca_file {ca_file} cannot be used: {why}", SourceReason.TLS) from None
+
+
+async def _leave(way: _Way, session: httpx2.URL) -> None:
+    try:
+        async with asyncio.timeout(LEAVE_S), _asked(way, "DELETE", session, headers={}):
             return
     except (TimeoutError, httpx2.HTTPError, OSError):
         _log.debug("whep_not_left")  # the server notices the silence by itself

@@ -187,3 +187,14 @@ async def test_the_server_shows_a_certificate_of_the_authority_that_we_name(
                 await calling.call(source, b"v=0")
             assert caught.value.reason is SourceReason.TLS
         assert len(heard) == 2
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+async def test_an_authority_that_cannot_be_read_is_named(tmp_path: Path, content: str | None) -> None:
+    """Nobody looks for a fault of the network where a file is missing, unreadable or empty."""
+    ca_file = tmp_path / "ca.pem"
+    if content is not None:
+        ca_file.write_text(content)
+    with pytest.raises(SourceError, match=r"ca_file .*ca\.pem cannot be used: ") as caught:
+        await calling.call(PeerSource((), "https://127.0.0.1:9/whep", ca_file=ca_file), b"v=0")
+    assert caught.value.reason is SourceReason.TLS
