@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import os
 import secrets
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -27,6 +28,8 @@ KEPT_VERSIONS = 4
 """Bundles of an environment that stay although no slot names them: what an operator may pin."""
 
 MAX_SLOTS_BYTES = 128 * 1024
+LOCK_S = 10.0
+"""A process that was stopped while it changes the store holds others up no longer."""
 
 Slot = Literal["active", "previous", "factory"]
 
@@ -288,10 +291,24 @@ class BundleStore:
         except OSError as error:
             raise _cannot(self._folder, error) from error
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            self._lock(descriptor)
             yield
         finally:
             os.close(descriptor)
+
+    def _lock(self, descriptor: int) -> None:
+        """Take the lock; the system has no wait for it that ends, so it is asked again and again."""
+        ends_at_s = time.monotonic() + LOCK_S
+        while True:
+            try:
+                return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= ends_at_s:
+                    text = (
+                        f"{self._folder}: another process held it for {LOCK_S:g} s; see what `spectragate model` does"
+                    )
+                    raise StorageError(text) from None
+            time.sleep(LOCK_S / 200)
 
 
 def _record(path: Path, environment: str) -> _Record | None:

@@ -1,6 +1,7 @@
 """The store of bundles: whole after any crash, and believed only after every byte was checked."""
 
 import contextlib
+import fcntl
 import os
 import random
 from pathlib import Path
@@ -10,6 +11,7 @@ from fakes.bundles import write_drawn_bundle
 from fakes.channel import BASE_SHA256, adapted, digest_of, factory_bundle
 from fakes.cut_disk import CutDisk, PowerCut, materialise
 
+from gateway.adaptation import store as store_module
 from gateway.adaptation.slots import Slots
 from gateway.adaptation.store import KEPT_VERSIONS, BundleStore
 from gateway.contract.bundle import BundleError, open_bundle
@@ -154,6 +156,18 @@ def test_change_says_what_to_do_when_the_disk_takes_nothing(tmp_path: Path) -> N
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StorageError, match="who owns the folder"):
         make_store(tmp_path / "file" / "store").change("indoor", lambda slots: slots.with_pin("factory"))
+
+
+def test_change_is_given_up_when_another_process_keeps_the_store(
+    store: BundleStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was stopped in the middle: threads that others need do not wait for it for ever, and later all is well."""
+    monkeypatch.setattr(store_module, "LOCK_S", 0.2)
+    with (tmp_path / "lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(StorageError, match=r"another process held it for 0\.2 s"):
+            store.change("indoor", lambda slots: slots.with_pin("factory"))
+    assert store.change("indoor", lambda slots: slots.with_pin("factory")).pinned == "factory"
 
 
 def story(store: BundleStore, told: list[str | None]) -> None:
