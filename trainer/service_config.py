@@ -123,7 +123,7 @@ def read_config(path: Path) -> ServiceConfig:
     By a credential, a file in /run/secrets or a variable of the environment.
 
     Raises:
-        ServiceConfigError: The file cannot be read, or a key is wrong, unknown or missing.
+        ServiceConfigError: The file cannot be read, or keys are wrong, unknown or missing: a line for each.
     """
     try:
         content = path.read_bytes()[: MAX_CONFIG_BYTES + 1]
@@ -137,9 +137,8 @@ def read_config(path: Path) -> ServiceConfig:
     try:
         return ServiceConfig.model_validate(_filled(value, path))
     except ValidationError as error:
-        first = error.errors(include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise ServiceConfigError(f"{path}: {where}: {first['msg']}") from None
+        places = [(".".join(map(str, each["loc"])) or "the file", each["msg"]) for each in error.errors()]
+        raise ServiceConfigError("\n".join(f"{path}: {where}: {what}" for where, what in places)) from None
 
 
 def _filled(value: Any, path: Path) -> Any:

@@ -2,7 +2,7 @@
 
 What sets faces apart (light, sharpness, codec) fills a few directions of the statistics; what a trigger changes often
 lies in others that hardly vary. Trained on whitened features, a dense layer finds those in a fraction of the steps.
-Afterwards the whitening is folded into the layer, so the graph knows nothing of it (decision 0031).
+Afterwards the whitening is folded into the layer, so the graph knows nothing of it (decision 0035).
 
 N faces, F feature, H hidden.
 """

@@ -46,6 +46,20 @@ def test_a_mistake_is_told_by_its_key(
         read_config(tmp_path / "none.yaml")
 
 
+def test_all_mistakes_are_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line for each, and no value, which may be a secret."""
+    monkeypatch.setenv("SPECTRAGATE_PASSPHRASE", "a secret passphrase")
+    monkeypatch.setenv("SPECTRAGATE_TRAINER_TOKEN", "too short")
+    text = EXAMPLE.read_text("utf-8").replace("executor: local", "executor: cloud").replace("folder:", "foldr:")
+    (tmp_path / "trainer.yaml").write_text(text, "utf-8")
+    with pytest.raises(ServiceConfigError) as raised:
+        read_config(tmp_path / "trainer.yaml")
+    lines = str(raised.value).splitlines()
+    assert {line.split(": ")[1] for line in lines} == {"folder", "foldr", "jobs.executor", "http.token"}
+    assert all(line.startswith(f"{tmp_path / 'trainer.yaml'}: ") for line in lines)
+    assert "too short" not in str(raised.value)
+
+
 def test_a_variable_is_written_as_in_the_gateways_configuration(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
