@@ -1,7 +1,7 @@
 """Clean faces of a drifted place: kept encrypted while there is drift, brought to the trainer when there are enough.
 
-Only where `adaptation.upload: crops` says so, and only under weights that were released and are no adaptation: those
-judge by what nobody before a camera has had a hand in.
+Only where `adaptation.upload: crops` says so. A face's score is the higher of what judges its environment and of the
+released base, which judges by what nobody before a camera has had a hand in; without that base nothing is kept.
 
 An operator's word counts here as well. The face of an alert that is called false waits with the others, and keeps where
 it came from. Where one is confirmed, what that camera kept in the hours around it goes: whoever came with a trigger may
@@ -10,7 +10,7 @@ have passed there before without being seen.
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -37,10 +37,10 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where there is drift and whose weights are a base's, and what it takes to send what is collected."""
+    """What it takes to send what is collected, and the score of an environment's released base, None without one."""
 
     road: Road
-    is_base: Callable[[str], bool]
+    base_score: Callable[[str, CleanFace], Awaitable[float | None]]
 
 
 @dataclass(slots=True)
@@ -87,7 +87,7 @@ class Collecting:
         screenings: Sequence[Screening],
     ) -> None:
         """Hold the largest face of each track, and the highest score of all of them."""
-        if not (self._place.road.has_drifted(environment) and self._place.is_base(environment)):
+        if not self._place.road.has_drifted(environment):
             return
         for face, screening in zip(faces, screenings, strict=True):
             pixels_YXC = face.crop.pixels_YXC
@@ -157,8 +157,12 @@ class Collecting:
             await self._sending.look()
 
     async def _keep(self, face: CleanFace) -> None:
+        environment = self._place.road.environment_of().get(face.camera)
+        base = None if environment is None else await self._place.base_score(environment, face)
+        if base is None:
+            return
         try:
-            if not await asyncio.to_thread(self._sets.add, face):
+            if not await asyncio.to_thread(self._sets.add, replace(face, score=max(face.score, base))):
                 _log.warning("clean_faces_full", camera=face.camera)
         except OSError as error:
             _log.warning("clean_face_not_kept", camera=face.camera, reason=error.strerror)

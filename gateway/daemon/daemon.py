@@ -19,6 +19,7 @@ from gateway.contract.requests import ModelOrder
 from gateway.contract.states import EnvironmentStats
 from gateway.contract.topics import Topics
 from gateway.daemon.adapting import Adapting
+from gateway.daemon.bases import Bases
 from gateway.daemon.board import OPERATING_POINT, Board
 from gateway.daemon.calibration import Memory
 from gateway.daemon.cameras import Camera, Cameras, Ears
@@ -40,7 +41,6 @@ from gateway.daemon.teaching import witnesses
 from gateway.delivery.outbox import Outbox
 from gateway.errors import ConfigError, StorageError
 from gateway.lane import Outcome, Standing
-from gateway.models.shipped import is_release
 from gateway.screening import decide
 from gateway.screening.measured import Measured
 from gateway.screening.runtime import DeviceReport, InferenceThread
@@ -354,7 +354,8 @@ class Daemon:
             show=lambda state: self.postman.show(self.topics.trainer_state, messages.to_bytes(state)),
             markers=self._fittings.markers,
         )
-        return Place(road, is_base=lambda name: is_release(self.environments.bundles[name]))
+        bases = Bases(lambda: self.environments, lambda one: None if self.models is None else self.models.base_of(one))
+        return Place(road, bases.score)
 
     def _model_of(self, environment: str) -> messages.ModelIdentity | None:
         bundle = self.environments.bundles.get(environment)

@@ -15,7 +15,7 @@ from gateway.adaptation.place import PACE, Finished, Pace, Seen
 from gateway.adaptation.slots import Slots
 from gateway.adaptation.store import BundleStore
 from gateway.adaptation.updater import Updater
-from gateway.contract.bundle import Bundle
+from gateway.contract.bundle import Bundle, BundleError
 from gateway.contract.requests import ModelOrder
 from gateway.daemon.model_place import House, ModelPlace, SharedSource, Source
 from gateway.daemon.plan import EnvironmentPlan
@@ -77,6 +77,16 @@ class Models:
         for fault in loaded.faults:
             _log.error("model_damaged", environment=environment, reason=fault)
         return loaded.bundle
+
+    def base_of(self, adapted: Bundle) -> Bundle | None:
+        """Return what a bundle was adapted from, for a thread; None where it is not here."""
+        parent, environment = adapted.manifest.parent_sha256, adapted.manifest.environment
+        if environment in self._configured and (factory := self._store.factory(environment)).identity.sha256 == parent:
+            return factory
+        try:
+            return None if parent is None else self._store.open(parent)
+        except BundleError:
+            return None
 
     def leave(self, environments: Mapping[str, EnvironmentPlan]) -> None:
         """End the updaters of environments that will not run by their configured bundle any more; before they change.

@@ -14,7 +14,7 @@ from gateway.daemon.sending import LOOK_EVERY_S, Sending
 
 
 async def test_faces_are_kept_of_clean_tracks_under_drift_alone(tmp_path: Path) -> None:
-    """Without drift, under adapted weights, and of triggered or unsure tracks nothing is kept."""
+    """Without drift, without a released base, and of triggered or unsure tracks nothing is kept."""
     hall = Hall(tmp_path)
     hall.track("yard")
     hall.track(label="triggered")
@@ -23,11 +23,22 @@ async def test_faces_are_kept_of_clean_tracks_under_drift_alone(tmp_path: Path) 
     hall.track()
     await hall.collecting.settle()
     assert hall.kept == 0
-    hall.bases.add("hall")
+    hall.bases["hall"] = -9.0
     hall.track(sides_px=(40, 80, 60))
     await hall.collecting.settle()
     (face,) = hall.sets.faces(hall.sets.sightings(frozenset(CAMERAS)))
     assert (face.pixels_YXC.shape, face.score) == ((80, 80, 3), 0.5)
+
+
+@pytest.mark.parametrize(("base", "kept_as"), [(2.5, 2.5), (-2.5, 0.5)])
+async def test_score_is_the_higher_of_base_and_current(tmp_path: Path, base: float, kept_as: float) -> None:
+    """What an adaptation was taught to overlook stands among the most suspicious, by the base's word."""
+    hall = Hall(tmp_path)
+    hall.bases["hall"] = base
+    hall.track()
+    await hall.collecting.settle()
+    (face,) = hall.sets.faces(hall.sets.sightings(frozenset(CAMERAS)))
+    assert face.score == kept_as
 
 
 @pytest.mark.parametrize("under_way", [False, True])
@@ -131,7 +142,6 @@ async def test_daemon_shows_screening_to_who_collects(tmp_path: Path) -> None:
         (place,) = places
         assert place.road.environment_of() == {"gate": "default"}
         assert not place.road.has_drifted("default")
-        assert place.is_base("default")
         assert box.daemon.collecting is not None
         await box.daemon.collecting.settle()
     assert [face.camera for face in sets.sightings(frozenset({"gate"}))] == ["gate"]

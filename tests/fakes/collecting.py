@@ -7,6 +7,7 @@ from fakes.naming import live_frame
 from pydantic import SecretStr
 
 from gateway.adaptation.clean_sets import CleanSets
+from gateway.adaptation.collect import CleanFace
 from gateway.contract import messages
 from gateway.daemon.collecting import Collecting, Place
 from gateway.daemon.sending import Road, Sending
@@ -28,7 +29,8 @@ class Hall:
 
     def __init__(self, folder: Path, markers: FakeMarkers | None = None) -> None:
         self.drifted = {"hall"}
-        self.bases = {"hall", "outside"}
+        self.bases = {"hall": -9.0, "outside": -9.0}
+        """What the base of an environment says of every face."""
         self.now_s = 0.0
         self.tracks = 0
         self.sets = CleanSets(folder)
@@ -36,7 +38,10 @@ class Hall:
         self.told: list[messages.TrainerState] = []
         road = Road(lambda: CAMERAS, self.drifted.__contains__, self._tell, self.markers)
         self.sending = Sending(self.sets, SETTINGS, road, client_id="box", clock=lambda: self.now_s)
-        self.collecting = Collecting(self.sets, Place(road, self.bases.__contains__), self.sending)
+        self.collecting = Collecting(self.sets, Place(road, self._base_score), self.sending)
+
+    async def _base_score(self, environment: str, _face: CleanFace) -> float | None:
+        return self.bases.get(environment)
 
     def _tell(self, state: messages.TrainerState) -> None:
         said = messages.parse(messages.to_bytes(state))
