@@ -262,4 +262,5 @@ def test_training(after_demo: Reader) -> None:
     assert "manifest digest" in readme.run("spectragate-trainer finetune", f"{QUICK_TRAINING} --draws 1")
     few = "--environments original --regimes authors --plans fc --draws 1 --threads 1 --perturbations perturb.yaml"
     readme.run("spectragate-trainer evaluate", few)
+    assert "hard negatives" in readme.run("spectragate-trainer aims")
     assert "Table" in (readme.folder / "runs/report/index.html").read_text("utf-8")
