@@ -139,6 +139,7 @@ async def fit(
     """
     settings = config.mqtt or BrokerSettings()
     topics = Topics(settings.topic_prefix)
+    await asyncio.to_thread(erase_unwanted, config, storage.folder)
     outbox = await Outbox.open(storage, client_id=settings.client_id, settings=config.outbox)
     screening = config.screening
     inference = InferenceThread(
@@ -163,6 +164,24 @@ async def fit(
         if config.adaptation.upload == "crops"
         else None,
     )
+
+
+def erase_unwanted(config: Config, folder: Path) -> None:
+    """Erase the faces that an earlier configuration let be kept and this one does not: else nobody ages them out."""
+    kept = (
+        ("evidence.explanations", config.evidence.explanations, SealedFiles(folder / EVIDENCE_FOLDER, max_bytes=0)),
+        ("adaptation.upload", config.adaptation.upload == "crops", CleanSets(folder)),
+    )
+    for key, is_wanted, files in kept:
+        if is_wanted:
+            continue
+        try:
+            count = files.forget()
+        except OSError as error:  # to screen matters more
+            _log.error("faces_not_erased", reason=f"{key} is off: {error.strerror}; `spectragate forget` erases them")
+            continue
+        if count:
+            _log.warning("faces_erased", count=count, reason=f"{key} is off")
 
 
 def _collecting(config: Config, folder: Path, clock: Callable[[], float], place: Place) -> Collecting:

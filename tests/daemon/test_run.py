@@ -3,14 +3,19 @@
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fakes.daemon_process import DaemonProcess
 from fakes.manager import FakeManager
 from fakes.processes import is_running
+from structlog.testing import capture_logs
 
+from gateway.adaptation.clean_sets import CleanSets
+from gateway.adaptation.collect import CleanFace
 from gateway.config import Config
-from gateway.daemon.run import state_folder
+from gateway.daemon.run import erase_unwanted, state_folder
 from gateway.errors import ConfigError
+from gateway.storage.sealed import EVIDENCE_FOLDER, SealedFiles
 
 pytestmark = pytest.mark.end_to_end
 
@@ -132,3 +137,24 @@ def test_state_folder_is_named_by_somebody(tmp_path: Path) -> None:
     assert state_folder(Config(), {"STATE_DIRECTORY": "/var/lib/one:/var/lib/two"}) == Path("/var/lib/one")
     with pytest.raises(ConfigError, match="state_folder: name the folder"):
         state_folder(Config(), {})
+
+
+def test_faces_are_erased_where_nothing_keeps_them_any_more(tmp_path: Path) -> None:
+    """Switched off, nobody would age them out; what is still wanted stays."""
+    face_YXC = np.zeros((32, 32, 3), np.uint8)
+    evidence = SealedFiles(tmp_path / EVIDENCE_FOLDER, max_bytes=1 << 20)
+    sets = CleanSets(tmp_path)
+    assert evidence.put("a1", b"face", kind="face", camera="gate", time_s=50.0)
+    assert sets.add(CleanFace("gate", 50.0, 0.5, face_YXC, None))
+    both = {"upload": "crops", "legal_basis": "consent", "trainer": "https://t:1", "token": 16 * "t"}
+    erase_unwanted(Config.model_validate({"evidence": {"explanations": True}, "adaptation": both}), tmp_path)
+    assert evidence.get("a1", "face") is not None
+    assert sets.size_bytes > 0
+    with capture_logs() as logs:
+        erase_unwanted(Config(), tmp_path)
+        erase_unwanted(Config(), tmp_path)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert [(line["event"], line["count"], line["reason"]) for line in logs] == [
+        ("faces_erased", 1, "evidence.explanations is off"),
+        ("faces_erased", 1, "adaptation.upload is off"),
+    ]
