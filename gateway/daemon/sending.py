@@ -208,7 +208,8 @@ class Sending:
     async def _trainer(self) -> AsyncIterator[httpx2.AsyncClient]:
         """Return a client; what goes wrong is told before it is raised."""
         try:
-            async with client_of(self._settings) as client:
+            # Aside: the authorities of a system take tens of milliseconds to read, in which no batch would go out.
+            async with await asyncio.to_thread(client_of, self._settings) as client:
                 yield client
         except ExchangeError as error:
             self._show("refused" if error.reason is ExchangeReason.REFUSED else "away", str(error))

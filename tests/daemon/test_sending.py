@@ -1,7 +1,9 @@
 """Clean sets on their way: sent once when there are enough, whatever breaks off, and followed to the end."""
 
+import threading
 from pathlib import Path
 
+import httpx2
 import pytest
 from fakes.adaptation import FakeMarkers, FakeTrainer
 from fakes.collecting import SETTINGS, Hall
@@ -196,6 +198,23 @@ async def test_disk_that_takes_nothing_does_not_stop_a_set(tmp_path: Path, train
     hall.now_s += HOLD_S
     await hall.collecting.settle()
     assert (len(trainer.completed), hall.said[-1][2]) == (1, ["queued"])
+
+
+async def test_client_is_made_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The authorities of a system take long to read: no camera's batch waits for that."""
+    made: list[threading.Thread] = []
+    trainer = FakeTrainer()
+
+    def make(_: object) -> httpx2.AsyncClient:
+        made.append(threading.current_thread())
+        return trainer.client()
+
+    monkeypatch.setattr(sending, "client_of", make)
+    hall = Hall(tmp_path)
+    async with hall.sending._trainer():
+        pass
+    assert made
+    assert threading.current_thread() not in made
 
 
 async def test_client_when_made() -> None:
