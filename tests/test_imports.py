@@ -141,7 +141,7 @@ def test_tests_import_only_what_dev_declares() -> None:
     """The README's test command brings all that the tests need."""
     wanted = (
         distributions(imported_names(*(ROOT / "tests").rglob("*.py")))
-        - {"conftest", "fakes", "chaos", "poisoning"}
+        - {"conftest", "fakes", "chaos", "poisoning", "adaptation"}
         - OF_THE_SYSTEM
     )
     assert wanted <= declared() | declared("demo") | declared("trainer") | declared("dev")

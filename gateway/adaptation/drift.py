@@ -2,9 +2,10 @@
 
 The first tracks of a camera are its reference. The newest `WINDOW` tracks are compared with it by the maximum mean
 discrepancy of their frequency features; how large that may be without any drift is asked of the reference itself:
-blocks of neighbouring tracks are taken out of it and compared with the rest, so that people who pass in groups and
-light that wanders count for what they are. Where neighbours resemble each other much, the reference grows. Four named
-scalars say in words what is different, and ADWIN says when it began.
+blocks of neighbouring tracks, and every whole window, are taken out of it and compared with the rest, so that people
+who pass in groups and light that wanders count for what they are. The more neighbours resemble each other, the longer
+the reference and the longer a difference must last. Four named scalars say in words what is different, and ADWIN says
+when it began.
 
 R/W tracks of reference and window, P drawings, B blocks, F features.
 """
@@ -26,7 +27,13 @@ MOST_REFERENCE = 2000
 WINDOW = 100
 TEST_EVERY = 10
 IN_A_ROW = 2
-"""Tests in a row that must say the same before it is said."""
+"""Tests in a row that must be far beyond the threshold before it is said; without dependence beyond it is far."""
+
+LASTING = WINDOW // TEST_EVERY + 1
+"""Tests in a row that must be beyond it at all: two windows that share no track say the same."""
+
+MOST_FAR = 2.0
+"""Times the threshold that is always far, however much neighbours resemble each other."""
 
 BLOCK = 50
 DRAWINGS = 500
@@ -34,8 +41,14 @@ QUANTILE = 0.99
 MARGIN = 1.7
 """The threshold is at least so many times the quantile: thousands of tests are made of one reference."""
 
+MARGIN_OF_WINDOWS = 2.0
+"""And at least so many times what any window of the reference itself is away from the rest."""
+
 _GROWTH = 100
-_GROUPS_NEEDED = 100  # the reference holds so many independent groups of tracks, or MOST_REFERENCE
+_GROUPS_NEEDED = 200  # the reference holds so many independent groups of tracks, or MOST_REFERENCE
+_SCALES = (25, 50, 100, 200, 400)  # lengths of blocks at which dependence is looked for
+_BLOCKS_NEEDED = 5
+_LITTLE_DEPENDENCE = 2.0  # what blocks of up to BLOCK independent tracks show by chance
 _CLIP = 6.0
 DELTA = 1e-3
 _ADWIN_RANGE = 3.0  # spreads of the reference on either side that are 0..1
@@ -94,6 +107,9 @@ class Reference:
     gamma: float
     self_similarity: float
     threshold: float
+    far: float
+    """Times the threshold beyond which `IN_A_ROW` tests are enough."""
+
     scalar_means: Floats
     scalar_spreads: Floats
 
@@ -107,12 +123,19 @@ def _scaled(values: Floats, mean_F: Floats, spread_F: Floats) -> Floats:
     return np.asarray(np.clip((values - mean_F) / spread_F, -_CLIP, _CLIP))
 
 
-def dependence(samples_RF: Floats) -> float:
-    """Return how many times the variance of a block's mean exceeds that of independent tracks, 1 or more."""
-    blocks = len(samples_RF) // BLOCK
-    means_BF = samples_RF[: blocks * BLOCK].reshape(blocks, BLOCK, -1).mean(axis=1)
+def dependence(samples_RF: Floats, *, longest: int = _SCALES[-1]) -> float:
+    """Return how many times the variance of a block's mean exceeds that of independent tracks, 1 or more.
+
+    The block and the feature that show most of it count; blocks are at most `longest` tracks and a fifth of all.
+    """
+    sums_RF = np.cumsum(np.vstack([np.zeros(samples_RF.shape[1]), samples_RF]), axis=0)
     spread_F = samples_RF.var(axis=0) + 1e-12
-    return max(1.0, float((BLOCK * means_BF.var(axis=0, ddof=1) / spread_F).max()))
+    found = 1.0
+    for length in _SCALES:
+        if length <= min(longest, len(samples_RF) // _BLOCKS_NEEDED):
+            means_BF = (sums_RF[length:] - sums_RF[:-length]) / length
+            found = max(found, float((length * means_BF.var(axis=0) / spread_F).max()))
+    return found
 
 
 def reference_wanted(samples_RF: Floats) -> int:
@@ -134,31 +157,55 @@ def make_reference(samples: Sequence[Sample], *, seed: int = 0) -> Reference:
     gamma = 1.0 / max(1e-6, float(np.median(apart[np.triu_indices(len(samples), 1)])))
     kernel_RR = _kernel(scaled_RF, scaled_RF, gamma)
     named = np.stack([scalars(each.features_F, each.score) for each in samples])
+    drawn = MARGIN * _without_drift(kernel_RR, seed)
     return Reference(
         mean_F=mean_F,
         spread_F=spread_F,
         scaled_RF=scaled_RF,
         gamma=gamma,
         self_similarity=float(kernel_RR.mean()),
-        threshold=MARGIN * float(np.quantile(_without_drift(kernel_RR, seed), QUANTILE)),
+        threshold=max(drawn, MARGIN_OF_WINDOWS * float(_by_windows(kernel_RR).max())),
+        far=min(MOST_FAR, max(1.0, dependence(features_RF, longest=BLOCK) / _LITTLE_DEPENDENCE)),
         scalar_means=named.mean(axis=0),
         scalar_spreads=named.std(axis=0) + 1e-6,
     )
 
 
-def _without_drift(kernel_RR: Floats, seed: int) -> Floats:
-    """Return the statistic of windows drawn from the reference itself, in whole blocks, each against the rest."""
-    blocks, taken = len(kernel_RR) // BLOCK, WINDOW // BLOCK
-    draw = np.random.default_rng(seed)
-    found: list[float] = []
+def _without_drift(kernel_RR: Floats, seed: int) -> float:
+    """Return the quantile of the statistic of windows drawn from the reference itself, each against the rest.
+
+    They are drawn in whole blocks, and track by track: of few blocks the quantile is known badly, and it is never less
+    than that of independent tracks.
+    """
+    blocks, draw = len(kernel_RR) // BLOCK, np.random.default_rng(seed)
+    by_blocks: list[float] = []
     for shift in range(0, BLOCK, BLOCK // 5):
         order = (np.arange(blocks * BLOCK) + shift) % len(kernel_RR)
         kernel_BB = kernel_RR[np.ix_(order, order)].reshape(blocks, BLOCK, blocks, BLOCK).mean(axis=(1, 3))
-        for _ in range(DRAWINGS // 5):
-            chosen_B = np.zeros(blocks)
-            chosen_B[draw.choice(blocks, taken, replace=False)] = 1.0
-            weight_B = chosen_B / taken - (1.0 - chosen_B) / (blocks - taken)
-            found.append(float(weight_B @ kernel_BB @ weight_B))
+        by_blocks += _drawn(kernel_BB, WINDOW // BLOCK, DRAWINGS // 5, draw).tolist()
+    by_tracks = _drawn(kernel_RR, WINDOW, DRAWINGS, draw)
+    return max(float(np.quantile(each, QUANTILE)) for each in (np.array(by_blocks), by_tracks))
+
+
+def _drawn(kernel: Floats, taken: int, drawings: int, draw: np.random.Generator) -> Floats:
+    """Return the statistic of `taken` rows against the others, for every drawing."""
+    count = len(kernel)
+    weights = np.full((drawings, count), -1.0 / (count - taken))
+    for row in weights:
+        row[draw.choice(count, taken, replace=False)] = 1.0 / taken
+    return np.asarray(((weights @ kernel) * weights).sum(axis=1))
+
+
+def _by_windows(kernel_RR: Floats) -> Floats:
+    """Return the statistic of windows of neighbouring tracks of the reference, each against the rest."""
+    rest = len(kernel_RR) - WINDOW
+    rows_R, total = kernel_RR.sum(axis=1), float(kernel_RR.sum())
+    found: list[float] = []
+    for start in range(0, rest + 1, WINDOW // 5):
+        within = float(kernel_RR[start : start + WINDOW, start : start + WINDOW].sum())
+        across = float(rows_R[start : start + WINDOW].sum()) - within
+        apart = total - 2.0 * across - within
+        found.append(within / WINDOW**2 + apart / rest**2 - 2.0 * across / (WINDOW * rest))
     return np.array(found)
 
 
@@ -182,6 +229,7 @@ class Watch:
     tracks: int = 0
     wanted: int = REFERENCE
     over: int = 0
+    far: int = 0
     under: int = 0
     finding: Finding = Finding("learning", 0, REFERENCE)
 
@@ -225,7 +273,8 @@ class Watch:
         is_over = statistic > reference.threshold
         self.over, self.under = (self.over + 1, 0) if is_over else (0, self.under + 1)
         state: State = before.state
-        if self.over >= IN_A_ROW:
+        self.far = self.far + 1 if statistic > reference.far * reference.threshold else 0
+        if self.far >= IN_A_ROW or self.over >= LASTING:
             if state != "drifted":
                 self._forget_older_than(self.newest[0].time_s)
             state = "drifted"

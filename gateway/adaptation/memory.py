@@ -27,6 +27,7 @@ def to_text(watch: Watch) -> str:
             "tracks": watch.tracks,
             "wanted": watch.wanted,
             "over": watch.over,
+            "far": watch.far,
             "under": watch.under,
             "is_frozen": watch.reference is not None,
             "kept": _packed(watch.kept),
@@ -68,6 +69,7 @@ def _watch(facts: dict[str, Any]) -> Watch:
         tracks=tracks,
         wanted=wanted,
         over=int(facts["over"]),
+        far=int(facts.get("far", 0)),
         under=int(facts["under"]),
         finding=Finding(
             facts["state"],

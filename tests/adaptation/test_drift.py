@@ -6,6 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from adaptation.dependent_streams import KINDS, read_faces, told_of
 from fakes.adaptation import tracks
 from numpy.typing import NDArray
 
@@ -28,6 +29,13 @@ from trainer.environments import ENVIRONMENTS
 
 SIDE_PX = 32
 FACES_READ = 1500
+DEPENDENT = (
+    "runs of 5",
+    "30 people who come back, runs of 3",
+    "light 5 %, memory 10",
+    "light 10 %, memory 50, runs of 3",
+    "days of 400, 20 % and 3 %, runs of 3",
+)
 
 
 def through(watch: Watch, samples: list[Sample]) -> list[Finding]:
@@ -166,3 +174,29 @@ def test_watch_when_real_faces_come_under_the_papers_shifts(research_data: Path)
     for name in ("brightness", "bright", "motion"):
         after = through(from_text(kept), samples_in(name, real[1300:1400], seed=2))
         assert "drifted" in {each.state for each in after}, name
+
+
+@pytest.mark.data
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_watch_when_real_faces_hang_together(research_data: Path) -> None:
+    """20 streams of 2,000 clean tracks (groups, people who come back, light that wanders, days): nearly all quiet."""
+    faces = read_faces(research_data)
+    told = {
+        name: [told_of(faces, KINDS[name], seed=seed, shifts=("motion",)) for seed in range(1, 5)] for name in DEPENDENT
+    }
+    loud = {name: [each.drifted for each in some if each.drifted] for name, some in told.items()}
+    assert sum(map(len, loud.values())) <= 1, loud
+    slow = [each.seen["motion"] for some in told.values() for each in some]
+    assert sum(after is not None for after in slow) >= 16, told
+
+
+@pytest.mark.data
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_watch_when_real_faces_are_independent(research_data: Path) -> None:
+    """Ten streams of 2,000 tracks: not one word, and both shifts of the paper are seen within 100 tracks in each."""
+    faces = read_faces(research_data)
+    told = [told_of(faces, KINDS["independent"], seed=seed, shifts=("brightness", "motion")) for seed in range(1, 11)]
+    assert [each.drifted for each in told] == [0.0] * 10
+    assert all((each.seen[shift] or 200) <= 100 for each in told for shift in ("brightness", "motion")), told
