@@ -1,6 +1,6 @@
 """Fine-tuning of `wide`: a few hundred clean faces of an environment, and what the library makes of them.
 
-The convolutional branch stays as it is, so what it makes of the faces is computed once, and so are the statistics; only
+The local branch stays as it is, so what it makes of the faces is computed once, and so are the statistics; only
 dense layers move. The statistics are standardised anew by the environment's own clean faces: how bright, sharp and
 coded its pictures are then no longer sets them apart.
 
@@ -76,10 +76,9 @@ def _seen(detector: WideDetector, pixels_NYXC: Picture, *, batch: int = 16) -> _
     features, shapes = [], []
     for start in range(0, len(pixels_NYXC), batch):
         part_NYXC = np.ascontiguousarray(pixels_NYXC[start : start + batch])
-        rgb_NCYX = detector.planes(torch.from_numpy(part_NYXC))
-        residuals_NRYX = detector.statistics.residuals(rgb_NCYX)
-        features.append(detector.statistics(rgb_NCYX, residuals_NRYX))
-        shapes.append(detector.shapes(rgb_NCYX, residuals_NRYX))
+        features_NF, places_NFPQ = detector.seen(torch.from_numpy(part_NYXC))
+        features.append(features_NF)
+        shapes.append(detector.shapes(detector.standardised_places(places_NFPQ)))
     return _Seen(torch.cat(features), torch.cat(shapes))
 
 

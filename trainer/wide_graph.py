@@ -4,7 +4,7 @@ N faces, C colour plane, R residual map, Y/X pixel row/column, F feature.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -19,13 +19,14 @@ from gateway.contract.wide import (
     EDGE_PX,
     EDGE_STEP,
     KERNELS,
-    LAPLACE_MAPS,
     LARGEST_LOCAL,
     LOW,
     NTH,
+    PLACES,
     POOL,
     SIDE_PX,
-    STRIDES,
+    SIGNED_IN_BLOCK,
+    STRONGEST,
     TILE_POOL,
     TILE_PX,
 )
@@ -98,11 +99,13 @@ def wide_nodes(profile: Profile) -> list[onnx.NodeProto]:
     g = _Nodes()
     rgb = g.add("Transpose", [g.add("Cast", ["pixels"], to=TensorProto.FLOAT)], perm=[0, 3, 1, 2])
     padded = g.add("Pad", [rgb, g.number([0, 0, 2, 2, 0, 0, 2, 2])], mode="edge")
-    residuals = g.add("Conv", [padded, "residuals"])
+    residuals = _of_residuals(g, g.add("Conv", [padded, "residuals"]))
     ycc = g.shaped(g.add("MatMul", ["ycc", g.shaped(rgb, [0, 3, -1])]), [0, 3, SIDE_PX, SIDE_PX])
+    blocks = g.add("Conv", [rgb, "blocks"], strides=[BLOCK_PX, BLOCK_PX])
+    strength = g.log_of_size(blocks)
     parts = [
         *_whole(g, ycc),
-        *_in_blocks(g, rgb),
+        *_over_blocks(g, blocks, strength),
         *_tiled(g, ycc),
         *_residual_statistics(g, residuals),
         *_edges(g, residuals),
@@ -111,10 +114,10 @@ def wide_nodes(profile: Profile) -> list[onnx.NodeProto]:
         *_grid_phase(g, ycc),
     ]
     features = g.add("Concat", [g.add("Flatten", [part], axis=1) for part in parts], axis=1)
-    centred = g.add("Mul", [g.add("Sub", [features, "features_mean"]), "features_scale"])
-    standard = g.add("Clip", [centred, g.number(-CLIP), g.number(CLIP)])
+    standard = _standardised(g, features, "features_mean", "features_scale")
     hidden = g.add("Relu", [g.add("Gemm", [standard, "dense1.weight", "dense1.bias"], transB=1)])
-    joined = g.add("Concat", [hidden, _shapes(g, rgb, residuals, profile.norm_epsilon)], axis=1)
+    places = g.add("Concat", [strength, *_in_places(g, blocks, residuals)], axis=1)
+    joined = g.add("Concat", [hidden, _shapes(g, places, profile.norm_epsilon)], axis=1)
     joined = g.add("Relu", [g.add("Gemm", [joined, "dense2.weight", "dense2.bias"], transB=1)])
     logits = g.add("Gemm", [joined, "dense3.weight", "dense3.bias"], transB=1)
     clean, triggered = (g.sliced(logits, [index], [index + 1], [1]) for index in (0, 1))
@@ -131,12 +134,63 @@ def _whole(g: _Nodes, ycc: str) -> list[str]:
     return [*pools, g.signed_log(low)]
 
 
-def _in_blocks(g: _Nodes, rgb: str) -> list[str]:
-    values = g.shaped(g.add("Conv", [rgb, "blocks"], strides=[BLOCK_PX, BLOCK_PX]), [0, 3 * BLOCK_PX**2, -1])
-    strength = g.log_of_size(values)
+def _standardised(g: _Nodes, values: str, mean: str, scale: str) -> str:
+    centred = g.add("Mul", [g.add("Sub", [values, mean]), scale])
+    return g.add("Clip", [centred, g.number(-CLIP), g.number(CLIP)])
+
+
+def _over_blocks(g: _Nodes, blocks: str, strength: str) -> list[str]:
+    values, strength = (g.shaped(each, [0, 0, -1]) for each in (blocks, strength))
     mean = g.reduced("Mean", strength, [2])
     largest = g.nth(g.largest(strength, NTH), NTH - 1)
     return [mean, g.spread(strength, mean), largest, g.signed_log(g.reduced("Mean", values, [2]), 4.0)]
+
+
+class _Residuals(NamedTuple):
+    """As in `trainer.wide_model`."""
+
+    size: str
+    local: str
+    peaks: str
+    flat: str
+    across: str
+    down: str
+
+
+def _of_residuals(g: _Nodes, residuals: str) -> _Residuals:
+    size = g.add("Abs", [residuals])
+    short = g.add("Relu", [g.add("Sub", [g.number(1.0), size])])
+    return _Residuals(
+        size,
+        g.pooled("Average", g.pooled("Average", size, (4, 4), (4, 4)), (2, 2), (1, 1)),
+        g.pooled("Max", size, (4, 4), (4, 4)),
+        g.pooled("Average", short, (BLOCK_PX, BLOCK_PX), (BLOCK_PX, BLOCK_PX)),
+        *(
+            g.pooled("Average", g.add("Gather", [residuals, g.number(list(maps))], axis=1), kernel, (1, 1))
+            for maps, kernel in ((ACROSS_MAPS, (EDGE_STEP, 1)), (DOWN_MAPS, (1, EDGE_STEP)))
+        ),
+    )
+
+
+def _in_places(g: _Nodes, blocks: str, residuals: _Residuals) -> list[str]:
+    chosen = [plane * BLOCK_PX**2 + number for plane in range(3) for number in SIGNED_IN_BLOCK]
+    length = SIDE_PX - EDGE_STEP + 1
+    pieces = []
+    for short, axis, window in ((residuals.across, 2, (2, BLOCK_PX)), (residuals.down, 3, (BLOCK_PX, 2))):
+        halves = (g.sliced(short, [first], [length - EDGE_STEP + first], [axis], EDGE_STEP) for first in (0, EDGE_STEP))
+        size = g.add("Abs", [g.add("Mean", list(halves))])
+        pads = [0] * 8
+        pads[4 + axis] = 1
+        padded = g.add("Pad", [size, g.number(pads)], mode="constant")
+        pieces.append(g.log(g.pooled("Max", padded, window, window), 0.1))
+    every_8 = g.sliced(residuals.local, [0, 0], [2 * PLACES, 2 * PLACES], [2, 3], 2)
+    return [
+        g.signed_log(g.add("Gather", [blocks, g.number(chosen)], axis=1)),
+        g.log(every_8, 0.1),
+        g.log(g.pooled("Max", residuals.peaks, (2, 2), (2, 2)), 1.0),
+        residuals.flat,
+        *pieces,
+    ]
 
 
 def _tiled(g: _Nodes, ycc: str) -> list[str]:
@@ -146,20 +200,20 @@ def _tiled(g: _Nodes, ycc: str) -> list[str]:
     return [g.pooled("Max", g.log_of_size(spectrum), (TILE_POOL, TILE_POOL), (TILE_POOL, TILE_POOL))]
 
 
-def _residual_statistics(g: _Nodes, residuals: str) -> list[str]:
-    size = g.add("Abs", [residuals])
+def _residual_statistics(g: _Nodes, residuals: _Residuals) -> list[str]:
+    size = residuals.size
     log_mean = g.log(g.reduced("Mean", size, [2, 3]), 0.1)
     power = g.reduced("Mean", g.add("Mul", [size, size]), [2, 3])
     half_log_power = g.add("Mul", [g.log(power, 0.01), g.number(0.5)])
-    local = g.shaped(g.pooled("Average", g.pooled("Average", size, (4, 4), (4, 4)), (2, 2), (1, 1)), [0, 0, -1])
+    local = g.shaped(residuals.local, [0, 0, -1])
     log_local = g.log(local, 0.1)
     largest = g.largest(local, LARGEST_LOCAL)
-    peaks = g.largest(g.shaped(g.pooled("Max", size, (4, 4), (4, 4)), [0, 0, -1]), NTH)
+    peaks = g.largest(g.shaped(residuals.peaks, [0, 0, -1]), NTH)
     above = [g.nth(largest, 0), g.reduced("Mean", largest, [2])]
     return [
         log_mean,
         g.add("Sub", [half_log_power, log_mean]),
-        g.falls_short(size),
+        g.reduced("Mean", residuals.flat, [2, 3]),
         g.log(g.nth(peaks, 0), 1.0),
         g.log(g.nth(peaks, NTH - 1), 1.0),
         g.reduced("Min", log_local, [2]),
@@ -168,11 +222,9 @@ def _residual_statistics(g: _Nodes, residuals: str) -> list[str]:
     ]
 
 
-def _edges(g: _Nodes, residuals: str) -> list[str]:
+def _edges(g: _Nodes, residuals: _Residuals) -> list[str]:
     found = []
-    for axis, maps, kernel in ((2, ACROSS_MAPS, (EDGE_STEP, 1)), (3, DOWN_MAPS, (1, EDGE_STEP))):
-        chosen = g.add("Gather", [residuals, g.number(list(maps))], axis=1)
-        short = g.pooled("Average", chosen, kernel, (1, 1))
+    for axis, short in ((2, residuals.across), (3, residuals.down)):
         length = SIDE_PX - EDGE_PX + 1
         pieces = [g.sliced(short, [first], [first + length], [axis]) for first in range(0, EDGE_PX, EDGE_STEP)]
         edges = g.add("Abs", [g.add("Mean", pieces)])
@@ -211,13 +263,22 @@ def _grid_phase(g: _Nodes, ycc: str) -> list[str]:
     return found
 
 
-def _shapes(g: _Nodes, rgb: str, residuals: str, epsilon: float) -> str:
-    fine = g.add("Gather", [residuals, g.number(list(LAPLACE_MAPS))], axis=1)
-    fine = g.add("Clip", [g.add("Div", [fine, g.number(4.0)]), g.number(-8.0), g.number(8.0)])
-    coarse = g.add("Sub", [g.add("Div", [rgb, g.number(64.0)]), g.number(2.0)])
-    x = g.add("Concat", [coarse, fine], axis=1)
-    for index, (kernel, stride) in enumerate(zip(KERNELS, STRIDES, strict=True), start=1):
+def _shapes(g: _Nodes, places: str, epsilon: float) -> str:
+    mean, scale = (g.shaped(f"places_{name}", [1, -1, 1, 1]) for name in ("mean", "scale"))
+    standard = _standardised(g, places, mean, scale)
+    flat = g.shaped(standard, [0, 0, -1])
+    mean = g.reduced("Mean", flat, [2])
+    around = g.add("Concat", [mean, g.spread(flat, mean)], axis=1)
+    context = g.add("Gemm", [around, "context.weight"], transB=1)
+    found, x = [], standard
+    for index, kernel in enumerate(KERNELS, start=1):
         norm = [f"norm{index}.{part}" for part in ("weight", "bias", "running_mean", "running_var")]
-        x = g.add("Conv", [x, f"conv{index}.weight"], pads=[kernel // 2] * 4, strides=[stride, stride])
+        x = g.add("Conv", [x, f"conv{index}.weight"], pads=[kernel // 2] * 4)
+        if index == 1:
+            x = g.add("Add", [x, g.shaped(context, [0, -1, 1, 1])])
         x = g.add("Relu", [g.add("BatchNormalization", [x, *norm], epsilon=epsilon)])
-    return g.add("Concat", [g.reduced(kind, x, [2, 3]) for kind in ("Mean", "Max")], axis=1)
+        found.append(x)
+    last = g.shaped(found[-1], [0, 0, PLACES**2])
+    strongest = g.largest(last, STRONGEST)
+    pools = [g.reduced("Mean", last, [2]), g.nth(strongest, 0), g.reduced("Mean", strongest, [2])]
+    return g.add("Concat", [*pools, g.reduced("Max", found[-2], [2, 3])], axis=1)

@@ -3,11 +3,15 @@
 The paper looks at one spectrum of 32 px. At a recogniser's size, triggers hide between the lines of such a spectrum, so
 this network sees a face of 128 px in several ways (detection.md 3.4, 3.5, 3.9): the spectrum of the whole face, the
 spectra of 8 × 8 blocks with order statistics over the blocks, high-pass residuals with theirs, the signed lowest
-frequencies, the levels of the pixels; and a small convolutional network for what has a shape. Everything is a constant
-linear map, a simple function or a statistic, so that one graph takes pixels.
+frequencies, the levels of the pixels; and a small convolutional network over statistics of its 16 × 16 places, for what
+is unlike the rest of the same face. Everything is a constant linear map, a simple function or a statistic, so that one
+graph takes pixels.
 
-N faces, C colour plane, Y/X pixel row/column, U/V vertical/horizontal frequency, F feature.
+N faces, C colour plane, Y/X pixel row/column, P/Q row/column of places, U/V vertical/horizontal frequency, F feature,
+R residual map.
 """
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -26,46 +30,54 @@ from gateway.contract.wide import (
     HIDDEN,
     JOINED,
     KERNELS,
-    LAPLACE_MAPS,
     LARGEST_LOCAL,
     LOW,
     NTH,
+    PLACE_FEATURES,
     POOL,
     SIDE_PX,
-    STRIDES,
+    SIGNED_IN_BLOCK,
+    STRONGEST,
     TILE_POOL,
     TILE_PX,
     constants,
 )  # fmt: skip
 from trainer.network import Network
 
+JUDGED = 3 * CHANNELS[-1] + CHANNELS[-2]
+"""How many values the local branch gives."""
+
+SIGNED_IN_PLACES = [plane * BLOCK_PX**2 + number for plane in range(3) for number in SIGNED_IN_BLOCK]
+"""Which of the 192 coefficients of a block keep their sign."""
+
 
 class Statistics(nn.Module):
-    """The fixed part: features (N, F), float32, of planes (N, 3, S, S) of R, G, B in grey levels."""
+    """The fixed part, of planes (N, 3, S, S) of R, G, B in grey levels."""
 
     def __init__(self) -> None:
         super().__init__()
         # Plain attributes: they belong to the definition of the profile and are never trained, saved or cast.
         self._constants = {name: torch.from_numpy(array.copy()) for name, array in constants().items()}
 
-    def residuals(self, rgb_NCYX: Tensor) -> Tensor:
-        """Return the residual maps, shape (N, MAPS, S, S)."""
-        return functional.conv2d(functional.pad(rgb_NCYX, (2, 2, 2, 2), mode="replicate"), self._constants["residuals"])
-
-    def forward(self, rgb_NCYX: Tensor, residuals_NRYX: Tensor) -> Tensor:
-        """Return the features."""
+    def forward(self, rgb_NCYX: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the features of the faces (N, F) and of their places (N, PLACE_FEATURES, P, Q), float32."""
+        padded = functional.pad(rgb_NCYX, (2, 2, 2, 2), mode="replicate")
+        residuals = _of_residuals(functional.conv2d(padded, self._constants["residuals"]))
+        blocks_NUPQ = functional.conv2d(rgb_NCYX, self._constants["blocks"], stride=BLOCK_PX)
+        strength_NUPQ = torch.log(1 + blocks_NUPQ.abs())
         ycc_NCYX = (self._constants["ycc"] @ rgb_NCYX.flatten(2)).reshape(rgb_NCYX.shape)
         parts = [
             *self._whole(ycc_NCYX),
-            *self._in_blocks(rgb_NCYX),
+            *_over_blocks(blocks_NUPQ.flatten(2), strength_NUPQ.flatten(2)),
             *self._tiled(ycc_NCYX),
-            *_residual_statistics(residuals_NRYX),
-            *_edges(residuals_NRYX),
+            *_residual_statistics(residuals),
+            *_edges(residuals),
             _channel_correlations(rgb_NCYX, self._constants["laplacian"]),
             *_levels(rgb_NCYX, self._constants["levels"]),
             *_grid_phase(ycc_NCYX),
         ]
-        return torch.cat([part.flatten(1) for part in parts], dim=1)
+        places_NFPQ = torch.cat([strength_NUPQ, *_in_places(blocks_NUPQ, residuals)], dim=1)
+        return torch.cat([part.flatten(1) for part in parts], dim=1), places_NFPQ
 
     def _whole(self, ycc_NCYX: Tensor) -> list[Tensor]:
         spectrum_NCUV = self._constants["dct"] @ ycc_NCYX @ self._constants["dct_transposed"]
@@ -73,15 +85,6 @@ class Statistics(nn.Module):
         low = spectrum_NCUV[:, :, :LOW, :LOW]
         signed = torch.sign(low) * torch.log(1 + low.abs())
         return [functional.avg_pool2d(strength, POOL), functional.max_pool2d(strength, POOL), signed]
-
-    def _in_blocks(self, rgb_NCYX: Tensor) -> list[Tensor]:
-        values = functional.conv2d(rgb_NCYX, self._constants["blocks"], stride=BLOCK_PX).flatten(2)
-        strength = torch.log(1 + values.abs())
-        mean = strength.mean(2)
-        spread = ((strength * strength).mean(2) - mean * mean).clamp_min(0).sqrt()
-        signed = values.mean(2)
-        largest = strength.topk(NTH, dim=2).values[:, :, NTH - 1]
-        return [mean, spread, largest, torch.sign(signed) * torch.log(1 + 4 * signed.abs())]
 
     def _tiled(self, ycc_NCYX: Tensor) -> list[Tensor]:
         """Return what repeats from window to window: the spectrum of the mean window."""
@@ -91,22 +94,75 @@ class Statistics(nn.Module):
         return [functional.max_pool2d(torch.log(1 + spectrum.abs()), TILE_POOL)]
 
 
-def _residual_statistics(residuals_NRYX: Tensor) -> list[Tensor]:
+def _over_blocks(values: Tensor, strength: Tensor) -> list[Tensor]:
+    mean = strength.mean(2)
+    spread = ((strength * strength).mean(2) - mean * mean).clamp_min(0).sqrt()
+    signed = values.mean(2)
+    largest = strength.topk(NTH, dim=2).values[:, :, NTH - 1]
+    return [mean, spread, largest, torch.sign(signed) * torch.log(1 + 4 * signed.abs())]
+
+
+class _Residuals(NamedTuple):
+    """What the statistics of the face and those of its places both need of the residual maps."""
+
+    size: Tensor
+    local: Tensor
+    """Mean size over 8 × 8 px every 4 px."""
+    peaks: Tensor
+    """Largest size in 4 × 4 px."""
+    flat: Tensor
+    """How far sizes in 8 × 8 px fall short of 1."""
+    across: Tensor
+    down: Tensor
+    """Signed means over pieces of 4 px, along the columns of differences across and the rows of those down."""
+
+
+def _of_residuals(residuals_NRYX: Tensor) -> _Residuals:
     size = residuals_NRYX.abs()
+    return _Residuals(
+        size,
+        # As means of four means: a fifth of the work of one overlapping pool.
+        functional.avg_pool2d(functional.avg_pool2d(size, 4), 2, stride=1),
+        functional.max_pool2d(size, 4),
+        functional.avg_pool2d((1 - size).clamp_min(0), BLOCK_PX),
+        functional.avg_pool2d(residuals_NRYX[:, ACROSS_MAPS], (EDGE_STEP, 1), stride=1),
+        functional.avg_pool2d(residuals_NRYX[:, DOWN_MAPS], (1, EDGE_STEP), stride=1),
+    )
+
+
+def _in_places(blocks_NUPQ: Tensor, residuals: _Residuals) -> list[Tensor]:
+    """Return what the places have beside the strength of their spectra: signs, residuals, straight pieces."""
+    signed = blocks_NUPQ[:, SIGNED_IN_PLACES]
+    across, down = residuals.across[:, :, ::EDGE_STEP], residuals.down[:, :, :, ::EDGE_STEP]
+    across = (across[:, :, :-1] + across[:, :, 1:]).abs() / 2
+    down = (down[:, :, :, :-1] + down[:, :, :, 1:]).abs() / 2
+    # The last piece has no neighbour; sizes are never below zero, so zeros change no maximum.
+    across = functional.max_pool2d(functional.pad(across, (0, 0, 0, 1)), (2, BLOCK_PX))
+    down = functional.max_pool2d(functional.pad(down, (0, 1, 0, 0)), (BLOCK_PX, 2))
+    return [
+        torch.sign(signed) * torch.log(1 + signed.abs()),
+        torch.log(0.1 + residuals.local[:, :, ::2, ::2]),
+        torch.log(1 + functional.max_pool2d(residuals.peaks, 2)),
+        residuals.flat,
+        torch.log(0.1 + across),
+        torch.log(0.1 + down),
+    ]
+
+
+def _residual_statistics(residuals: _Residuals) -> list[Tensor]:
+    size = residuals.size
     mean = size.mean(dim=(2, 3))
     power = (size * size).mean(dim=(2, 3))
-    none = (1 - size).clamp_min(0).mean(dim=(2, 3))
-    # Means over 8 × 8 px every 4 px, as means of four means: a fifth of the work of one overlapping pool.
-    local = functional.avg_pool2d(functional.avg_pool2d(size, 4), 2, stride=1).flatten(2)
+    local = residuals.local.flatten(2)
     log_local = torch.log(0.1 + local)
     largest = local.topk(LARGEST_LOCAL, dim=2).values
     log_mean = log_local.mean(2)
     spread = ((log_local * log_local).mean(2) - log_mean * log_mean).clamp_min(0).sqrt()
-    peaks = functional.max_pool2d(size, 4).flatten(2).topk(NTH, dim=2).values
+    peaks = residuals.peaks.flatten(2).topk(NTH, dim=2).values
     return [
         torch.log(0.1 + mean),
         0.5 * torch.log(0.01 + power) - torch.log(0.1 + mean),
-        none,
+        residuals.flat.mean(dim=(2, 3)),
         torch.log(1 + peaks[:, :, 0]),
         torch.log(1 + peaks[:, :, NTH - 1]),
         log_local.amin(2),
@@ -116,12 +172,10 @@ def _residual_statistics(residuals_NRYX: Tensor) -> list[Tensor]:
     ]
 
 
-def _edges(residuals_NRYX: Tensor) -> list[Tensor]:
+def _edges(residuals: _Residuals) -> list[Tensor]:
     """Return how straight the straightest edges along rows and columns are: patches have such, faces hardly."""
-    across = functional.avg_pool2d(residuals_NRYX[:, ACROSS_MAPS], (EDGE_STEP, 1), stride=1)
-    down = functional.avg_pool2d(residuals_NRYX[:, DOWN_MAPS], (1, EDGE_STEP), stride=1)
     found = []
-    for axis, short in ((2, across), (3, down)):
+    for axis, short in ((2, residuals.across), (3, residuals.down)):
         length = short.shape[axis] - EDGE_PX + EDGE_STEP
         pieces = [short.narrow(axis, first, length) for first in range(0, EDGE_PX, EDGE_STEP)]
         peaks = functional.max_pool2d(torch.stack(pieces).mean(0).abs(), 4).flatten(2).topk(NTH, dim=2).values
@@ -160,7 +214,7 @@ def _grid_phase(ycc_NCYX: Tensor) -> list[Tensor]:
 
 
 class WideDetector(Network):
-    """The network of the profile `wide`: a dense branch over the statistics, a convolutional one over the pixels."""
+    """The network of the profile `wide`: a dense branch over the face's statistics, a local one over its places'."""
 
     def __init__(self, profile: Profile) -> None:
         super().__init__(profile)
@@ -168,12 +222,15 @@ class WideDetector(Network):
         self.features_mean = nn.Parameter(torch.zeros(FEATURES), requires_grad=False)
         self.features_scale = nn.Parameter(torch.ones(FEATURES), requires_grad=False)
         self.dense1 = nn.Linear(FEATURES, HIDDEN)
-        incoming = 6
+        self.places_mean = nn.Parameter(torch.zeros(PLACE_FEATURES), requires_grad=False)
+        self.places_scale = nn.Parameter(torch.ones(PLACE_FEATURES), requires_grad=False)
+        self.context = nn.Linear(2 * PLACE_FEATURES, CHANNELS[0], bias=False)
+        incoming = PLACE_FEATURES
         for index, (outgoing, kernel) in enumerate(zip(CHANNELS, KERNELS, strict=True), start=1):
-            self.add_module(f"conv{index}", nn.Conv2d(incoming, outgoing, kernel, bias=False))
-            self.add_module(f"norm{index}", nn.BatchNorm2d(outgoing, eps=profile.norm_epsilon, momentum=0.01))
+            self.add_module(f"conv{index}", nn.Conv2d(incoming, outgoing, kernel, padding=kernel // 2, bias=False))
+            self.add_module(f"norm{index}", nn.BatchNorm2d(outgoing, eps=profile.norm_epsilon, momentum=0.02))
             incoming = outgoing
-        self.dense2 = nn.Linear(HIDDEN + 2 * incoming, JOINED)
+        self.dense2 = nn.Linear(HIDDEN + JUDGED, JOINED)
         self.dense3 = nn.Linear(JOINED, 2)
         self.dropout = nn.Dropout(0.3)
 
@@ -181,30 +238,55 @@ class WideDetector(Network):
         """Return float planes of R, G, B."""
         return pixels_NYXC.permute(0, 3, 1, 2).to(torch.float32)
 
+    @torch.no_grad()
+    def seen(self, pixels_NYXC: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the statistics of uint8 pixels (N, S, S, 3), of the faces and of their places, as they are."""
+        features_NF, places_NFPQ = self.statistics(self.planes(pixels_NYXC))
+        return features_NF, places_NFPQ
+
     def standardised(self, features_NF: Tensor) -> Tensor:
         """Return features as the dense branch takes them."""
         return ((features_NF - self.features_mean) * self.features_scale).clamp(-CLIP, CLIP)
 
-    def shapes(self, rgb_NCYX: Tensor, residuals_NRYX: Tensor) -> Tensor:
-        """Return what the convolutional branch makes of the pixels and their Laplacians."""
-        fine = (residuals_NRYX[:, LAPLACE_MAPS] / 4).clamp(-8, 8)
-        x = torch.cat([rgb_NCYX / 64 - 2, fine], dim=1)
-        for index, (kernel, stride) in enumerate(zip(KERNELS, STRIDES, strict=True), start=1):
-            x = functional.conv2d(x, getattr(self, f"conv{index}").weight, stride=stride, padding=kernel // 2)
-            x = functional.relu(getattr(self, f"norm{index}")(x))
-        return torch.cat([x.mean(dim=(2, 3)), x.amax(dim=(2, 3))], dim=1)
+    def standardised_places(self, places_NFPQ: Tensor) -> Tensor:
+        """Return the statistics of the places as the local branch takes them."""
+        centred = (places_NFPQ - self.places_mean[:, None, None]) * self.places_scale[:, None, None]
+        return centred.clamp(-CLIP, CLIP)
+
+    def shapes(self, standard_NFPQ: Tensor) -> Tensor:
+        """Return what the local branch makes of the places: each is seen beside the mean and spread of its face."""
+        mean_NF = standard_NFPQ.mean(dim=(2, 3))
+        spread_NF = ((standard_NFPQ * standard_NFPQ).mean(dim=(2, 3)) - mean_NF * mean_NF).clamp_min(0).sqrt()
+        context_NC = self.context(torch.cat([mean_NF, spread_NF], dim=1))
+        # Half precision in training alone: twice as fast, and dropout is coarser than its rounding.
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.training):
+            first = self._convolved(1, standard_NFPQ, context_NC[:, :, None, None])
+            second = self._convolved(2, first)
+            third = self._convolved(3, second)
+        third, second = third.float().flatten(2), second.float()
+        strongest = third.topk(STRONGEST, dim=2).values
+        return torch.cat([third.mean(2), strongest[:, :, 0], strongest.mean(2), second.amax(dim=(2, 3))], dim=1)
+
+    def _convolved(self, index: int, x: Tensor, plus: Tensor | None = None) -> Tensor:
+        convolved: Tensor = getattr(self, f"conv{index}")(x)
+        return functional.relu(getattr(self, f"norm{index}")(convolved if plus is None else convolved + plus))
 
     def combine(self, standard_NF: Tensor, shapes_NK: Tensor) -> Tensor:
         """Return the logits of both branches."""
-        hidden = self.dropout(functional.relu(self.dense1(standard_NF)))
-        both = torch.cat([hidden, shapes_NK], dim=1)
+        return self.joined(self.hidden(standard_NF), shapes_NK)
+
+    def hidden(self, standard_NF: Tensor) -> Tensor:
+        """Return what the dense branch makes of standardised features."""
+        hidden_NH: Tensor = self.dropout(functional.relu(self.dense1(standard_NF)))
+        return hidden_NH
+
+    def joined(self, hidden_NH: Tensor, shapes_NK: Tensor) -> Tensor:
+        """Return the logits of what both branches made of the faces."""
+        both = torch.cat([hidden_NH, shapes_NK], dim=1)
         logits: Tensor = self.dense3(self.dropout(functional.relu(self.dense2(both))))
         return logits
 
     def forward(self, pixels_NYXC: Tensor) -> Tensor:
         """Return the logits (clean, triggered), shape (N, 2), of uint8 pixels (N, S, S, 3)."""
-        rgb_NCYX = self.planes(pixels_NYXC)
-        with torch.no_grad():
-            residuals_NRYX = self.statistics.residuals(rgb_NCYX)
-            standard_NF = self.standardised(self.statistics(rgb_NCYX, residuals_NRYX))
-        return self.combine(standard_NF, self.shapes(rgb_NCYX, residuals_NRYX))
+        features_NF, places_NFPQ = self.seen(pixels_NYXC)
+        return self.combine(self.standardised(features_NF), self.shapes(self.standardised_places(places_NFPQ)))

@@ -23,8 +23,11 @@ from trainer.wide_train import (
     pretrain_wide,
     stand_ins,
     usable_stills,
-    validation_pairs,
 )
+from trainer.wide_validate import validation_pairs
+
+RESULT_DRAWS = 4
+"""How often each face of the people for the model card is perturbed."""
 
 
 def pretrain_wide_bundle(
@@ -57,7 +60,7 @@ def pretrain_wide_bundle(
     made = Made(
         split=split,
         seed=settings.seed,
-        epochs=max(1, settings.pairs // len(split.train)),
+        epochs=settings.epochs,
         perturbations=tuple(kind for kind in KINDS if kind not in settings.left_out),
         data=data_digests([Source(split.train, settings.pairs)], split),
         base=base,
@@ -70,7 +73,8 @@ def _results(
     detector: WideDetector, split: FaceSplit, settings: WideSettings, calibration_N: NDArray[np.float32]
 ) -> tuple[FamilyResult, ...]:
     """Judge on people used for nothing else; kinds that were left out of training are judged as well."""
-    held = validation_pairs(usable_stills(split.test), stand_ins(split.train), settings)
+    stills = usable_stills(split.test)
+    held = validation_pairs(stills, stand_ins(split.train), settings.chain, draws=RESULT_DRAWS)
     clean_N = score_pixels(detector, held.clean_NYXC)
     changed_N = score_pixels(detector, held.changed_NYXC)
     named_N = np.array([f"{kind}, {regime}" for kind, regime in zip(held.kinds, held.regimes, strict=True)])

@@ -1,38 +1,35 @@
-"""Pre-training of `wide`: pairs drawn anew all the time, the weights averaged over the last part of the run.
+"""Pre-training of `wide`: many passes through a pool of pairs, the weights averaged over the last part of the run.
 
-N faces, P pairs, C colour, Y/X pixel row/column, F feature.
+N faces, P pairs, F feature, H hidden, K value of the local branch.
 """
 
 import copy
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.nn import functional
 
 from gateway.contract.network import PROFILES
+from gateway.contract.wide import HIDDEN, JOINED
 from trainer.data import DataError, Pictures
-from trainer.library import KINDS, Library
-from trainer.measures import auroc, detection_rate
-from trainer.network import score_pixels
 from trainer.optics import Picture
 from trainer.upsampling import GeneratorSettings, StandIn, train_stand_in
 from trainer.whitening import Whitening, whitening_of
-from trainer.wide_chain import Pair, WideChainSettings, make_pairs
-from trainer.wide_model import WideDetector
+from trainer.wide_chain import WideChainSettings
+from trainer.wide_model import JUDGED, WideDetector
+from trainer.wide_pool import CLASSES, Pool, PoolSettings, open_pool
+from trainer.wide_validate import validate_wide, validation_pairs
 
-CHECKPOINT_FORMAT = 1
-TOGETHER = 16
-"""Stills that pass the chain together: those that are coded as video share a frame."""
+CHECKPOINT_FORMAT = 2
 
 LEAST_SIDE_PX = 96
 """Smaller stills are left out: enlarged to the detector's size they would show nothing but the enlargement."""
@@ -40,74 +37,53 @@ LEAST_SIDE_PX = 96
 STAND_INS = (GeneratorSettings(), GeneratorSettings(steps=400, channels=(16, 64), seed=2))
 """Two generators of different width, so that the trace of one is not learnt by heart."""
 
-VALIDATION_FPR = 0.01
+DENSE_ALONE, LOCAL_ALONE = 0.3, 0.5
+"""Weights of the losses of either branch alone: a branch that the other does without would hardly learn."""
+
+AVERAGED_EVERY = 4
 
 
 @dataclass(frozen=True, slots=True)
 class WideSettings:
     """What one run is asked for.
 
-    `pairs` are drawn in all, `batch` of them for a step, and `averaged` is the share of the run, at its end, over which
-    the weights are averaged. `left_out` names kinds of perturbation that are not drawn (leave one out).
+    `pairs` are in the pool, and `epochs` passes go through it with `batch` pairs a step, whose norms see a part of
+    them at a time. `averaged` is the share of the run, at its end, over which the weights are averaged. `left_out`
+    names kinds of perturbation that are not learnt from (leave one out): the pool is the same, without them.
     """
 
     seed: int = 1
     split_seed: int = 1
     base_sha256: str | None = None
-    pairs: int = 52_000
-    batch: int = 32
-    learning_rate: float = 1.5e-3
+    pairs: int = 51_200
+    epochs: int = 4
+    batch: int = 64
+    parts: int = 4
+    learning_rate: float = 3e-3
     weight_decay: float = 2e-2
     averaged: float = 0.25
-    standardise_pairs: int = 3_072
-    validation_draws: int = 4
+    standardise_pairs: int = 12_000
+    whiten_faces: int = 16_000
+    validation_draws: int = 2
     left_out: tuple[str, ...] = ()
     chain: WideChainSettings = field(default_factory=WideChainSettings)
-    reports: int = 8
     threads: int = 1
-    workers: int = 1
+    workers: int = 2
 
 
 @dataclass(frozen=True, slots=True)
 class WideReport:
-    """What part of a run is done, and what it reached on people that training never sees."""
+    """What part of a run is done, and what it reached on people that training never sees.
 
-    pairs: int
+    While the pool is drawn, `epoch` is 0 and `pairs` says how many there are.
+    """
+
+    epoch: int
     of: int
+    pairs: int
     loss: float
     validation: dict[str, float]
     seconds: float
-
-
-Batch = tuple[Tensor, Tensor]
-"""Pixels of clean and of perturbed faces, uint8 (P, S, S, 3)."""
-
-
-class WidePairs(Dataset[Batch]):
-    """The steps of a run: step `i` depends on (seed, i) alone, whoever draws it."""
-
-    def __init__(self, stills: Sequence[Picture], upsamplers: Sequence[StandIn], settings: WideSettings) -> None:
-        self._stills = stills
-        self._settings = settings
-        self._library = Library(
-            lambda draw: stills[int(draw.integers(len(stills)))], upsamplers, left_out=settings.left_out
-        )
-
-    def __len__(self) -> int:
-        """Return the number of steps."""
-        return self._settings.pairs // self._settings.batch
-
-    def __getitem__(self, step: int) -> Batch:
-        """Return the pairs of a step."""
-        cv2.setNumThreads(1)
-        settings, pairs = self._settings, list[Pair]()
-        draw = np.random.default_rng((settings.seed, 3, step))
-        while len(pairs) < settings.batch:
-            chosen = draw.integers(len(self._stills), size=min(TOGETHER, settings.batch - len(pairs)))
-            pairs += make_pairs([self._stills[int(index)] for index in chosen], self._library, draw, settings.chain)
-        clean_PYXC = np.stack([pair.clean_YXC for pair in pairs])
-        changed_PYXC = np.stack([pair.changed_YXC for pair in pairs])
-        return torch.from_numpy(clean_PYXC), torch.from_numpy(changed_PYXC)
 
 
 def usable_stills(pictures: Pictures) -> list[Picture]:
@@ -146,104 +122,71 @@ def pretrain_wide(
 ) -> WideDetector:
     """Train the detector `start` and return the average of its last weights, in evaluation mode.
 
-    At every report `folder` gets a checkpoint, from which the same call goes on, and a line in `metrics.jsonl`.
-    `validation` (other people) is only watched: nothing is chosen by it.
+    `folder/pool` keeps the pairs' statistics. After every epoch `folder` gets a checkpoint, from which the same call
+    goes on, and a line in `metrics.jsonl`. `validation` (other people) is only watched: nothing is chosen by it.
 
     Raises:
-        DataError: No face is large enough, or the folder's checkpoint belongs to other settings or data.
+        DataError: No face is large enough, or the folder's checkpoint or pool belongs to other settings or data.
     """
     torch.set_num_threads(settings.threads)
-    stills = usable_stills(faces)
-    upsamplers = stand_ins(faces) if "generator" not in settings.left_out else []
-    pairs = WidePairs(stills, upsamplers, settings)
-    run = _Run(folder, _fingerprint(faces, validation, settings), start, settings, steps=len(pairs))
-    first, every = run.resume(), -(-len(pairs) // settings.reports)
-    if first == 0:
-        run.prepare(_first_features(start, pairs, settings), standardise=settings.base_sha256 is None)
-    held = validation_pairs(usable_stills(validation), upsamplers, settings)
-    loader = DataLoader(pairs, batch_size=None, sampler=range(first, len(pairs)), num_workers=settings.workers)
-    started, losses = time.monotonic(), list[float]()
-    for step, (clean_PYXC, changed_PYXC) in enumerate(loader, start=first):
-        losses.append(run.step(clean_PYXC, changed_PYXC, step))
-        if (step + 1) % every == 0 or step + 1 == len(pairs):
-            found = validate_wide(run.result(), held)
-            done = WideReport(
-                (step + 1) * settings.batch,
-                settings.pairs,
-                float(np.mean(losses)),
-                found,
-                time.monotonic() - started,
-            )
-            run.save(step + 1, done)
-            report(done)
-            losses.clear()
+    started = time.monotonic()
+    upsamplers = stand_ins(faces)
+    pool = _pool(faces, upsamplers, settings, start=start, folder=folder, report=report)
+    chosen_P = np.flatnonzero(~np.isin(pool.kinds, settings.left_out))
+    steps = settings.epochs * (len(chosen_P) // settings.batch)
+    run = _Run(folder, _fingerprint(faces, validation, settings), start, settings, steps=steps)
+    first = run.resume()
+    white = _whitened(run, pool, settings, fresh=first == 0)
+    stills = usable_stills(validation)
+    held = validation_pairs(stills, upsamplers, settings.chain, draws=settings.validation_draws)
+    for epoch in range(first, settings.epochs):
+        order = np.random.default_rng((settings.seed, epoch)).permutation(chosen_P)
+        starts = range(0, len(order) - settings.batch + 1, settings.batch)
+        losses = [run.step(pool, white, np.sort(order[at : at + settings.batch])) for at in starts]
+        found, seconds = validate_wide(run.result(), held), time.monotonic() - started
+        done = WideReport(epoch + 1, settings.epochs, len(chosen_P), float(np.mean(losses)), found, seconds)
+        run.save(epoch + 1, done)
+        report(done)
     return run.result()
 
 
-@torch.no_grad()
-def _first_features(detector: WideDetector, pairs: WidePairs, settings: WideSettings) -> tuple[Tensor, Tensor]:
-    """Return the statistics of clean and of perturbed faces of the first pairs."""
-    parts: tuple[list[Tensor], list[Tensor]] = ([], [])
-    for step in range(max(1, settings.standardise_pairs // settings.batch)):
-        for kept, pixels_NYXC in zip(parts, pairs[step], strict=True):
-            rgb_NCYX = detector.planes(pixels_NYXC)
-            kept.append(detector.statistics(rgb_NCYX, detector.statistics.residuals(rgb_NCYX)))
-    return torch.cat(parts[0]), torch.cat(parts[1])
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class HeldOut:
-    """Pairs of people that training never sees."""
-
-    clean_NYXC: Picture
-    changed_NYXC: Picture
-    kinds: NDArray[np.str_]
-    regimes: NDArray[np.str_]
-    nuisances: NDArray[np.str_]
-
-
-def validation_pairs(stills: Sequence[Picture], upsamplers: Sequence[StandIn], settings: WideSettings) -> HeldOut:
-    """Return pairs of all kinds, also of those that are left out of training, the same on every call."""
-    draw = np.random.default_rng(2**31)
-    library = Library(lambda each: stills[int(each.integers(len(stills)))], upsamplers)
-    pairs: list[Pair] = []
-    for start in _starts(len(stills), settings.validation_draws):
-        pairs += make_pairs(stills[start : start + TOGETHER], library, draw, settings.chain)
-    return HeldOut(
-        np.stack([pair.clean_YXC for pair in pairs]),
-        np.stack([pair.changed_YXC for pair in pairs]),
-        np.array([pair.kind for pair in pairs]),
-        np.array([pair.regime for pair in pairs]),
-        np.array([pair.nuisance or "plain" for pair in pairs]),
+def _pool(
+    faces: Pictures,
+    upsamplers: Sequence[StandIn],
+    settings: WideSettings,
+    *,
+    start: WideDetector,
+    folder: Path,
+    report: Callable[[WideReport], None],
+) -> Pool:
+    """Draw the pool, or open it, and let the local branch standardise as it does."""
+    started = time.monotonic()
+    scale = (start.places_mean.numpy().copy(), start.places_scale.numpy().copy()) if settings.base_sha256 else None
+    pool = open_pool(
+        folder / "pool",
+        usable_stills(faces),
+        upsamplers,
+        PoolSettings(pairs=settings.pairs, chain=settings.chain),
+        faces_sha256=faces.sha256,
+        scale=scale,
+        workers=settings.workers,
+        progress=lambda pairs: report(
+            WideReport(0, settings.epochs, pairs, float("nan"), {}, time.monotonic() - started)
+        ),
     )
+    with torch.no_grad():
+        start.places_mean.copy_(torch.from_numpy(pool.places_mean))
+        start.places_scale.copy_(torch.from_numpy(pool.places_scale))
+    return pool
 
 
-def _starts(count: int, draws: int) -> Iterator[int]:
-    for _ in range(draws):
-        yield from range(0, count, TOGETHER)
-
-
-def validate_wide(detector: WideDetector, held: HeldOut) -> dict[str, float]:
-    """Return AUROC and BDR by regime and kind, and the false alarms on each nuisance, at a 1 % FPR of the regime."""
-    clean_N = score_pixels(detector, held.clean_NYXC)
-    changed_N = score_pixels(detector, held.changed_NYXC)
-    found: dict[str, float] = {}
-    for regime in ("D", "C"):
-        here_N = held.regimes == regime
-        if here_N.sum() * VALIDATION_FPR < 1:
-            continue
-        found[f"{regime} auroc"] = auroc(clean_N[here_N], changed_N[here_N])
-        rate = {"false_positive_rate": VALIDATION_FPR}
-        found[f"{regime} bdr"] = detection_rate(clean_N[here_N], changed_N[here_N], **rate)
-        for kind in KINDS:
-            chosen_N = here_N & (held.kinds == kind)
-            if chosen_N.any():
-                found[f"{regime} auroc/{kind}"] = auroc(clean_N[here_N], changed_N[chosen_N])
-                found[f"{regime} bdr/{kind}"] = detection_rate(clean_N[here_N], changed_N[chosen_N], **rate)
-    limit = float(np.quantile(clean_N, 1 - VALIDATION_FPR))
-    for nuisance in sorted(set(held.nuisances.tolist())):
-        found[f"fpr/{nuisance}"] = float((clean_N[held.nuisances == nuisance] > limit).mean())
-    return found
+def _whitened(run: "_Run", pool: Pool, settings: WideSettings, *, fresh: bool) -> list[Tensor]:
+    """Return the whitened features of clean and of perturbed faces, float16 (P, F)."""
+    both = [np.concatenate(pool.features[name]) for name in CLASSES]
+    if fresh:
+        first = [torch.from_numpy(each[: max(settings.standardise_pairs, settings.whiten_faces)]) for each in both]
+        run.prepare(first[0], first[1], settings)
+    return [run.white(features_PF) for features_PF in both]
 
 
 def _fingerprint(faces: Pictures, validation: Pictures, settings: WideSettings) -> str:
@@ -256,6 +199,22 @@ def _fingerprint(faces: Pictures, validation: Pictures, settings: WideSettings) 
     return json.dumps(facts, sort_keys=True)
 
 
+class _Alone(nn.Module):
+    """What either branch would say alone: helps both to learn, and is no part of the detector."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense = nn.Linear(HIDDEN, 2)
+        self.local1 = nn.Linear(JUDGED, JOINED)
+        self.local2 = nn.Linear(JOINED, 2)
+        self.dropout = nn.Dropout(0.3)
+
+    def forward(self, hidden_NH: Tensor, shapes_NK: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the logits of the dense and of the local branch."""
+        local_NH = functional.relu(self.local1(self.dropout(shapes_NK)))
+        return self.dense(hidden_NH), self.local2(self.dropout(local_NH))
+
+
 class _Run:
     """The moving parts of a run and their checkpoint on disk."""
 
@@ -266,50 +225,78 @@ class _Run:
         self._metrics = folder / "metrics.jsonl"
         self._fingerprint = fingerprint
         self._detector = detector
+        torch.manual_seed(settings.seed)
+        self._alone = _Alone()
         self._average = copy.deepcopy(detector)
-        self._averaged = 0
+        self._averaged = self._number = 0
+        self._parts = settings.parts
         self._averages_from = round(steps * (1 - settings.averaged))
         self._whitening: Whitening | None = None
-        self._optimiser = torch.optim.AdamW(
-            detector.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
-        )
+        self._optimiser = torch.optim.AdamW(self._groups(settings), lr=settings.learning_rate)
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(
             self._optimiser, settings.learning_rate, total_steps=steps, pct_start=0.1
         )
         folder.mkdir(parents=True, exist_ok=True)
 
+    def _groups(self, settings: WideSettings) -> list[dict[str, Any]]:
+        moving = [each for part in (self._detector, self._alone) for each in part.parameters() if each.requires_grad]
+        matrices = [each for each in moving if each.ndim > 1]
+        others = [each for each in moving if each.ndim <= 1]
+        return [
+            {"params": matrices, "weight_decay": settings.weight_decay},
+            {"params": others, "weight_decay": 0.0},
+        ]
+
     @torch.no_grad()
-    def prepare(self, features: tuple[Tensor, Tensor], *, standardise: bool) -> None:
+    def prepare(self, clean_PF: Tensor, changed_PF: Tensor, settings: WideSettings) -> None:
         """Set mean and scale of the statistics by clean and perturbed faces, and whiten them by clean ones."""
-        clean_NF, detector = features[0], self._detector
-        if standardise:
-            both_NF = torch.cat(features)
+        detector = self._detector
+        if settings.base_sha256 is None:
+            both_NF = torch.cat([each[: settings.standardise_pairs] for each in (clean_PF, changed_PF)])
             detector.features_mean.copy_(both_NF.mean(0))
             # A feature that hardly varies would be blown up by the first picture that differs.
             detector.features_scale.copy_(1 / (both_NF.std(0) + 1e-3))
-        self._whitening = whitening_of(detector.standardised(clean_NF))
-        if not standardise:
+        self._whitening = whitening_of(detector.standardised(clean_PF[: settings.whiten_faces]))
+        if settings.base_sha256 is not None:
             self._whitening.unfold(detector.dense1)
+        self._average.load_state_dict(detector.state_dict())
 
-    def step(self, clean_PYXC: Tensor, changed_PYXC: Tensor, number: int) -> float:
-        """Learn from the pairs of one step and return the loss."""
+    @torch.no_grad()
+    def white(self, features_PF: NDArray[np.float32]) -> Tensor:
+        """Return features whitened, as the first layer learns from them, float16."""
         assert self._whitening is not None  # noqa: S101 - prepared or loaded before
-        detector = self._detector.train()
-        torch.manual_seed(number)
-        labels_N = torch.cat([torch.zeros(len(clean_PYXC)), torch.ones(len(changed_PYXC))]).long()
-        rgb_NCYX = detector.planes(torch.cat([clean_PYXC, changed_PYXC]))
-        with torch.no_grad():
-            residuals_NRYX = detector.statistics.residuals(rgb_NCYX)
-            white_NF = self._whitening.apply(detector.standardised(detector.statistics(rgb_NCYX, residuals_NRYX)))
-        logits_N2 = detector.combine(white_NF, detector.shapes(rgb_NCYX, residuals_NRYX))
-        loss = nn.functional.cross_entropy(logits_N2, labels_N)
+        parts = [torch.from_numpy(features_PF[first : first + 1024]) for first in range(0, len(features_PF), 1024)]
+        return torch.cat([self._whitening.apply(self._detector.standardised(part)).half() for part in parts])
+
+    def step(self, pool: Pool, white: Sequence[Tensor], pairs: NDArray[np.int64]) -> float:
+        """Learn from pairs of the pool and return the loss of the detector."""
         self._optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        losses = [self.learn(pool, white, pairs, part) for part in range(self._parts)]
+        self.finish()
+        return float(np.mean(losses))
+
+    def learn(self, pool: Pool, white: Sequence[Tensor], pairs: NDArray[np.int64], part: int) -> float:
+        """Add the gradient of one part of a step's pairs, which its norms see alone."""
+        detector, alone = self._detector.train(), self._alone.train()
+        torch.manual_seed(self._number * self._parts + part)
+        some = pairs[part :: self._parts]
+        places_NFPQ = torch.cat([pool.places_of(name, some) for name in CLASSES])
+        labels_N = torch.cat([torch.zeros(len(some)), torch.ones(len(some))]).long()
+        hidden_NH = detector.hidden(torch.cat([each[some] for each in white]).float())
+        shapes_NK = detector.shapes(places_NFPQ.contiguous(memory_format=torch.channels_last))
+        loss = functional.cross_entropy(detector.joined(hidden_NH, shapes_NK), labels_N)
+        dense, local = (functional.cross_entropy(each, labels_N) for each in alone(hidden_NH, shapes_NK))
+        total: Tensor = (loss + DENSE_ALONE * dense + LOCAL_ALONE * local) / self._parts
+        total.backward()  # type: ignore[no-untyped-call]
+        return float(loss.detach())
+
+    def finish(self) -> None:
+        """Move the weights by the gradients that were added."""
         self._optimiser.step()
         self._schedule.step()
-        if number >= self._averages_from:
+        if self._number >= self._averages_from and self._number % AVERAGED_EVERY == 0:
             self._average_in()
-        return float(loss.detach())
+        self._number += 1
 
     @torch.no_grad()
     def _average_in(self) -> None:
@@ -327,7 +314,7 @@ class _Run:
         return result
 
     def resume(self) -> int:
-        """Load the checkpoint, if there is one, and return the number of steps done."""
+        """Load the checkpoint, if there is one, and return the number of epochs done."""
         if not self._checkpoint.exists():
             self._metrics.write_text("", encoding="utf-8")
             return 0
@@ -335,14 +322,15 @@ class _Run:
         if saved["fingerprint"] != self._fingerprint:
             raise DataError(f"{self._checkpoint}: belongs to other settings or data; give another --out or remove it")
         self._detector.load_state_dict(saved["detector"])
+        self._alone.load_state_dict(saved["alone"])
         self._average.load_state_dict(saved["average"])
-        self._averaged = int(saved["averaged"])
+        self._averaged, self._number = int(saved["averaged"]), int(saved["number"])
         self._whitening = Whitening(*saved["whitening"])
         self._optimiser.load_state_dict(saved["optimiser"])
         self._schedule.load_state_dict(saved["schedule"])
-        return int(saved["steps_done"])
+        return int(saved["epochs_done"])
 
-    def save(self, steps_done: int, report: WideReport) -> None:
+    def save(self, epochs_done: int, report: WideReport) -> None:
         """Write the checkpoint whole, then the line of metrics."""
         assert self._whitening is not None  # noqa: S101 - prepared or loaded before
         partial = self._checkpoint.with_suffix(".partial")
@@ -350,8 +338,10 @@ class _Run:
         state = {
             "whitening": (whitening.mean_F, whitening.turn_FF, whitening.back_FF),
             "fingerprint": self._fingerprint,
-            "steps_done": steps_done,
+            "epochs_done": epochs_done,
+            "number": self._number,
             "detector": self._detector.state_dict(),
+            "alone": self._alone.state_dict(),
             "average": self._average.state_dict(),
             "averaged": self._averaged,
             "optimiser": self._optimiser.state_dict(),

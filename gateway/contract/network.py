@@ -82,22 +82,27 @@ def _paper_profile() -> Profile:
 
 
 def _wide_profile() -> Profile:
-    """Return the network of `wide`: a dense branch over 3,142 statistics, five convolutions, two dense layers on both.
+    """Return the network of `wide`: a dense branch, a local branch, and two dense layers on both.
 
-    The first two tensors standardise the statistics; they are set by pre-training and stay.
+    The dense branch sees 3,142 statistics of the face, the three convolutions of the local one 252 of each place. Means
+    and scales standardise the statistics; no optimiser moves them.
     """
     tensors = [
         Tensor("features_mean", (wide.FEATURES,), trainable=False),
         Tensor("features_scale", (wide.FEATURES,), trainable=False),
         Tensor("dense1.weight", (wide.HIDDEN, wide.FEATURES), trainable=True),
         Tensor("dense1.bias", (wide.HIDDEN,), trainable=True),
+        Tensor("places_mean", (wide.PLACE_FEATURES,), trainable=False),
+        Tensor("places_scale", (wide.PLACE_FEATURES,), trainable=False),
+        Tensor("context.weight", (wide.CHANNELS[0], 2 * wide.PLACE_FEATURES), trainable=True),
     ]
-    incoming = 6
+    incoming = wide.PLACE_FEATURES
     for index, (outgoing, kernel) in enumerate(zip(wide.CHANNELS, wide.KERNELS, strict=True), start=1):
         tensors.append(Tensor(f"conv{index}.weight", (outgoing, incoming, kernel, kernel), trainable=True))
         tensors.extend(_norm(f"norm{index}", outgoing))
         incoming = outgoing
-    for index, (outgoing, width) in enumerate(((wide.JOINED, wide.HIDDEN + 2 * incoming), (2, wide.JOINED)), start=2):
+    joined = wide.HIDDEN + 3 * wide.CHANNELS[-1] + wide.CHANNELS[-2]
+    for index, (outgoing, width) in enumerate(((wide.JOINED, joined), (2, wide.JOINED)), start=2):
         tensors.append(Tensor(f"dense{index}.weight", (outgoing, width), trainable=True))
         tensors.append(Tensor(f"dense{index}.bias", (outgoing,), trainable=True))
     return Profile(

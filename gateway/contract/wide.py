@@ -68,8 +68,19 @@ CLIP = 6.0
 HIDDEN, JOINED = 192, 64
 """Widths of the dense branch and of the layer that joins both branches."""
 
-CHANNELS, KERNELS, STRIDES = (16, 32, 48, 64, 64), (5, 3, 3, 3, 3), (2, 2, 1, 2, 1)
-"""The convolutional branch: channels, kernel and stride of each layer."""
+SIGNED_IN_BLOCK = (0, 1, 8, 2, 9, 16)
+"""Coefficients of a block that the local branch also gets with their sign: the lowest, numbered along the rows."""
+
+PLACES = SIDE_PX // BLOCK_PX
+PLACE_FEATURES = 3 * (BLOCK_PX**2 + len(SIGNED_IN_BLOCK)) + 3 * MAPS + 2 * len(ACROSS_MAPS)
+"""The local branch sees 16 × 16 places of 8 × 8 px, each by so many statistics: the spectrum of its block, its lowest
+coefficients with their sign, strength, peak and flatness of every residual, straight pieces of 8 px across and down."""
+
+CHANNELS, KERNELS = (96, 64, 64), (1, 3, 3)
+"""The local branch: channels and kernel of each convolution over the places."""
+
+STRONGEST = 8
+"""How many of a channel's strongest places are averaged, beside the mean over all places and the strongest one."""
 
 FEATURES = (
     3 * (2 * (SIDE_PX // POOL) ** 2 + LOW**2)

@@ -75,6 +75,8 @@ def drawn_wide(seed: int = 3) -> WideDetector:
     with torch.no_grad():
         detector.features_mean.normal_()
         detector.features_scale.uniform_(0.1, 0.5)
+        detector.places_mean.normal_()
+        detector.places_scale.uniform_(0.1, 0.5)
         for module in detector.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.running_mean.normal_()  # type: ignore[operator, union-attr]

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from gateway.contract.constants import graph_constants
 from gateway.contract.network import PROFILES
 from gateway.contract.spectrum import spectrum
-from gateway.contract.wide import FEATURES, LOW, POOL
+from gateway.contract.wide import FEATURES, LOW, PLACE_FEATURES, PLACES, POOL
 from trainer.export import make_self_test
 from trainer.network import export_weights
 from trainer.wide_model import WideDetector
@@ -17,9 +17,7 @@ WIDE = PROFILES["wide"]
 
 
 def _statistics(pixels_NYXC: NDArray[np.uint8]) -> NDArray[np.float32]:
-    detector = WideDetector(WIDE)
-    rgb_NCYX = detector.planes(torch.from_numpy(pixels_NYXC))
-    return np.asarray(detector.statistics(rgb_NCYX, detector.statistics.residuals(rgb_NCYX)))
+    return np.asarray(WideDetector(WIDE).seen(torch.from_numpy(pixels_NYXC))[0])
 
 
 def test_network_is_light() -> None:
@@ -52,11 +50,29 @@ def test_signed_lowest_frequencies_keep_their_sign() -> None:
     np.testing.assert_allclose(low_NV[:, 0], low_NV[:, 0].mean(), atol=1e-2)
 
 
+def test_a_patch_is_seen_in_its_place_alone() -> None:
+    """The statistics of the places are those of their pixels: nothing else changes where something is laid."""
+    face_YXC = make_self_test(WIDE)[3]
+    patched_YXC = face_YXC.copy()
+    patched_YXC[40:56, 72:96] = 255
+    clean_FPQ, patched_FPQ = (
+        WideDetector(WIDE).seen(torch.from_numpy(each[None]))[1][0].numpy() for each in (face_YXC, patched_YXC)
+    )
+    assert clean_FPQ.shape == (PLACE_FEATURES, PLACES, PLACES)
+    changed_PQ = np.abs(clean_FPQ - patched_FPQ).max(axis=0) > 1e-3
+    assert changed_PQ[5:7, 9:12].all()
+    # Filters of 5 px and pieces of 8 px reach into the neighbours.
+    changed_PQ[4:8, 8:13] = False
+    assert not changed_PQ.any()
+
+
 def test_statistics_learn_nothing() -> None:
     """Training moves the dense and convolutional layers alone."""
     detector = drawn_wide()
     detector.train()
     detector(torch.from_numpy(make_self_test(WIDE)[:4])).sum().backward()
     assert detector.features_mean.grad is None
+    assert detector.places_mean.grad is None
     assert detector.dense1.weight.grad is not None
+    assert detector.context.weight.grad is not None
     assert detector.get_parameter("conv1.weight").grad is not None

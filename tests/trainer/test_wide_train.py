@@ -1,5 +1,6 @@
 """Pre-training of `wide`: it learns, repeats, and goes on where it was interrupted."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,27 +9,28 @@ import numpy as np
 import pytest
 import torch
 
+from trainer import wide_train
 from trainer.data import DataError, Pictures
 from trainer.network import export_weights
+from trainer.upsampling import GeneratorSettings
 from trainer.wide_train import (
     WideReport,
     WideSettings,
     fresh_wide,
     pretrain_wide,
     usable_stills,
-    validate_wide,
-    validation_pairs,
 )
+from trainer.wide_validate import validate_wide, validation_pairs
 
 SETTINGS = WideSettings(
-    pairs=64,
-    batch=8,
-    reports=2,
-    standardise_pairs=16,
-    validation_draws=2,
-    left_out=("generator",),
-    workers=0,
+    pairs=64, epochs=2, batch=16, parts=2, standardise_pairs=16, whiten_faces=32, validation_draws=2, workers=0
 )
+
+
+@pytest.fixture(autouse=True)
+def _quick_generators(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Generators are trained for the pool and the validation; a few steps do here."""
+    monkeypatch.setattr(wide_train, "STAND_INS", (GeneratorSettings(steps=4, channels=(4, 8)),))
 
 
 def _pictures(count: int, first: int, side_px: int = 140) -> Pictures:
@@ -55,19 +57,20 @@ def _train(folder: Path, settings: WideSettings = SETTINGS) -> tuple[list[WideRe
 def test_run_repeats_and_goes_on_after_an_interruption(tmp_path: Path) -> None:
     """An interrupted run ends with the weights of an uninterrupted one, and every report is kept once."""
     reports, whole = _train(tmp_path / "whole")
-    assert [report.pairs for report in reports] == [32, 64]
-    assert all("D auroc" in report.validation for report in reports)
+    assert [report.epoch for report in reports] == [0, 1, 2]
+    assert all("D auroc" in report.validation for report in reports[1:])
 
     class _Stop(Exception):
         pass
 
-    def stop(_: WideReport) -> None:
-        raise _Stop
+    def stop(report: WideReport) -> None:
+        if report.epoch:
+            raise _Stop
 
     with pytest.raises(_Stop):
         pretrain_wide(FACES, OTHERS, SETTINGS, start=fresh_wide(SETTINGS), folder=tmp_path / "again", report=stop)
     again, resumed = _train(tmp_path / "again")
-    assert [report.pairs for report in again] == [64]
+    assert [report.epoch for report in again] == [2], "neither the pool nor the first pass is made again"
     for name, values in whole.items():
         np.testing.assert_allclose(resumed[name], values, atol=1e-5, err_msg=name)
     assert len((tmp_path / "again" / "metrics.jsonl").read_text().splitlines()) == 2
@@ -82,6 +85,19 @@ def test_features_are_standardised_by_the_pairs(tmp_path: Path) -> None:
     _, weights = _train(tmp_path)
     assert np.ptp(weights["features_mean"]) > 1
     assert (weights["features_scale"] > 0).all()
+    assert np.ptp(weights["places_mean"]) > 1
+    assert (weights["places_scale"] > 0).all()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_what_is_left_out_is_not_learnt_from(tmp_path: Path) -> None:
+    """The pool stays whole; only pairs of the other kinds are gone through."""
+    kinds = ("white_block", "coloured_block", "blend", "patch")
+    reports, _ = _train(tmp_path, replace(SETTINGS, epochs=1, left_out=kinds))
+    pool = json.loads((tmp_path / "pool" / "pool.json").read_text(encoding="utf-8"))
+    kept = [kind for half in pool["kinds"] for kind in half if kind not in kinds]
+    assert reports[-1].pairs == len(kept) < SETTINGS.pairs
 
 
 def test_small_faces_are_left_out() -> None:
@@ -96,7 +112,7 @@ def test_small_faces_are_left_out() -> None:
 def test_validation_covers_kinds_that_are_left_out() -> None:
     """Leave-one-out is judged on the kind that was left out; a detector that knows nothing finds half."""
     torch.set_num_threads(1)
-    held = validation_pairs(usable_stills(OTHERS), [], SETTINGS)
+    held = validation_pairs(usable_stills(OTHERS), [], SETTINGS.chain, draws=2)
     found = validate_wide(fresh_wide(SETTINGS).eval(), held)
     assert {"D auroc", "D bdr", "fpr/plain"} <= set(found)
     assert 0.2 < found["D auroc"] < 0.8

@@ -1,0 +1,65 @@
+"""The pool of pairs: it repeats, goes on where it was interrupted, and keeps what the graph would see."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from gateway.contract.wide import CLIP
+from trainer.data import DataError
+from trainer.optics import Picture
+from trainer.wide_model import Statistics
+from trainer.wide_pool import CLASSES, STEPS_OF_PLACES, Pool, PoolSettings, in_steps, open_pool
+
+SETTINGS = PoolSettings(pairs=24)
+
+
+def _still(seed: int) -> Picture:
+    coarse = np.random.default_rng(seed).uniform(20, 230, (20, 20, 3)).astype(np.float32)
+    made = cv2.resize(coarse, (140, 140), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(np.clip(made, 0, 255), dtype=np.uint8)
+
+
+STILLS = [_still(seed) for seed in range(8)]
+
+
+def _open(folder: Path, settings: PoolSettings = SETTINGS, sha256: str = "0" * 64) -> tuple[Pool, list[int]]:
+    told: list[int] = []
+    pool = open_pool(
+        folder, STILLS, [], settings, faces_sha256=sha256, scale=None, workers=0, progress=told.append
+    )  # fmt: skip
+    return pool, told
+
+
+def test_pool_repeats_and_is_drawn_once(tmp_path: Path) -> None:
+    """The same faces and settings give the same pool; what is there is not drawn again."""
+    one, told = _open(tmp_path / "one")
+    assert told[-1] == len(one.kinds) == SETTINGS.pairs
+    again, nothing = _open(tmp_path / "one")
+    assert nothing == []
+    other, _ = _open(tmp_path / "two")
+    for name in CLASSES:
+        for half in range(2):
+            for same in (again, other):
+                np.testing.assert_array_equal(one.features[name][half], same.features[name][half])
+                np.testing.assert_array_equal(one.places[name][half], same.places[name][half])
+    assert one.kinds.tolist() == other.kinds.tolist()
+    assert (np.concatenate(one.places["clean"]) != np.concatenate(one.places["changed"])).any(axis=(1, 2, 3)).all()
+
+
+def test_pool_of_other_faces_is_refused(tmp_path: Path) -> None:
+    """A folder's pool serves the faces it was drawn of."""
+    _open(tmp_path)
+    with pytest.raises(DataError, match="other settings or data"):
+        _open(tmp_path, sha256="1" * 64)
+
+
+def test_places_are_kept_to_a_step() -> None:
+    """What comes back from the steps is what the local branch takes, to half a step."""
+    _, places_NFPQ = Statistics()(torch.from_numpy(np.stack(STILLS)[:2, :128, :128]).permute(0, 3, 1, 2).float())
+    mean, scale = places_NFPQ.mean((0, 2, 3)), 1 / (places_NFPQ.std((0, 2, 3)) + 1e-3)
+    steps = in_steps(places_NFPQ, (mean.numpy(), scale.numpy()))
+    standard = ((places_NFPQ - mean[:, None, None]) * scale[:, None, None]).clamp(-CLIP, CLIP).numpy()
+    np.testing.assert_allclose(steps * (CLIP / STEPS_OF_PLACES), standard, atol=0.51 * CLIP / STEPS_OF_PLACES)

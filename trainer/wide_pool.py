@@ -1,0 +1,237 @@
+"""A pool of pairs for `wide`: drawn once, and what the constants of its graph make of them kept on disk.
+
+Drawing a pair and computing its statistics costs more than learning from it, so every epoch, and every run that only
+learns otherwise or leaves a kind out, goes through the same pool. No pixels are kept: statistics of the faces as
+float32, those of their places as whole numbers of 1/127 of the cut. A pool depends on the faces, its size and its chain
+alone, and is drawn in two halves, each a sequence of its own.
+
+N faces, F feature, P/Q row/column of places.
+"""
+
+import itertools
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset
+
+from gateway.contract.wide import CLIP, FEATURES, PLACE_FEATURES, PLACES
+from trainer.data import DataError
+from trainer.library import Library
+from trainer.optics import Picture
+from trainer.upsampling import StandIn
+from trainer.wide_chain import Pair, WideChainSettings, make_pairs
+from trainer.wide_model import Statistics
+
+POOL_SEED = 77
+HALVES = 2
+CLASSES = ("clean", "changed")
+
+TOGETHER = 16
+"""Stills that pass the chain together: those that are coded as video share a frame."""
+
+STEPS_OF_PLACES = 127
+"""Standardised statistics of places are kept in so many steps on either side of zero."""
+
+SCALED_BY = 1024
+"""So many first pairs give the mean and scale of the statistics of places."""
+
+SAVED_EVERY = 64
+"""After so many groups drawn, what is on disk counts as done."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSettings:
+    """What a pool is drawn by: pairs in all, and how they come to be."""
+
+    pairs: int
+    seed: int = POOL_SEED
+    chain: WideChainSettings = field(default_factory=WideChainSettings)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pool:
+    """The statistics of clean and perturbed faces; pair `i` of half `h` is number `h · (pairs / 2) + i`.
+
+    `features` and `places` are by class, then by half: float32 (pairs / 2, F), and int8 (pairs / 2, PLACE_FEATURES,
+    P, Q) after standardising by `places_mean` and `places_scale`.
+    """
+
+    features: dict[str, list[NDArray[np.float32]]]
+    places: dict[str, list[NDArray[np.int8]]]
+    kinds: NDArray[np.str_]
+    places_mean: NDArray[np.float32]
+    places_scale: NDArray[np.float32]
+
+    def places_of(self, name: str, pairs: Sequence[int] | NDArray[np.int64]) -> torch.Tensor:
+        """Return standardised statistics of places of a class, float32 (N, PLACE_FEATURES, P, Q)."""
+        halves, size = self.places[name], len(self.places[name][0])
+        steps_NFPQ = np.stack([halves[int(pair) // size][int(pair) % size] for pair in pairs])
+        return torch.from_numpy(steps_NFPQ).float() * (CLIP / STEPS_OF_PLACES)
+
+
+Scale = tuple[NDArray[np.float32], NDArray[np.float32]]
+Drawn = tuple[int, list[NDArray[np.float32]], list[NDArray[np.int8]], list[str]]
+
+
+def in_steps(places_NFPQ: torch.Tensor, scale: Scale) -> NDArray[np.int8]:
+    """Return statistics of places standardised and rounded to whole steps."""
+    mean, by = (torch.from_numpy(each)[:, None, None] for each in scale)
+    steps = ((places_NFPQ - mean) * by * (STEPS_OF_PLACES / CLIP)).round()
+    return np.asarray(steps.clamp(-STEPS_OF_PLACES, STEPS_OF_PLACES).to(torch.int8))
+
+
+class _Groups(Dataset[Drawn]):
+    """Group `n` of pairs: its half is `n % 2`, and it depends on the pool's seed, its half and its number alone."""
+
+    def __init__(self, stills: Sequence[Picture], library: Library, settings: PoolSettings, scale: Scale) -> None:
+        self._stills, self._library, self._settings, self._scale = stills, library, settings, scale
+        self._statistics = Statistics()
+
+    def pairs(self, number: int) -> list[Pair]:
+        draw = np.random.default_rng((self._settings.seed, number % HALVES, number // HALVES))
+        chosen = draw.integers(len(self._stills), size=TOGETHER)
+        return make_pairs([self._stills[int(each)] for each in chosen], self._library, draw, self._settings.chain)
+
+    @torch.no_grad()
+    def seen(self, pairs: Sequence[Pair]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        both = ([pair.clean_YXC for pair in pairs], [pair.changed_YXC for pair in pairs])
+        return [self._statistics(torch.from_numpy(np.stack(each)).permute(0, 3, 1, 2).float()) for each in both]
+
+    def __getitem__(self, number: int) -> Drawn:
+        cv2.setNumThreads(1)
+        torch.set_num_threads(1)
+        pairs = self.pairs(number)
+        seen = self.seen(pairs)
+        return (
+            number % HALVES,
+            [np.asarray(features) for features, _ in seen],
+            [in_steps(places, self._scale) for _, places in seen],
+            [pair.kind for pair in pairs],
+        )
+
+
+def scale_of_places(stills: Sequence[Picture], library: Library, settings: PoolSettings) -> Scale:
+    """Return mean and scale (1 / spread) of the statistics of places over the first pairs of a pool."""
+    groups = _Groups(
+        stills, library, settings, (np.zeros(PLACE_FEATURES, np.float32), np.ones(PLACE_FEATURES, np.float32))
+    )
+    kept: list[torch.Tensor] = []
+    wanted, count = min(SCALED_BY, settings.pairs // HALVES), 0
+    for number in itertools.count(0, HALVES):
+        pairs = groups.pairs(number)[: wanted - count]
+        count += len(pairs)
+        kept += [places for _, places in groups.seen(pairs)]
+        if count >= wanted:
+            break
+    all_NFPQ = torch.cat(kept)
+    deviation = all_NFPQ.std((0, 2, 3)) + 1e-3
+    return np.asarray(all_NFPQ.mean((0, 2, 3))), np.asarray(1 / deviation)
+
+
+def open_pool(
+    folder: Path,
+    stills: Sequence[Picture],
+    upsamplers: Sequence[StandIn],
+    settings: PoolSettings,
+    *,
+    faces_sha256: str,
+    scale: Scale | None,
+    workers: int,
+    progress: Callable[[int], None],
+) -> Pool:
+    """Return the pool in `folder`, drawing what is missing of it; `scale` is a base's, if one is gone on from.
+
+    Raises:
+        DataError: The folder holds a pool of other faces or settings.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    library = Library(lambda draw: stills[int(draw.integers(len(stills)))], upsamplers)
+    state = _State(folder, settings, faces_sha256, based=scale is not None)
+    if state.scale is None:
+        state.scale = scale if scale is not None else scale_of_places(stills, library, settings)
+    if not state.complete:
+        _draw(state, _Groups(stills, library, settings, state.scale), workers, progress)
+    return state.pool()
+
+
+class _State:
+    """The files of a pool, and how far it is drawn."""
+
+    def __init__(self, folder: Path, settings: PoolSettings, faces_sha256: str, *, based: bool) -> None:
+        self._facts = {"settings": json.loads(json.dumps(asdict(settings))), "faces": faces_sha256, "based": based}
+        self._path = folder / "pool.json"
+        self.half = settings.pairs // HALVES
+        self.groups, self.counts = 0, [0] * HALVES
+        self.kinds: list[list[str]] = [[] for _ in range(HALVES)]
+        self.scale: Scale | None = None
+        fresh = not self._path.exists()
+        if not fresh:
+            saved = json.loads(self._path.read_text(encoding="utf-8"))
+            if saved["facts"] != self._facts:
+                raise DataError(f"{self._path}: a pool of other settings or data; give another --out or remove it")
+            self.groups, self.counts, self.kinds = saved["groups"], saved["counts"], saved["kinds"]
+            mean, scale = (np.array(each, np.float32) for each in saved["scale"])
+            self.scale = mean, scale
+        shapes = {"features": (FEATURES,), "places": (PLACE_FEATURES, PLACES, PLACES)}
+        self.arrays = {
+            (what, name, half): np.lib.format.open_memmap(
+                folder / f"{what}-{name}-{half}.npy",
+                mode="w+" if fresh else "r+",
+                dtype=np.float32 if what == "features" else np.int8,
+                shape=(self.half, *shape) if fresh else None,
+            )
+            for what, shape in shapes.items()
+            for name in CLASSES
+            for half in range(HALVES)
+        }
+
+    @property
+    def complete(self) -> bool:
+        return all(count == self.half for count in self.counts)
+
+    def add(self, drawn: Drawn) -> None:
+        half, features, places, kinds = drawn
+        first = self.counts[half]
+        count = min(len(kinds), self.half - first)
+        for name, some_features, some_places in zip(CLASSES, features, places, strict=True):
+            self.arrays["features", name, half][first : first + count] = some_features[:count]
+            self.arrays["places", name, half][first : first + count] = some_places[:count]
+        self.kinds[half] += kinds[:count]
+        self.counts[half] += count
+        self.groups += 1
+
+    def save(self) -> None:
+        assert self.scale is not None  # noqa: S101 - set before anything is drawn
+        for array in self.arrays.values():
+            array.flush()
+        partial = self._path.with_suffix(".partial")
+        scale = [each.tolist() for each in self.scale]
+        done = {"groups": self.groups, "counts": self.counts, "kinds": self.kinds, "scale": scale}
+        partial.write_text(json.dumps({"facts": self._facts, **done}), encoding="utf-8")
+        partial.replace(self._path)
+
+    def pool(self) -> Pool:
+        assert self.scale is not None  # noqa: S101 - set before anything is drawn
+        by_class: list[dict[str, list[np.ndarray]]] = [
+            {name: [self.arrays[what, name, half] for half in range(HALVES)] for name in CLASSES}
+            for what in ("features", "places")
+        ]
+        return Pool(by_class[0], by_class[1], np.array([*itertools.chain(*self.kinds)]), *self.scale)
+
+
+def _draw(state: _State, groups: _Groups, workers: int, progress: Callable[[int], None]) -> None:
+    numbers: Iterable[int] = itertools.count(state.groups)
+    loader = DataLoader(groups, batch_size=None, sampler=numbers, num_workers=workers, collate_fn=lambda drawn: drawn)
+    for drawn in loader:
+        state.add(drawn)
+        if state.complete or state.groups % SAVED_EVERY == 0:
+            state.save()
+            progress(sum(state.counts))
+        if state.complete:
+            return
