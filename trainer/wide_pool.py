@@ -47,11 +47,22 @@ SAVED_EVERY = 64
 
 @dataclass(frozen=True, slots=True)
 class PoolSettings:
-    """What a pool is drawn by: pairs in all, and how they come to be."""
+    """What a pool is drawn by: of which faces, pairs in all, and how they come to be."""
 
+    faces_sha256: str
     pairs: int
     seed: int = POOL_SEED
     chain: WideChainSettings = field(default_factory=WideChainSettings)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Drawing:
+    """What draws a pool: the faces, the generators, so many processes; `progress` hears of the pairs done."""
+
+    stills: Sequence[Picture]
+    upsamplers: Sequence[StandIn]
+    workers: int
+    progress: Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,37 +145,28 @@ def scale_of_places(stills: Sequence[Picture], library: Library, settings: PoolS
     return np.asarray(all_NFPQ.mean((0, 2, 3))), np.asarray(1 / deviation)
 
 
-def open_pool(
-    folder: Path,
-    stills: Sequence[Picture],
-    upsamplers: Sequence[StandIn],
-    settings: PoolSettings,
-    *,
-    faces_sha256: str,
-    scale: Scale | None,
-    workers: int,
-    progress: Callable[[int], None],
-) -> Pool:
+def open_pool(folder: Path, settings: PoolSettings, drawing: Drawing, *, scale: Scale | None = None) -> Pool:
     """Return the pool in `folder`, drawing what is missing of it; `scale` is a base's, if one is gone on from.
 
     Raises:
         DataError: The folder holds a pool of other faces or settings.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    library = Library(lambda draw: stills[int(draw.integers(len(stills)))], upsamplers)
-    state = _State(folder, settings, faces_sha256, based=scale is not None)
+    stills = drawing.stills
+    library = Library(lambda draw: stills[int(draw.integers(len(stills)))], drawing.upsamplers)
+    state = _State(folder, settings, based=scale is not None)
     if state.scale is None:
         state.scale = scale if scale is not None else scale_of_places(stills, library, settings)
     if not state.complete:
-        _draw(state, _Groups(stills, library, settings, state.scale), workers, progress)
+        _draw(state, _Groups(stills, library, settings, state.scale), drawing)
     return state.pool()
 
 
 class _State:
     """The files of a pool, and how far it is drawn."""
 
-    def __init__(self, folder: Path, settings: PoolSettings, faces_sha256: str, *, based: bool) -> None:
-        self._facts = {"settings": json.loads(json.dumps(asdict(settings))), "faces": faces_sha256, "based": based}
+    def __init__(self, folder: Path, settings: PoolSettings, *, based: bool) -> None:
+        self._facts = {"settings": json.loads(json.dumps(asdict(settings))), "based": based}
         self._path = folder / "pool.json"
         self.half = settings.pairs // HALVES
         self.groups, self.counts = 0, [0] * HALVES
@@ -225,13 +227,15 @@ class _State:
         return Pool(by_class[0], by_class[1], np.array([*itertools.chain(*self.kinds)]), *self.scale)
 
 
-def _draw(state: _State, groups: _Groups, workers: int, progress: Callable[[int], None]) -> None:
+def _draw(state: _State, groups: _Groups, drawing: Drawing) -> None:
     numbers: Iterable[int] = itertools.count(state.groups)
-    loader = DataLoader(groups, batch_size=None, sampler=numbers, num_workers=workers, collate_fn=lambda drawn: drawn)
+    loader = DataLoader(
+        groups, batch_size=None, sampler=numbers, num_workers=drawing.workers, collate_fn=lambda drawn: drawn
+    )
     for drawn in loader:
         state.add(drawn)
         if state.complete or state.groups % SAVED_EVERY == 0:
             state.save()
-            progress(sum(state.counts))
+            drawing.progress(sum(state.counts))
         if state.complete:
             return

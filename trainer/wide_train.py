@@ -26,7 +26,7 @@ from trainer.upsampling import GeneratorSettings, StandIn, train_stand_in
 from trainer.whitening import Whitening, whitening_of
 from trainer.wide_chain import WideChainSettings
 from trainer.wide_model import JUDGED, WideDetector
-from trainer.wide_pool import CLASSES, Pool, PoolSettings, open_pool
+from trainer.wide_pool import CLASSES, Drawing, Pool, PoolSettings, open_pool
 from trainer.wide_validate import validate_wide, validation_pairs
 
 CHECKPOINT_FORMAT = 2
@@ -162,18 +162,14 @@ def _pool(
     """Draw the pool, or open it, and let the local branch standardise as it does."""
     started = time.monotonic()
     scale = (start.places_mean.numpy().copy(), start.places_scale.numpy().copy()) if settings.base_sha256 else None
-    pool = open_pool(
-        folder / "pool",
+    drawing = Drawing(
         usable_stills(faces),
         upsamplers,
-        PoolSettings(pairs=settings.pairs, chain=settings.chain),
-        faces_sha256=faces.sha256,
-        scale=scale,
-        workers=settings.workers,
-        progress=lambda pairs: report(
-            WideReport(0, settings.epochs, pairs, float("nan"), {}, time.monotonic() - started)
-        ),
+        settings.workers,
+        lambda pairs: report(WideReport(0, settings.epochs, pairs, float("nan"), {}, time.monotonic() - started)),
     )
+    pool_settings = PoolSettings(faces.sha256, settings.pairs, chain=settings.chain)
+    pool = open_pool(folder / "pool", pool_settings, drawing, scale=scale)
     with torch.no_grad():
         start.places_mean.copy_(torch.from_numpy(pool.places_mean))
         start.places_scale.copy_(torch.from_numpy(pool.places_scale))

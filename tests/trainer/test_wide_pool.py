@@ -11,9 +11,9 @@ from gateway.contract.wide import CLIP
 from trainer.data import DataError
 from trainer.optics import Picture
 from trainer.wide_model import Statistics
-from trainer.wide_pool import CLASSES, STEPS_OF_PLACES, Pool, PoolSettings, in_steps, open_pool
+from trainer.wide_pool import CLASSES, STEPS_OF_PLACES, Drawing, Pool, PoolSettings, in_steps, open_pool
 
-SETTINGS = PoolSettings(pairs=24)
+SETTINGS = PoolSettings("0" * 64, pairs=24)
 
 
 def _still(seed: int) -> Picture:
@@ -25,12 +25,9 @@ def _still(seed: int) -> Picture:
 STILLS = [_still(seed) for seed in range(8)]
 
 
-def _open(folder: Path, settings: PoolSettings = SETTINGS, sha256: str = "0" * 64) -> tuple[Pool, list[int]]:
+def _open(folder: Path, settings: PoolSettings = SETTINGS) -> tuple[Pool, list[int]]:
     told: list[int] = []
-    pool = open_pool(
-        folder, STILLS, [], settings, faces_sha256=sha256, scale=None, workers=0, progress=told.append
-    )  # fmt: skip
-    return pool, told
+    return open_pool(folder, settings, Drawing(STILLS, [], 0, told.append)), told
 
 
 def test_pool_repeats_and_is_drawn_once(tmp_path: Path) -> None:
@@ -53,7 +50,7 @@ def test_pool_of_other_faces_is_refused(tmp_path: Path) -> None:
     """A folder's pool serves the faces it was drawn of."""
     _open(tmp_path)
     with pytest.raises(DataError, match="other settings or data"):
-        _open(tmp_path, sha256="1" * 64)
+        _open(tmp_path, PoolSettings("1" * 64, pairs=24))
 
 
 def test_places_are_kept_to_a_step() -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
 
 from trainer import wide_train
 from trainer.data import DataError, Pictures
@@ -20,7 +19,6 @@ from trainer.wide_train import (
     pretrain_wide,
     usable_stills,
 )
-from trainer.wide_validate import validate_wide, validation_pairs
 
 SETTINGS = WideSettings(
     pairs=64, epochs=2, batch=16, parts=2, standardise_pairs=16, whiten_faces=32, validation_draws=2, workers=0
@@ -107,13 +105,3 @@ def test_small_faces_are_left_out() -> None:
     assert len(usable_stills(pictures)) == 2
     with pytest.raises(DataError, match="at least 96 px"):
         usable_stills(_pictures(2, 0, side_px=60))
-
-
-def test_validation_covers_kinds_that_are_left_out() -> None:
-    """Leave-one-out is judged on the kind that was left out; a detector that knows nothing finds half."""
-    torch.set_num_threads(1)
-    held = validation_pairs(usable_stills(OTHERS), [], SETTINGS.chain, draws=2)
-    found = validate_wide(fresh_wide(SETTINGS).eval(), held)
-    assert {"D auroc", "D bdr", "fpr/plain"} <= set(found)
-    assert 0.2 < found["D auroc"] < 0.8
-    assert any(key.startswith("D auroc/") for key in found)
