@@ -42,10 +42,10 @@ CHROMA_RESIDUALS = 3
 
 LUMA_MAPS = len(RESIDUALS)
 MAPS = LUMA_MAPS + 2 * CHROMA_RESIDUALS
-ACROSS_MAPS, DOWN_MAPS, LAPLACE_MAPS = (
-    tuple(first + offset for first in (0, LUMA_MAPS, LUMA_MAPS + CHROMA_RESIDUALS)) for offset in range(3)
+ACROSS_MAPS, DOWN_MAPS = (
+    tuple(first + offset for first in (0, LUMA_MAPS, LUMA_MAPS + CHROMA_RESIDUALS)) for offset in range(2)
 )
-"""Which residual maps are differences along rows, along columns, and Laplacians, of Y, Cb and Cr."""
+"""Which residual maps are differences along rows and along columns, of Y, Cb and Cr."""
 
 BLOCK_PX, TILE_PX, POOL, LOW, TILE_POOL = 8, 32, 8, 12, 4
 """Sides of a block, of a repeated window, of a pool over the whole spectrum, of its lowest part, of a window's pool."""
