@@ -1,4 +1,4 @@
-"""The commands about the keys of a repository: `keys init|rotate|release`.
+"""The commands about the keys of a repository: `keys init|rotate|renew|status|release`.
 
 The passphrase is asked for, or comes from the environment, and never stands on a command line.
 """
@@ -58,6 +58,38 @@ def rotate(folder: Path, role: str) -> None:
     except RepositoryError as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"{role}: has a new key, and everything that it concerns is signed anew")
+
+
+@keys.command()
+@folder_argument
+def renew(folder: Path) -> None:
+    """Sign root and targets anew, for another year, with the keys that they have. Needs FOLDER/offline."""
+    from trainer.keys import renew_signatures
+    from trainer.repository import RepositoryError
+
+    try:
+        renew_signatures(folder, passphrase=_passphrase(), now=_now())
+    except RepositoryError as error:
+        raise click.ClickException(str(error)) from None
+    click.echo("root, targets: are signed anew")
+
+
+@keys.command()
+@folder_argument
+def status(folder: Path) -> None:
+    """Print until when each role's signature holds, and what has to be renewed by hand. Needs no passphrase."""
+    from trainer.keys import expiries
+    from trainer.repository import RepositoryError
+
+    try:
+        found, repository = expiries(folder)
+        ending = repository.ending(_now())
+    except RepositoryError as error:
+        raise click.ClickException(str(error)) from None
+    for role, until in found.items():
+        click.echo(f"{role}: signed until {until:%Y-%m-%d %H:%M} UTC")
+    if ending is not None:
+        click.echo(f"Warning: {ending}", err=True)
 
 
 @keys.command()

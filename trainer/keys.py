@@ -6,7 +6,7 @@ sign for an environment; it belongs on a medium in a safe. `online/` holds what 
 
 import datetime as dt
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -106,14 +106,27 @@ def rotate_key(folder: Path, role: str, *, passphrase: str, now: dt.datetime) ->
                 root.revoke_key(keyid, name)
         root.add_key(signer.public_key, name)
         signers += [signer] if name == "root" else []
-    if len(signers) < ROOT_THRESHOLD or "targets" not in offline:
-        raise RepositoryError(
-            f"{folder / 'offline'}: needs targets and {ROOT_THRESHOLD} of the keys {', '.join(ROOT_KEYS)}"
-        )
+    _check_offline(folder, offline, signers)
     root.version += 1
     _save(place, fresh, passphrase)
     extra = {"targets": offline["targets"], **({} if role in ROOT_KEYS else {role: signer})}
     repository.commit_root(_signed_root(root, signers, now), changed, now, **extra)
+
+
+def renew_signatures(folder: Path, *, passphrase: str, now: dt.datetime) -> None:
+    """Sign the root and the targets anew with the keys that they have: for another year.
+
+    Raises:
+        RepositoryError: A key is missing, or the passphrase is not theirs.
+    """
+    offline = _load_all(folder / "offline", passphrase)
+    repository = Repository(folder / "repository", OnlineKeys.load(folder / "online", passphrase))
+    root = repository.newest_root().signed
+    _check_offline(folder, offline, [offline[name] for name in ROOT_KEYS if name in offline])
+    root.version += 1
+    signed = _signed_root(root, [offline[name] for name in ROOT_KEYS if name in offline], now)
+    changed = {"targets": repository.targets_of("targets")}
+    repository.commit_root(signed, changed, now, targets=offline["targets"])
 
 
 def release_base(folder: Path, bundle_folder: Path, *, passphrase: str, now: dt.datetime) -> str:
@@ -127,6 +140,13 @@ def release_base(folder: Path, bundle_folder: Path, *, passphrase: str, now: dt.
         raise RepositoryError(f"{folder / 'offline'}: holds no targets key")
     repository = Repository(folder / "repository", OnlineKeys.load(folder / "online", passphrase))
     return repository.release_base(bundle_folder, signer=offline["targets"], now=now)
+
+
+def _check_offline(folder: Path, offline: Mapping[str, CryptoSigner], signers: Sized) -> None:
+    if len(signers) < ROOT_THRESHOLD or "targets" not in offline:
+        raise RepositoryError(
+            f"{folder / 'offline'}: needs targets and {ROOT_THRESHOLD} of the keys {', '.join(ROOT_KEYS)}"
+        )
 
 
 def _delegate(targets: Targets, role: str, signer: CryptoSigner) -> None:
@@ -181,6 +201,18 @@ def _save(path: Path, key: Ed25519PrivateKey, passphrase: str) -> None:
             os.close(folder)
     except OSError as error:
         raise RepositoryError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def expiries(folder: Path) -> tuple[Mapping[str, dt.datetime], Repository]:
+    """Return until when each role's signature holds, and the repository; needs no key.
+
+    Raises:
+        RepositoryError: There is no repository.
+    """
+    repository = Repository(folder / "repository", OnlineKeys(MappingProxyType({})))
+    delegations = repository.targets_of("targets").delegations
+    environments = sorted((delegations.roles or {}) if delegations else {})
+    return {role: repository.expires(role) for role in ("root", "targets", *ONLINE_ROLES, *environments)}, repository
 
 
 def _load_all(folder: Path, passphrase: str) -> dict[str, CryptoSigner]:

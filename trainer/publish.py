@@ -45,3 +45,14 @@ class RepositoryPublisher:
             self._repository.refresh(now)
         except RepositoryError as error:
             raise PublishError(str(error)) from None
+
+    def ending(self, now: dt.datetime) -> str | None:
+        """Return in words which signatures will soon have to be renewed by hand; None where none has.
+
+        Raises:
+            PublishError: The repository cannot be read.
+        """
+        try:
+            return self._repository.ending(now)
+        except RepositoryError as error:
+            raise PublishError(str(error)) from None

@@ -25,11 +25,13 @@ from gateway.contract.repository import (
     MAX_SNAPSHOT_BYTES,
     MAX_TARGETS_BYTES,
     METADATA,
+    OFFLINE_ROLES,
     TARGETS,
     CurrentBundle,
     base_target,
     bundle_target,
     current_target,
+    ending,
     role_of,
 )
 
@@ -93,6 +95,7 @@ class Repository:
         with self._written():
             known = self.current(environment)
             if known == current:
+                self._sweep(environment)
                 return Published(known.version, sha256, already=True)
             if known is not None and known.version >= manifest.version:
                 raise RepositoryError(f"version {manifest.version} is not above {known.version} of {environment}")
@@ -100,10 +103,9 @@ class Repository:
             contents = {target: path.read_bytes() for target, path in files.items()}
             contents[current_target(environment)] = current.model_dump_json().encode()
             targets = self._targets(role)
-            gone = self._add(targets, contents)
+            self._add(targets, contents)
             self._commit({role: targets}, now)
-            for version in gone:
-                shutil.rmtree(self._folder / TARGETS / "environments" / environment / version, ignore_errors=True)
+            self._sweep(environment)
         return Published(manifest.version, sha256, already=False)
 
     def release_base(self, bundle_folder: Path, *, signer: CryptoSigner, now: dt.datetime) -> str:
@@ -155,6 +157,29 @@ class Repository:
             self._commit(old, now)
             return True
 
+    def ending(self, now: dt.datetime) -> str | None:
+        """Return in words which signatures of offline roles end soon; None where none does.
+
+        Raises:
+            RepositoryError: The repository cannot be read.
+        """
+        return ending({role: self.expires(role) for role in OFFLINE_ROLES}, now)
+
+    def expires(self, role: str) -> dt.datetime:
+        """Return until when the newest signature of a role holds.
+
+        Raises:
+            RepositoryError: There is none.
+        """
+        match role:
+            case Root.type:
+                return self.newest_root().signed.expires
+            case Timestamp.type:
+                return self._timestamp().expires
+            case Snapshot.type:
+                return self._snapshot().expires
+        return self._targets(role).expires
+
     def commit_root(self, root: Metadata[Root], changed: Mapping[str, Targets], now: dt.datetime, **extra: Any) -> None:
         """Write a new root, already signed, and everything below it anew; `extra` names signers by role.
 
@@ -180,18 +205,22 @@ class Repository:
             raise RepositoryError(f"{self._folder}: holds no repository; `spectragate-trainer keys init` makes one")
         return self._read(roots[max(roots)], Root)
 
-    def _add(self, targets: Targets, contents: Mapping[str, bytes]) -> list[str]:
-        """Write target files and name them; return the versions that are named no longer."""
+    def _add(self, targets: Targets, contents: Mapping[str, bytes]) -> None:
+        """Write target files and name them; versions that are too old are named no longer."""
         for name, content in contents.items():
             target = TargetFile.from_data(name, content, ["sha256"])
             self._write(self._target_path(target), content)
             targets.targets[name] = target
-        # environments/<environment>/<version>/<file>
-        versions = sorted({name.split("/")[2] for name in targets.targets if name.count("/") == 3}, key=int)
-        gone = versions[:-KEPT_VERSIONS]
+        gone = sorted(_versions(targets), key=int)[:-KEPT_VERSIONS]
         for name in [name for name in targets.targets if name.count("/") == 3 and name.split("/")[2] in gone]:
             del targets.targets[name]
-        return gone
+
+    def _sweep(self, environment: str) -> None:
+        """Erase the versions that are named no longer, also what a crash left of earlier times."""
+        named = _versions(self._targets(role_of(environment)))
+        for path in sorted((self._folder / TARGETS / "environments" / environment).iterdir()):
+            if path.is_dir() and path.name not in named:
+                shutil.rmtree(path, ignore_errors=True)
 
     def _commit(
         self, changed: Mapping[str, Targets], now: dt.datetime, extra: Mapping[str, CryptoSigner] | None = None
@@ -295,6 +324,11 @@ class Repository:
 def empty_targets() -> Targets:
     """Return what a role signs before it has signed anything."""
     return _unwritten(Targets())
+
+
+def _versions(targets: Targets) -> frozenset[str]:
+    """Return the versions that are named, of environments/<environment>/<version>/<file>."""
+    return frozenset(name.split("/")[2] for name in targets.targets if name.count("/") == 3)
 
 
 def _unwritten(signed: _Signed) -> _Signed:

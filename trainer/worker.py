@@ -49,7 +49,7 @@ class PublishError(Exception):
 
 
 class Publisher(Protocol):
-    """The repository of signed bundles; both calls block."""
+    """The repository of signed bundles; calls block."""
 
     def next_version(self, environment: str) -> int:
         """Return the version that the next bundle must have."""
@@ -63,6 +63,9 @@ class Publisher(Protocol):
 
     def refresh(self, now: dt.datetime) -> None:
         """Sign anew what is about to expire."""
+
+    def ending(self, now: dt.datetime) -> str | None:
+        """Return in words which signatures will soon have to be renewed by hand; None where none has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,7 @@ class Worker:
         self._owner = uuid.uuid4().hex
         self._poked = asyncio.Event()
         self._pulses: dict[str, Pulse] = {}
+        self._warned: dt.date | None = None
 
     @property
     def pulses(self) -> dict[str, Pulse]:
@@ -120,16 +124,26 @@ class Worker:
     async def refresh(self) -> None:
         """Keep the repository's signatures fresh, and no face longer than it is needed, for ever."""
         while True:
-            try:
-                with self._step("refresh"):
-                    await asyncio.to_thread(self._parts.publisher.refresh, self._now())
-            except PublishError as error:
-                _log.warning("repository_not_refreshed", reason=str(error))
+            await self.renew_signatures()
             try:
                 await self.sweep()
             except _AWAY as error:
                 _log.warning("faces_not_erased", error=type(error).__name__)
             await asyncio.sleep(REFRESH_S)
+
+    async def renew_signatures(self) -> None:
+        """Sign anew what is about to expire, and say, once a day, what only the offline keys can renew."""
+        now = self._now()
+        try:
+            with self._step("refresh"):
+                await asyncio.to_thread(self._parts.publisher.refresh, now)
+                ending = await asyncio.to_thread(self._parts.publisher.ending, now)
+        except PublishError as error:
+            _log.warning("repository_not_refreshed", reason=str(error))
+            return
+        if ending is not None and now.date() != self._warned:
+            self._warned = now.date()
+            _log.warning("signatures_end", reason=ending)
 
     async def sweep(self) -> None:
         """Erase the faces of jobs that were cancelled or lost, and of sets that nobody completed within a day."""

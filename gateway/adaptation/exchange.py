@@ -40,6 +40,7 @@ from gateway.contract.repository import (
     base_target,
     bundle_target,
     current_target,
+    ending,
     most_bytes,
     role_of,
 )
@@ -89,6 +90,11 @@ class _ClockedUpdater(Updater):
         super().__init__(*args, **options)
         self._trusted_set.reference_time = at
 
+    def ending(self, now: dt.datetime) -> str | None:
+        """Return in words which signatures will soon have to be renewed by hand; None where none has."""
+        trusted = self._trusted_set
+        return ending({Root.type: trusted.root.expires, Targets.type: trusted.targets.expires}, now)
+
     def believed(self, roles: Iterable[str]) -> tuple[Root, dict[str, int]]:
         """Return the root, and the versions of timestamp, snapshot and these roles that are trusted now."""
         trusted = self._trusted_set
@@ -108,6 +114,8 @@ class Exchange:
         self._folder = folder
         self._now = now
         self._disk = disk
+        self.ending: str | None = None
+        """Which signatures will soon have to be renewed by hand, in words, as of the last look."""
 
     def newest(self, environment: str) -> Offer | None:
         """Ask the repository which bundle an environment is to run; None where it has none.
@@ -173,6 +181,7 @@ class Exchange:
         _asked(updater.refresh)
         _target(updater, current_target(environment))
         self._believe(updater, (Targets.type, role_of(environment)), floor, at)
+        self.ending = updater.ending(at)
         return updater
 
     def _believe(self, updater: _ClockedUpdater, roles: Iterable[str], floor: _Floor, at: dt.datetime) -> None:

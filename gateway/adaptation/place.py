@@ -72,6 +72,10 @@ class Place(Protocol):
     async def newest(self) -> str | None:
         """Return the digest of a bundle that is offered, fits and is not in use, or None."""
 
+    @property
+    def ending(self) -> str | None:
+        """What will soon keep new bundles away unless somebody signs, in words, as `newest` last saw it."""
+
     async def stage(self, sha256: str) -> Bundle | None:
         """Fetch, verify, store, load and self-test a bundle; None where an operator chose otherwise meanwhile."""
 

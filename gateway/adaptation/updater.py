@@ -19,7 +19,7 @@ from gateway.adaptation.place import Answer, Finished, Pace, Place, Said, Seen
 from gateway.adaptation.shadow import Limits, Trial
 from gateway.contract.bundle import Bundle, BundleError
 from gateway.contract.requests import ModelOrder
-from gateway.errors import ExchangeError, RuntimeFault, StorageError
+from gateway.errors import ExchangeError, ExchangeReason, RuntimeFault, StorageError
 from gateway.values import Quality
 
 MOST_ASKED = 8
@@ -67,6 +67,7 @@ class Updater:
         self._write_at_s = float("inf")
         self._refused_writes = 0
         self._update: str | None = None
+        self._missed_as: str | None = None
         self._reason: str | None = None
         self._refusal: str | None = None
         self._batches_seen = 0
@@ -351,19 +352,30 @@ class Updater:
         self._line.clear()
 
     def _missed(self, error: Exception) -> None:
+        """Try again later; what is the same as at the last try is not said again, on MQTT or in the log."""
         self._failures += 1
         pause_s = backoff.pause_s(self._failures, chance=0.0, first_s=FIRST_PAUSE_S, last_s=self._pace.poll_s)
         self._poll_at_s = self._clock() + pause_s
-        is_stale = isinstance(error, ExchangeError) and error.reason == "expired"
-        self._update = "update_stale" if is_stale else "unreachable"
+        kind = error.reason if isinstance(error, ExchangeError) else type(error).__name__
+        if kind == self._missed_as:
+            return
+        self._missed_as = kind
+        self._update = "update_stale" if kind == ExchangeReason.EXPIRED else "unreachable"
         _log.warning("update_missed", environment=self._environment, reason=str(error), retry_s=pause_s)
         self._show()
 
     def _found(self) -> None:
-        self._failures = 0
-        if self._update is not None:
-            self._update = None
-            self._show()
+        self._failures, self._missed_as = 0, None
+        ending = self._place.ending
+        update = None if ending is None else "update_expires"
+        if update == self._update:
+            return
+        self._update = update
+        if ending is None:
+            _log.info("update_found", environment=self._environment)
+        else:
+            _log.warning("update_expires", environment=self._environment, reason=ending)
+        self._show()
 
     def _show(self) -> None:
         self._place.show(Said(self.state, self._update, self._reason, self._answer))

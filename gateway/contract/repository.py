@@ -5,7 +5,9 @@ of that environment; `environments/<environment>/current.json` names the newest.
 `bases/<manifest digest>/<file>`, signed by the offline targets key alone.
 """
 
+import datetime as dt
 import re
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -24,6 +26,12 @@ MAX_CURRENT_BYTES = 1024
 MAX_ROOT_ROTATIONS = 64
 MAX_DELEGATIONS = 3
 
+OFFLINE_ROLES = ("root", "targets")
+"""What no program signs by itself: people with the offline keys have to."""
+
+EXPIRY_WARNING = dt.timedelta(days=30)
+"""So long before their signatures end it is said."""
+
 BUNDLE_FILES = (MANIFEST_NAME, *MAX_FILE_BYTES)
 """The files of a published bundle."""
 
@@ -40,6 +48,17 @@ class CurrentBundle(BaseModel):
     environment: EnvironmentName
     version: int = Field(ge=1, le=2**31)
     manifest_sha256: Sha256
+
+
+def ending(expires: Mapping[str, dt.datetime], now: dt.datetime) -> str | None:
+    """Return in words which signatures of offline roles end soon or have ended; None where none does."""
+    near = {role: expires[role] for role in OFFLINE_ROLES if expires[role] - now < EXPIRY_WARNING}
+    if not near:
+        return None
+    dates = " and ".join(f"{role} until {time:%Y-%m-%d}" for role, time in near.items())
+    return (
+        f"signatures hold no longer than: {dates}; `spectragate-trainer keys renew` renews them, with the offline keys"
+    )
 
 
 def role_of(environment: str) -> str:

@@ -242,8 +242,8 @@ class ModelState(Model):
     )
     pinned: bool = Field(description="no other bundle is taken until this is taken back")
     update: Code | None = Field(
-        description="why no new bundle can be had; null where nothing is wrong",
-        json_schema_extra={"examples": ["unreachable", "update_stale"]},
+        description="why no new bundle can be had, or soon will not be; null where nothing is wrong",
+        json_schema_extra={"examples": ["unreachable", "update_stale", "update_expires"]},
     )
     reason: str | None = Field(max_length=500, description="why the last bundle was undone or refused, in words")
     answer: ModelAnswer | None = Field(default=None, description="to the last order over MQTT; null where none came")

@@ -33,6 +33,10 @@ _log = structlog.get_logger()
 class Source(Protocol):
     """Where bundles come from; both calls block. `adaptation.exchange.Exchange` is one."""
 
+    @property
+    def ending(self) -> str | None:
+        """Which signatures will soon have to be renewed by hand, in words, as of the last look."""
+
     def newest(self, environment: str) -> Offer | None:
         """Return the newest bundle of an environment."""
 
@@ -61,6 +65,11 @@ class SharedSource:
     def __init__(self, source: Source) -> None:
         self._source = source
         self._turn = asyncio.Lock()
+
+    @property
+    def ending(self) -> str | None:
+        """Which signatures will soon have to be renewed by hand, in words, as of the last look."""
+        return self._source.ending
 
     async def newest(self, environment: str) -> Offer | None:
         """Return the newest bundle of an environment."""
@@ -108,6 +117,11 @@ class ModelPlace:
         except BundleError:
             return False
         return True
+
+    @property
+    def ending(self) -> str | None:
+        """Which signatures will soon have to be renewed by hand, in words, as of the last look."""
+        return None if self._source is None else self._source.ending
 
     async def stage(self, sha256: str) -> Bundle | None:
         """Fetch, verify, store, load and self-test a bundle; None where an operator chose otherwise meanwhile."""

@@ -75,6 +75,7 @@ class Sending:
         self._said: messages.TrainerState | None = None
         self._state: Literal["idle", "online", "away", "refused"] = "idle"
         self._reason: str | None = None
+        self._unsent: dict[str, str] = {}  # why, where that was logged
 
     async def load(self) -> None:
         """Take up what was under way when the gateway ended, and tell it."""
@@ -184,8 +185,11 @@ class Sending:
             async with self._trainer() as client:
                 view = await upload(client, clean_set, contents)
         except ExchangeError as error:
-            _log.warning("clean_faces_not_sent", environment=environment, reason=str(error))
+            if self._unsent.get(environment) != str(error):  # once, and not every ten minutes while it is away
+                _log.warning("clean_faces_not_sent", environment=environment, reason=str(error))
+            self._unsent[environment] = str(error)
             return None
+        self._unsent.pop(environment, None)
         count = len(choice.clean) + len(choice.operator)
         _log.info("clean_faces_sent", environment=environment, count=count, state=view.state.value)
         return view

@@ -80,6 +80,8 @@ class MemoryPlace:
         self.slots = after
         self.step()
 
+    ending = None
+
     async def newest(self) -> str | None:
         """Offer the newest version, or fail."""
         self.step()

@@ -5,6 +5,7 @@ import asyncio
 import numpy as np
 import pytest
 from fakes.screening import make_bundle
+from structlog.testing import capture_logs
 
 from gateway.adaptation import swap
 from gateway.adaptation.place import Answer, Pace, Said, Seen
@@ -24,6 +25,7 @@ class FakePlace:
     def __init__(self, offered: str | None = None, error: Exception | None = None) -> None:
         self.offered = offered
         self.error = error
+        self.ending: str | None = None
         self.asked = 0
         self.is_full = False
         self.scored = 0
@@ -161,6 +163,37 @@ async def test_channel_in_trouble_is_told_and_asked_again(error: Exception, said
     """No error of the channel or the disk ends the updater."""
     place = FakePlace(error=error)
     await until_said(place, updater(place), "steady", said)
+
+
+async def test_signatures_that_end_soon_are_told_while_bundles_still_come() -> None:
+    """Once on MQTT and once in the log, with what is to be done; it goes when somebody signed."""
+    place = FakePlace()
+    place.ending = "signatures hold no longer than: root until 2027-03-01"
+    subject = updater(place)
+    with capture_logs() as logs:
+        for _ in range(3):
+            await subject._poll()
+        assert [said[1] for said in place.said] == ["update_expires"]
+        place.ending = None
+        await subject._poll()
+    assert [said[1] for said in place.said] == ["update_expires", None]
+    assert [(log["event"], log.get("reason")) for log in logs] == [
+        ("update_expires", "signatures hold no longer than: root until 2027-03-01"),
+        ("update_found", None),
+    ]
+
+
+async def test_channel_that_is_away_for_long_is_logged_and_told_once() -> None:
+    """However often it is asked; what is wrong with it now is said anew when that is something else."""
+    place = FakePlace(error=ExchangeError("x", ExchangeReason.UNREACHABLE))
+    subject = updater(place)
+    with capture_logs() as logs:
+        for _ in range(300):
+            await subject._poll()
+        place.error = ExchangeError("y", ExchangeReason.EXPIRED)
+        await subject._poll()
+    assert [said[1] for said in place.said] == ["unreachable", "update_stale"]
+    assert [log["reason"] for log in logs] == ["x", "y"]
 
 
 async def test_offer_goes_to_the_shadow() -> None:

@@ -37,6 +37,7 @@ class FakeSource:
     files: dict[str, bytes] | None = None
     offer: Offer | None = None
     error: ExchangeError | None = None
+    ending: str | None = None
 
     def newest(self, environment: str) -> Offer | None:
         """Return the offer."""

@@ -54,3 +54,7 @@ class NotingPublisher:
 
     def refresh(self, now: dt.datetime) -> None:
         """Sign nothing."""
+
+    def ending(self, now: dt.datetime) -> str | None:
+        """Return that nothing ends."""
+        return None

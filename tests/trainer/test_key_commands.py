@@ -1,11 +1,14 @@
 """`spectragate-trainer keys`: the passphrase comes from the environment or a prompt, and errors are sentences."""
 
+import datetime as dt
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner, Result
 from fakes.channel import adapted, write_files
 from fakes.repositories import PASSPHRASE
 
+from trainer import key_commands
 from trainer.__main__ import main
 from trainer.key_commands import VARIABLE
 
@@ -26,6 +29,23 @@ def test_keys_are_made_replaced_and_used(tmp_path: Path) -> None:
     base = write_files(tmp_path / "base", adapted(1, environment="factory", parent_sha256=None))
     assert "may be the parent" in call("release", folder, str(base)).output
     assert (tmp_path / "keys" / "repository" / "metadata" / "3.root.json").exists()
+
+
+def test_status_tells_what_has_to_be_renewed_and_renew_does_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A month before the offline signatures end; an unattended look needs no passphrase."""
+    folder = str(tmp_path / "keys")
+    call("init", folder, "--environment", "indoor")
+    fresh = call("status", folder, passphrase="")
+    assert [line.partition(":")[0] for line in fresh.output.splitlines()] == [
+        *("root", "targets", "snapshot", "timestamp", "environment-indoor")
+    ]
+    later = dt.datetime.now(dt.UTC) + dt.timedelta(days=340)
+    monkeypatch.setattr(key_commands, "_now", lambda: later)
+    late = call("status", folder, passphrase="")
+    assert (late.exit_code, "Warning: signatures hold no longer than: root until" in late.stderr) == (0, True)
+    assert "signed anew" in call("renew", folder).output
+    assert "Warning" not in call("status", folder, passphrase="").output
+    assert "holds no repository" in call("status", str(tmp_path)).output
 
 
 def test_errors_are_sentences(tmp_path: Path) -> None:

@@ -91,6 +91,20 @@ def test_old_versions_leave_and_metadata_stays_small(site: Site) -> None:
     assert len(list((site.repository / "metadata").iterdir())) <= 4 * KEPT_VERSIONS + 5
 
 
+def test_what_a_crash_left_of_old_versions_is_erased(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed after it was seen and before the oldest went: the same publication, done again, erases it."""
+    folder = site.repository / "targets" / "environments" / "indoor"
+    for version in range(1, KEPT_VERSIONS + 1):
+        site.publish(version)
+    newest = KEPT_VERSIONS + 1
+    with monkeypatch.context() as cut:
+        cut.setattr(Repository, "_sweep", lambda *_: None)
+        site.publish(newest)
+    assert (folder / "1").is_dir()
+    assert site.publish(newest).already
+    assert {path.name for path in folder.iterdir() if path.is_dir()} == {str(each) for each in range(2, newest + 1)}
+
+
 def test_refresh_signs_again_in_time_and_not_before(site: Site, tmp_path: Path) -> None:
     """Signatures never run out while the trainer lives, for a year of hourly calls; idle calls write nothing."""
     site.publish(1)

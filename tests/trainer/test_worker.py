@@ -14,11 +14,18 @@ from pathlib import Path
 
 import pytest
 from fakes.clean_sets import drawn_set, faces_keys, service_config
+from fakes.processes import wait_until
+from fakes.repositories import PASSPHRASE as REPOSITORY_PASSPHRASE
+from fakes.repositories import Site, newest_of
 from fakes.trainer_parts import FAILED_CARD, NotingExecutor, NotingPublisher
+from structlog.testing import capture_logs
 
 from gateway.contract.exchange import JobState, JobView
+from trainer import worker as worker_module
 from trainer.intake import Intake
 from trainer.jobs import Jobs
+from trainer.keys import renew_signatures
+from trainer.publish import RepositoryPublisher
 from trainer.vault import KeyHandle, ServiceKeys
 from trainer.worker import Parts, Worker
 
@@ -208,6 +215,77 @@ async def test_a_finished_bundle_is_published_and_not_made_again_after_a_death(t
     await executor.run(bench.config.folder / "work" / job, handle)
     assert await bench.worker.work_once()
     assert (executor.runs, bench.published()) == (1, [job])
+
+
+class Year:
+    """A worker that keeps a real repository, and a gateway that reads it, under one clock."""
+
+    def __init__(self, folder: Path, jobs: Jobs) -> None:
+        self.site = Site.make(folder / "site")
+        self.site.publish(1)
+        config = service_config(folder)
+        publisher = RepositoryPublisher(self.site.writer())
+        parts = Parts(jobs, Intake(config.folder / "store"), NotingExecutor(), publisher, faces_keys(config))
+        self.worker = Worker(parts, config, now=lambda: self.site.now)
+        self.gateway = self.site.exchange(folder / "gateway")
+
+    @property
+    def timestamp(self) -> bytes:
+        """What gateways read first."""
+        return newest_of(self.site.repository, "timestamp").read_bytes()
+
+
+async def test_signatures_are_renewed_for_a_year_and_what_only_people_can_renew_is_said(
+    tmp_path: Path, jobs: Jobs
+) -> None:
+    """By the clock; in the last month once a day in words, and at the gateway, until somebody signs."""
+    year = Year(tmp_path, jobs)
+    began = year.site.now
+    warned: list[tuple[int, str]] = []
+    days = [*range(0, 330, 10), *(day + half for day in range(330, 364) for half in (0, 0.5))]
+    for day in days:
+        year.site.now = began + dt.timedelta(days=day)
+        with capture_logs() as logs:
+            await year.worker.renew_signatures()
+        assert {log["event"] for log in logs} <= {"signatures_end"}
+        warned += [(int(day), log["reason"]) for log in logs]
+        if day in days[::10]:
+            assert year.gateway.newest("indoor") is not None
+            assert (year.gateway.ending is None) == (not warned)
+    assert [day for day, _ in warned] == list(range(warned[0][0], 364))
+    assert 335 <= warned[0][0] <= 336
+    assert year.gateway.newest("indoor") is not None
+    until = began + dt.timedelta(days=365)
+    assert (
+        f"root until {until:%Y-%m-%d} and targets until {until:%Y-%m-%d}; `spectragate-trainer keys renew`"
+        in (warned[-1][1])
+    )
+    assert year.gateway.ending == warned[-1][1]
+    renew_signatures(year.site.folder, passphrase=REPOSITORY_PASSPHRASE, now=year.site.now)
+    year.site.now += dt.timedelta(days=200)
+    with capture_logs() as logs:
+        await year.worker.renew_signatures()
+    assert logs == []
+    assert year.gateway.newest("indoor") is not None
+    assert year.gateway.ending is None
+
+
+async def test_signatures_are_renewed_by_the_loop_of_the_service(
+    tmp_path: Path, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without anybody asking: half a day later by the clock there is a new timestamp, and no other before."""
+    monkeypatch.setattr(worker_module, "REFRESH_S", 0.02)
+    year = Year(tmp_path, jobs)
+    before = year.timestamp
+    turns = lambda: year.worker.pulses["refresh"].done if year.worker.pulses else 0  # noqa: E731
+    async with asyncio.TaskGroup() as group:
+        loop = group.create_task(year.worker.refresh(), name="refresh")
+        await wait_until(lambda: turns() >= 3)
+        assert year.timestamp == before
+        year.site.now += dt.timedelta(hours=13)
+        await wait_until(lambda: year.timestamp != before)
+        loop.cancel()
+    assert year.gateway.newest("indoor") is not None
 
 
 def kill_workers(folder: Path, kills: int) -> None:
