@@ -29,7 +29,7 @@ from gateway.contract import messages
 
 __all__ = ["on_loopback"]
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.long, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.long, pytest.mark.timeout(900)]
 
 TOKEN, CAMERA_TOKEN = "a-token-for-scripts", "a-token-of-the-gate"
 FRAMES = 100
