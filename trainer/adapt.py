@@ -16,6 +16,7 @@ from trainer.export import make_self_test, write_bundle
 from trainer.finetune import TuneSettings
 from trainer.network import Network, export_weights, score_pixels
 from trainer.optics import Picture
+from trainer.passages import STILLS, Views
 from trainer.pretrain import BundleFacts, calibrate
 from trainer.recipes import Material, recipe_of
 from trainer.upsampling import GeneratorSettings, train_stand_in
@@ -38,7 +39,8 @@ class AdaptSettings:
     """How a base is adapted to an environment.
 
     `regime` says how faces reach the detector there (`trainer.environments`): `authors` perturbs at the detector's
-    size, `native` at the faces' own; `jpeg` and `h264` code them as well.
+    size, `native` at the faces' own; `jpeg` and `h264` code them as well. `views` says what is calibrated by:
+    photographs, or faces as a camera cut them.
     """
 
     environment: str
@@ -48,6 +50,7 @@ class AdaptSettings:
     tune: TuneSettings = field(default_factory=TuneSettings)
     generator: GeneratorSettings = field(default_factory=GeneratorSettings)
     reference: Reference | None = None
+    views: Views = STILLS
 
 
 def adapt_bundle(
@@ -78,7 +81,7 @@ def adapt_bundle(
     material = _material(chosen, base, settings, progress)
     detector = _tuned(material, base, settings, progress)
     progress("calibrating", 0, 1)
-    calibrated = calibrate(detector, calibration, TrackRule(), seed=settings.tune.seed)
+    calibrated = calibrate(detector, calibration, TrackRule(), seed=settings.tune.seed, views=settings.views)
     self_test_NYXC = make_self_test(base.profile)
     training = Training(
         command=facts.command,

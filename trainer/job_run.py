@@ -23,6 +23,7 @@ from trainer.data import DataError, Pictures, read_pictures, split_by_group
 from trainer.environments import REGIMES
 from trainer.export import write_whole
 from trainer.gate import Counts, Judged, judge_adaptation, judge_quarantine
+from trainer.passages import CROPS
 from trainer.perturb import ALL_FAMILIES, PerturbSettings
 from trainer.pretrain import BundleFacts
 from trainer.recipes import recipe_of
@@ -96,6 +97,7 @@ def _adapt(folder: Path, order: Order, handle: KeyHandle) -> Result:
         threads=order.threads,
         tune=replace(recipe_of(base.profile).defaults, epochs=order.epochs, perturb=perturb, trim=TRIM),
         reference=Reference(reference.tuned),
+        views=CROPS,
     )
     facts = BundleFacts(order.version, "spectragate-trainer serve", dt.date.fromisoformat(order.created))
     pictures = _pictures([*faces["clean"], *faces["operator"]], order.clean_set)

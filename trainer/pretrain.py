@@ -17,7 +17,7 @@ from trainer.export import make_self_test, write_bundle
 from trainer.measures import auroc, detection_rate, threshold_at, wilson_interval
 from trainer.model import Detector
 from trainer.network import Network, export_weights, load_weights, score_pixels
-from trainer.passages import SOURCE, clean_track_statistics, plain_faces
+from trainer.passages import SOURCE, STILLS, Views, clean_track_statistics, plain_faces
 from trainer.train import EpochReport, PretrainSettings, Source, fresh_detector, pretrain, validation_pairs
 
 LEAST_FACES = 200
@@ -145,7 +145,7 @@ def write_pretrained(detector: Network, made: Made, facts: BundleFacts, folder: 
     return sha256
 
 
-def calibrate(detector: Network, stills: Pictures, rule: TrackRule, *, seed: int) -> Calibration:
+def calibrate(detector: Network, stills: Pictures, rule: TrackRule, *, seed: int, views: Views = STILLS) -> Calibration:
     """Return the factory calibration: clean scores of people that training never saw.
 
     Faces smaller than the detector's input are left out: it never judges such.
@@ -157,11 +157,11 @@ def calibrate(detector: Network, stills: Pictures, rule: TrackRule, *, seed: int
     if not usable:
         raise DataError(f"{stills.name}: no face of at least {detector.profile.side_px} px to calibrate by")
     stills = stills.subset(usable, stills.name)
-    faces_NYXC = plain_faces(stills, side_px=detector.profile.side_px, seed=seed)
+    faces_NYXC = plain_faces(stills, side_px=detector.profile.side_px, seed=seed, views=views)
     return Calibration(
         rule=rule,
         clean_faces=tuple(sorted(score_pixels(detector, faces_NYXC).tolist())),
-        clean_tracks=clean_track_statistics(detector, stills, rule, per_still=TRACKS_PER_STILL, seed=seed),
+        clean_tracks=clean_track_statistics(detector, stills, rule, per_still=TRACKS_PER_STILL, seed=seed, views=views),
         source=f"{SOURCE}; {len(stills)} stills of {len(set(stills.groups))} people",
     )
 

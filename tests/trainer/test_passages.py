@@ -6,8 +6,10 @@ import numpy as np
 from fakes.bundles import drawn_detector
 
 from gateway.contract.calibration import TrackRule
+from gateway.contract.geometry import reduce_to
+from gateway.contract.quality import sharpness
 from trainer.data import Pictures, read_pictures
-from trainer.passages import clean_track_statistics, passage, plain_faces
+from trainer.passages import CROPS, STILLS, clean_track_statistics, passage, plain_faces
 
 
 def stills(tmp_path: Path, count: int = 3) -> Pictures:
@@ -40,3 +42,16 @@ def test_plain_faces_are_one_per_still(tmp_path: Path) -> None:
     """Single faces are cut and reduced, nothing else."""
     faces_NYXC = plain_faces(stills(tmp_path), side_px=32, seed=1)
     assert (faces_NYXC.shape, faces_NYXC.dtype) == ((3, 32, 32, 3), np.uint8)
+
+
+def test_faces_as_a_camera_cut_them_are_calibrated_by_as_they_are(tmp_path: Path) -> None:
+    """Nothing is enlarged, blurred or coded once more: a passage of a crop has the detail that screening sees."""
+    sharp: dict[str, list[float]] = {"shown": [], "crops": [], "stills": []}
+    for number, crop_YXC in enumerate(stills(tmp_path, 6).pixels):
+        sharp["shown"].append(sharpness(reduce_to(crop_YXC, 32)))
+        for name, views in (("crops", CROPS), ("stills", STILLS)):
+            draw = np.random.default_rng(number)
+            walk = passage(crop_YXC, faces=6, side_px=32, draw=draw, views=views)
+            sharp[name] += [sharpness(each) for each in walk]
+    shown, crops, stills_ = (float(np.median(sharp[name])) for name in ("shown", "crops", "stills"))
+    assert abs(crops - shown) < 0.5 * abs(stills_ - shown)
