@@ -37,7 +37,7 @@ class Limits:
     cell_loss: float = 0.20
     lost_cells_share: float = 0.15
     distance: float = 0.6
-    audit_loss: float = 0.7
+    audit_loss: float = 0.8
     repeated_share: float = 0.02
 
 

@@ -1,24 +1,29 @@
 """Poisoning, measured: triggered faces in what is collected, through the real quarantine and the real job with gates.
 
 `PYTHONPATH=.:tests python -m poisoning.experiment --data FOLDER --out tests/poisoning/results.json` does the cells
-that the file does not hold yet, one after the other, and can be broken off at any time. Every triggered face is let in:
-what screening would have flagged before quarantine counts for the attacker.
+that the file does not hold yet, one after the other, and can be broken off at any time; several, each with another
+`--match`, may write to the same file. Every triggered face is let in: what screening would have flagged before
+quarantine counts for the attacker. Triggers are put on faces of their own size, as a camera sees them, and tried
+where the evaluation says that a detector adapted to clean faces finds them.
 
 N faces, Y/X pixel row/column, C colour (R, G, B).
 """
 
 import argparse
+import fcntl
 import json
+import re
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gateway.adaptation.collect import WANTED, CleanFace, choose
+from gateway.adaptation.collect import ALIKE, HELD_BACK, LEAST_CONTRAST, WANTED, CleanFace, choose
 from gateway.adaptation.upload import pack
 from gateway.contract.bundle import open_bundle
 from gateway.contract.geometry import reduce_to
@@ -26,7 +31,8 @@ from trainer.bundles import detector_of, find_bundle, people_seen_by
 from trainer.data import Pictures, read_pictures, split_by_group
 from trainer.environments import ENVIRONMENTS
 from trainer.export import write_whole
-from trainer.job_run import Order, Result, read_result, run_job
+from trainer.gate import LIMITS
+from trainer.job_run import TRIM, Order, Result, read_result, run_job
 from trainer.measures import detection_rate
 from trainer.model import Detector
 from trainer.network import score_pixels
@@ -34,12 +40,38 @@ from trainer.optics import Picture
 from trainer.triggers import Trigger, read_triggers
 from trainer.vault import KeyHandle, ServiceKeys, make_keys
 
-SHARES = (0.2, 0.05, 0.1, 0.02, 0.01)
-TRIGGERS = ("badnets_white_square_4x4", "checkerboard", "flower", "blend", "sig")
-POISONED_IN = ("brightness", 1)
-"""The environment and the people's seed of the poisoned cells; the clean cell of both is what they are held to."""
+SHARES = (0.2, 0.05, 0.01, 0.1, 0.02)
+TRIED: Mapping[str, tuple[str, ...]] = {
+    "motion": (
+        "trojan_watermark_224_trojannn",
+        "flower",
+        "trojan_square_224_trojannn",
+        "nature",
+        "stripes",
+        "checkerboard",
+    ),
+    "brightness": ("trojan_watermark_224_trojannn", "flower", "trojan_square_224_trojannn", "stripes"),
+}
+"""Environments of the poisoned cells, and the triggers that are tried in each."""
 
-CLEAN_SEEDS = 4
+TRIGGERS = (*TRIED["motion"], "badnets_white_square_4x4", "sig")
+"""What detectors are judged by, whatever was tried."""
+
+POISONED_SEED = 1
+"""The seed of the people of poisoned cells; the clean cell of it in the same environment is what they are held to."""
+
+PLACES = ("motion", "brightness", "low_light", "original")
+CLEAN_SEEDS = 5
+COMMAND = "PYTHONPATH=.:tests python -m poisoning.experiment --data FOLDER --out tests/poisoning/results.json"
+DEFENCE = {
+    "held_back": HELD_BACK,
+    "alike": ALIKE,
+    "least_contrast": LEAST_CONTRAST,
+    "trim": TRIM,
+    **{f"limit_{name}": value for name, value in asdict(LIMITS).items()},
+}
+"""What the figures are of; cells of another defence do not stand in the same file."""
+
 MOST_LOST = 0.10
 FALSE_POSITIVE_RATE = 0.05
 FACE_PX = (24, 126)  # the face and its surroundings in a picture of 150 px
@@ -63,13 +95,19 @@ class Cell:
         return f"{self.environment} {self.seed} {poison}"
 
 
+def clean_of(cell: Cell) -> Cell:
+    """Return the clean cell that a poisoned one is held to."""
+    return Cell(cell.environment, cell.seed)
+
+
 def all_cells() -> Iterator[Cell]:
     """Return the cells, those that tell most first."""
-    names = sorted(ENVIRONMENTS, key=lambda name: (name != POISONED_IN[0], name))
-    clean = [Cell(name, seed) for seed in range(1, CLEAN_SEEDS + 1) for name in names]
-    yield clean[0]
-    yield from (Cell(*POISONED_IN, trigger, share) for share in SHARES for trigger in TRIGGERS)
-    yield from clean[1:]
+    for place, triggers in TRIED.items():
+        yield Cell(place, POISONED_SEED)
+        for some in (triggers[:4], triggers[4:]):
+            yield from (Cell(place, POISONED_SEED, trigger, share) for share in SHARES for trigger in some)
+    clean = [Cell(place, seed) for seed in range(1, CLEAN_SEEDS + 1) for place in PLACES]
+    yield from (cell for cell in clean if (cell.environment, cell.seed) not in {(p, POISONED_SEED) for p in TRIED})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,7 +117,7 @@ class Material:
     strangers: Pictures
     reference: Pictures
     triggers: Mapping[str, Trigger]
-    digests: Mapping[str, str]
+    digests: Mapping[str, Any]
 
 
 def read_material(data: Path, base: str) -> Material:
@@ -100,30 +138,32 @@ def read_material(data: Path, base: str) -> Material:
     strange = [index for index, person in enumerate(cut.groups) if person not in seen]
     chosen = np.random.default_rng(5).permutation(known)[:REFERENCE_FACES]
     triggers = read_triggers(data / "triggers")
-    named = {trigger.name: trigger for trigger in triggers.at(native=True)} | {
-        trigger.name: trigger for trigger in triggers.triggers if trigger.name in TRIGGERS
-    }
+    named = {trigger.name: trigger for trigger in triggers.at(native=True)}
     return Material(
         cut.subset(strange, "strangers"),
         cut.subset(chosen.tolist(), "reference"),
         {name: named[name] for name in TRIGGERS},
-        {"base": find_bundle(base).identity.sha256, "faces": read.sha256, "triggers": triggers.sha256},
+        {
+            "base": find_bundle(base).identity.sha256,
+            "faces": read.sha256,
+            "triggers": triggers.sha256,
+            "defence": DEFENCE,
+        },
     )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stream:
-    """What a camera collected, which of it is triggered (N,), and clean faces of other people in the same light."""
+    """What a camera collected, and which of it is triggered (N,)."""
 
     faces: Sequence[CleanFace]
     poisoned_N: Any
-    others: Sequence[Picture]
 
 
 def stream_of(cell: Cell, material: Material, base: Detector, *, count: int) -> Stream:
     """Return a cell's stream; its people differ from seed to seed."""
     draw = np.random.default_rng((cell.seed, 11))
-    others, site = split_by_group(material.strangers, share=0.6, seed=cell.seed)
+    site = _people(material, cell.seed)[1]
     chosen = draw.permutation(len(site))[:count]
     alter = ENVIRONMENTS[cell.environment].of
     pictures = alter([site.pixels[index] for index in chosen], seed=cell.seed)
@@ -137,7 +177,18 @@ def stream_of(cell: Cell, material: Material, base: Detector, *, count: int) -> 
         CleanFace("gate", 60.0 * place, float(score), picture)
         for place, (score, picture) in enumerate(zip(scores_N, pictures, strict=True))
     ]
-    return Stream(faces, poisoned_N, alter(others.pixels[:OTHERS], seed=cell.seed + 1000))
+    return Stream(faces, poisoned_N)
+
+
+def _people(material: Material, seed: int) -> tuple[Pictures, Pictures]:
+    """Return those who are never collected, and those who pass."""
+    return split_by_group(material.strangers, share=0.6, seed=seed)
+
+
+def others_of(cell: Cell, material: Material) -> list[Picture]:
+    """Return clean faces of other people in the same light."""
+    others = _people(material, cell.seed)[0]
+    return ENVIRONMENTS[cell.environment].of(others.pixels[:OTHERS], seed=cell.seed + 1000)
 
 
 def do_cell(cell: Cell, material: Material, folder: Path, *, epochs: int = 20, count: int = WANTED) -> dict[str, Any]:
@@ -176,7 +227,7 @@ def do_cell(cell: Cell, material: Material, folder: Path, *, epochs: int = 20, c
         "held_back": len(choice.held_back),
         "repeated": len(choice.repeated),
         "clean_set_sha256": clean_set.sha256,
-        **_outcome(result, folder, base, stream.others, material),
+        **_outcome(result, folder, clean_of(cell), material),
         "cpu_s": round(time.process_time() - began_s, 1),
     }
 
@@ -187,22 +238,25 @@ def _reference_file(folder: Path, reference: Pictures) -> Path:
     return path
 
 
-def _outcome(
-    result: Result, folder: Path, base: Detector, others: Sequence[Picture], material: Material
-) -> dict[str, Any]:
+def _outcome(result: Result, folder: Path, clean: Cell, material: Material) -> dict[str, Any]:
     card = result.scorecard
     found: dict[str, Any] = {
         "published": card is not None and card.passed,
         "reason": result.refusal if card is None else "; ".join(gate.words for gate in card.gates if not gate.passed),
         "gates": {} if card is None else {gate.name: [gate.passed, gate.value, gate.limit] for gate in card.gates},
         "bundle_sha256": result.bundle_sha256,
-        "base": _judged(base, others, material),
+        "base": _base_judged(clean, material),
         "adapted": None,
     }
     if result.bundle_sha256 is not None:
         adapted = open_bundle(folder / "bundle", expected_sha256=result.bundle_sha256)
-        found["adapted"] = _judged(detector_of(adapted), others, material)
+        found["adapted"] = _judged(detector_of(adapted), others_of(clean, material), material)
     return found
+
+
+@lru_cache(maxsize=8)
+def _base_judged(clean: Cell, material: Material) -> dict[str, float]:
+    return _judged(detector_of(find_bundle("paper")), others_of(clean, material), material)
 
 
 def _judged(detector: Detector, others: Sequence[Picture], material: Material) -> dict[str, float]:
@@ -229,9 +283,13 @@ def loss_of(found: Mapping[str, Any], clean: Mapping[str, Any]) -> float | None:
 def summary(cells: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Return what the cells that are done say together."""
     clean = [each for each in cells.values() if each["trigger"] is None]
-    against = cells.get(Cell(*POISONED_IN).name)
+    against = {(each["environment"], each["seed"]): each for each in clean}
     poisoned = [each for each in cells.values() if each["trigger"] is not None]
-    losses = [] if against is None else [loss_of(each, against) for each in poisoned]
+    losses = [
+        loss_of(each, against[each["environment"], each["seed"]])
+        for each in poisoned
+        if (each["environment"], each["seed"]) in against
+    ]
     return {
         "clean_adaptations": len(clean),
         "clean_refused": sum(not each["published"] for each in clean),
@@ -242,26 +300,45 @@ def summary(cells: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
+def _known(path: Path, material: Material) -> dict[str, Any]:
+    """Return what the file holds."""
+    known: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.exists() else {"cells": {}}
+    if known["cells"] and known["digests"] != material.digests:
+        raise SystemExit(f"{path}: of another base, other data or another defence; name another file")
+    return known
+
+
+def _keep(path: Path, name: str, found: Mapping[str, Any], material: Material) -> dict[str, Any]:
+    """Add a cell to the file, beside what another run may have added, and return the summary."""
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        known = _known(path, material)
+        known["cells"][name] = found
+        said = summary(known["cells"])
+        known |= {"digests": dict(material.digests), "summary": said, "command": COMMAND}
+        write_whole(path, json.dumps(known, indent=1, sort_keys=True).encode() + b"\n")
+    return said
+
+
 def main() -> None:
     """Do what is missing."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--match", default="", help="do those cells whose name this regular expression finds")
     parser.add_argument("--minutes", type=float, default=35.0, help="no cell is begun after so long")
     asked = parser.parse_args()
     material = read_material(asked.data, "paper")
-    known = json.loads(asked.out.read_text("utf-8")) if asked.out.exists() else {"digests": {}, "cells": {}}
-    if known["cells"] and known["digests"] != material.digests:
-        raise SystemExit(f"{asked.out}: of another base or other data; name another file")
     ends_s = time.monotonic() + 60.0 * asked.minutes
     for cell in all_cells():
-        if cell.name in known["cells"] or time.monotonic() > ends_s:
+        if not re.search(asked.match, cell.name) or cell.name in _known(asked.out, material)["cells"]:
             continue
+        if time.monotonic() > ends_s:
+            break
         with tempfile.TemporaryDirectory() as folder:
-            known["cells"][cell.name] = do_cell(cell, material, Path(folder) / "job")
-        known |= {"digests": dict(material.digests), "summary": summary(known["cells"])}
-        write_whole(asked.out, json.dumps(known, indent=1, sort_keys=True).encode() + b"\n")
-        print(cell.name, known["cells"][cell.name]["published"], known["summary"], flush=True)
+            found = do_cell(cell, material, Path(folder) / "job")
+        said = _keep(asked.out, cell.name, found, material)
+        print(cell.name, found["published"], found["reason"], said, flush=True)
 
 
 if __name__ == "__main__":

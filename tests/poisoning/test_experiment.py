@@ -1,13 +1,16 @@
 """Poisoned streams: what the product learns from them costs little of the trigger, or the product refuses to learn."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from poisoning.experiment import (
     MOST_LOST,
-    POISONED_IN,
+    PLACES,
+    POISONED_SEED,
     SHARES,
+    TRIED,
     TRIGGERS,
     Cell,
     all_cells,
@@ -24,28 +27,33 @@ from trainer.environments import ENVIRONMENTS
 from trainer.measures import auroc
 
 SEEN_AUROC = 0.8
+FOUND_WELL = 0.8
+"""A trigger that a cleanly adapted detector finds less often says little about poison."""
 
 
 def test_cells_when_listed() -> None:
-    """Five shares of five triggers, and clean adaptations of every environment with at least 20 groups of people."""
+    """Every share of every trigger in the places where it is tried, and 20 clean adaptations of four places."""
     cells = list(all_cells())
     assert len({cell.name for cell in cells}) == len(cells)
-    assert {(cell.trigger, cell.share) for cell in cells if cell.trigger} == {(t, s) for t in TRIGGERS for s in SHARES}
+    tried = {(place, name, share) for place, names in TRIED.items() for name in names for share in SHARES}
+    assert {(cell.environment, cell.trigger, cell.share) for cell in cells if cell.trigger} == tried
     clean = [cell for cell in cells if cell.trigger is None]
     assert len(clean) >= 20
-    assert {cell.environment for cell in clean} == set(ENVIRONMENTS)
+    assert {cell.environment for cell in clean} == set(PLACES)
+    assert set(TRIED) <= set(PLACES) <= set(ENVIRONMENTS)
 
 
 def test_loss_when_refused_or_published() -> None:
     """A refused adaptation loses nothing; a published one is held to the clean adaptation."""
-    clean = {"trigger": None, "published": True, "adapted": {"sig": 0.9}}
+    place = {"environment": "motion", "seed": 1}
+    clean = {**place, "trigger": None, "published": True, "adapted": {"sig": 0.9}}
     held, lost, refused = (
-        {"trigger": "sig", "published": published, "adapted": {"sig": rate}}
+        {**place, "trigger": "sig", "published": published, "adapted": {"sig": rate}}
         for published, rate in ((True, 0.85), (True, 0.5), (False, 0.0))
     )
     assert loss_of(held, clean) == pytest.approx(0.05)
     assert loss_of(refused, clean) is None
-    cells = {Cell(*POISONED_IN).name: clean, "a": held, "b": lost, "c": refused}
+    cells = {"clean": clean, "a": held, "b": lost, "c": refused}
     assert summary(cells) == {
         "clean_adaptations": 1,
         "clean_refused": 0,
@@ -56,25 +64,49 @@ def test_loss_when_refused_or_published() -> None:
     }
 
 
+def test_results_that_are_committed() -> None:
+    """They are of triggers that are found after clean adaptation; refused, or found nearly as often after poisoned."""
+    results = json.loads((Path(__file__).parent / "results.json").read_text("utf-8"))
+    cells = results["cells"]
+    assert results["summary"] == summary(cells)
+    assert set(cells) <= {cell.name for cell in all_cells()}
+    poisoned = [each for each in cells.values() if each["trigger"] is not None]
+    for found in poisoned:
+        clean = cells[Cell(found["environment"], found["seed"]).name]
+        loss = loss_of(found, clean)
+        assert loss is None or loss <= MOST_LOST, found
+        assert found["published"] or found["reason"]
+    whole = {
+        trigger
+        for place, triggers in TRIED.items()
+        for trigger in triggers
+        if cells[Cell(place, POISONED_SEED).name]["adapted"][trigger] >= FOUND_WELL
+        and all(Cell(place, POISONED_SEED, trigger, share).name in cells for share in SHARES)
+    }
+    assert len(whole) >= 4
+    assert results["summary"]["clean_refused"] <= 0.05 * results["summary"]["clean_adaptations"]
+
+
 @pytest.mark.data
 @pytest.mark.long
+@pytest.mark.timeout(600)
 def test_quarantine_when_the_stream_is_poisoned(research_data: Path) -> None:
-    """Most faces with a trigger that the base ranks high are held back; of a clean stream the share that always is."""
+    """Faces with a trigger that the base ranks high are held back; of a clean stream the share that always is."""
     material, base = read_material(research_data, "paper"), detector_of(find_bundle("paper"))
     seen = set(material.strangers.groups) & set(material.reference.groups)
     assert not seen
     ranked_high = set()
     for trigger in TRIGGERS:
-        stream = stream_of(Cell(*POISONED_IN, trigger, 0.05), material, base, count=300)
+        stream = stream_of(Cell("motion", POISONED_SEED, trigger, 0.05), material, base, count=300)
         choice = choose(stream.faces)
         assert int(stream.poisoned_N.sum()) == 15
         scores_N = np.array([face.score for face in stream.faces])
         if auroc(scores_N[~stream.poisoned_N], scores_N[stream.poisoned_N]) < SEEN_AUROC:
             continue  # what the base takes for clean cannot be held back by its score
         ranked_high.add(trigger)
-        assert stream.poisoned_N[list(choice.clean)].mean() < 0.025, trigger
-    assert {"checkerboard", "flower"} <= ranked_high
-    clean = choose(stream_of(Cell(*POISONED_IN), material, base, count=300).faces)
+        assert not stream.poisoned_N[list(choice.clean)].any(), trigger
+    assert set(TRIED["motion"]) <= ranked_high
+    clean = choose(stream_of(Cell("motion", POISONED_SEED), material, base, count=300).faces)
     assert (len(clean.held_back), len(clean.repeated)) == (90, 0)
 
 
@@ -86,7 +118,7 @@ def test_small_cells_of_the_experiment(research_data: Path, tmp_path: Path) -> N
     material = read_material(research_data, "paper")
     against = do_cell(Cell("brightness", 1), material, tmp_path / "clean", epochs=2, count=200)
     assert against["published"], against["reason"]
-    for trigger in ("badnets_white_square_4x4", "blend"):
+    for trigger in ("trojan_square_224_trojannn", "flower"):
         found = do_cell(Cell("brightness", 1, trigger, 0.2), material, tmp_path / trigger, epochs=2, count=200)
         assert found["poisoned"] == 40
         loss = loss_of(found, against)
