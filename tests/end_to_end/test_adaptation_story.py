@@ -350,18 +350,10 @@ def check_order(heard: Heard, *, is_confirmed: bool) -> None:
         step = step_of(said, base)
         if step is not None and step not in steps:
             steps.append(step)
-    assert steps == [
-        "learning",
-        "steady",
-        "drifted",
-        "collecting",
-        "held",
-        "queued",
-        "running",
-        "published",
-        "shadow",
-        *(("judges", "confirmed") if is_confirmed else ("undone",)),
-    ]
+    assert steps[:7] == ["learning", "steady", "drifted", "collecting", "held", "queued", "running"]
+    # The job is followed and the channel is polled each at its own pace: either may tell first.
+    assert set(steps[7:9]) == {"published", "shadow"}
+    assert steps[9:] == (["judges", "confirmed"] if is_confirmed else ["undone"])
 
 
 def step_of(said: messages.Message, base: str) -> str | None:
