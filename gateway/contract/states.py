@@ -237,6 +237,7 @@ class ModelState(Model):
     time: EpochSeconds
     state: Literal["steady", "staging", "shadow", "activating", "probation", "restoring"]
     model: ModelIdentity = Field(description="what judges now")
+    since: EpochSeconds = Field(description="when it began to judge, or when the gateway started with it")
     candidate: str | None = Field(
         pattern=r"^[0-9a-f]{64}$", description="the manifest's digest of the bundle under way; null where none is"
     )

@@ -97,6 +97,8 @@ class ModelPlace:
         """What was undone and the disk does not know of yet."""
         self._answered: Answer | None = None
         self._answered_at_s = 0.0
+        self._shown: messages.ModelIdentity | None = None
+        self._since_s = 0.0
 
     async def newest(self) -> str | None:
         """Return the digest of a bundle that is offered, is new here and is not in use, or None."""
@@ -279,11 +281,15 @@ class ModelPlace:
         """Say how things stand."""
         if said.answer is not self._answered:
             self._answered, self._answered_at_s = said.answer, self._house.clock()
+        running = self._running().identity
+        if running != self._shown:
+            self._shown, self._since_s = running, self._house.clock()
         state = messages.ModelState(
             environment=self._name,
             time=self._house.clock(),
             state=said.state.phase,
-            model=self._running().identity,
+            model=running,
+            since=self._since_s,
             candidate=said.state.candidate,
             pinned=said.state.is_pinned,
             update=said.update,

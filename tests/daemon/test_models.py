@@ -45,12 +45,15 @@ async def test_good_bundle_is_tried_judges_and_is_confirmed(tmp_path: Path) -> N
     async with running_daemon(tmp_path, ONE, updates=updates(tmp_path, source_of(bundle))) as box:
         await box.until(lambda: "gate" in box.cameras.opened and word(box).state == "shadow")
         assert word(box).candidate == bundle.identity.sha256
+        before = word(box)
         await pass_by(box, lambda: word(box).state == "probation")
+        taken_over_at_s = word(box).since
+        assert before.since <= before.time < taken_over_at_s <= word(box).time
         assert box.daemon.environments.bundles["default"].identity == bundle.identity
         assert box.daemon.environments.tracks_known("default") > 0
         await pass_by(box, lambda: word(box).state == "steady" and "probation" in phases(box))
         assert phases(box)[-4:] == ["shadow", "activating", "probation", "steady"]
-        assert word(box).model == bundle.identity
+        assert (word(box).model, word(box).since) == (bundle.identity, taken_over_at_s)
     kept = slots_of(tmp_path)
     assert (kept.active, kept.probation, kept.denied) == (bundle.identity.sha256, False, {})
 
