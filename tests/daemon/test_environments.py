@@ -3,15 +3,13 @@
 import asyncio
 import gc
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes.bundles import TRAINING, write_drawn_bundle
-from fakes.live import Changes, FakeAlerts
+from fakes.bundles import write_drawn_bundle
+from fakes.houses import PLAN, SHIFT, House, house, shifted
 from fakes.naming import live_frame
 from fakes.processes import private_bytes
 from fakes.screening import FakeDetector
@@ -19,67 +17,14 @@ from numpy.typing import NDArray
 from structlog.testing import capture_logs
 
 from gateway.contract import messages
-from gateway.contract.bundle import Bundle, SelfTest, open_bundle
-from gateway.daemon.calibration import Memory
-from gateway.daemon.environments import Environments, Guarded, Shared
-from gateway.daemon.naming import LiveNaming
+from gateway.contract.bundle import Bundle
+from gateway.daemon.environments import Guarded
 from gateway.daemon.plan import EnvironmentPlan
 from gateway.errors import ConfigError, ScoreFault
-from gateway.lane import Outcome
 from gateway.models.shipped import resolve_bundle
-from gateway.screening.runtime import InferenceThread
 from gateway.screening.screen import prepare
 from gateway.screening.sessions import CPU, open_session, run_in_buckets
-from gateway.storage.tables import StoredTrack
 from gateway.values import FrameFaces
-from trainer.export import write_bundle
-
-PLAN = EnvironmentPlan("paper", 8, 0.01)
-
-
-class House:
-    """Environments with a real detector, and what they say."""
-
-    def __init__(self, group: asyncio.TaskGroup, inference: InferenceThread) -> None:
-        self.outcomes: list[Outcome] = []
-        self.keeps = True
-        self.changes = Changes()
-        shared = Shared(
-            inference, LiveNaming("box", FakeAlerts()), self._deliver, Memory(self), self._load, {"gate": 0.001}
-        )
-        self.environments = Environments(shared, group)
-
-    async def _deliver(self, outcome: Outcome) -> None:
-        if self.keeps:
-            self.outcomes.append(outcome)
-        self.changes.note()
-
-    async def add(self, statistic: float, *, camera: str, environment: str, alert_id: str | None = None) -> None:
-        """Keep nothing."""
-
-    async def remove(self, alert_id: str) -> None:
-        """Forget nothing."""
-
-    async def _load(self) -> list[StoredTrack]:
-        return []
-
-    @property
-    def verdicts(self) -> list[messages.VerdictData]:
-        """The verdicts so far."""
-        return [each.data for each in self.outcomes if isinstance(each, messages.Verdict)]
-
-
-@asynccontextmanager
-async def house() -> AsyncIterator[House]:
-    """Run environments until the block ends."""
-    inference = InferenceThread(device="cpu", threads=1)
-    try:
-        async with asyncio.timeout(30 if "SPECTRAGATE_SWAPS" not in os.environ else 900), asyncio.TaskGroup() as group:
-            here = House(group, inference)
-            yield here
-            await here.environments.end_all()
-    finally:
-        await inference.close()
 
 
 async def test_bundle_that_cannot_be_used_leaves_none_open() -> None:
@@ -175,32 +120,6 @@ def _large_frame(seq: int) -> FrameFaces:
     return replace(frame, crops=crops)
 
 
-SHIFT = 1000.0
-
-
-def _shifted(folder: Path) -> Bundle:
-    """Write a bundle whose weights score every face higher by `SHIFT`, so that a score tells whose it is."""
-    shipped = resolve_bundle("paper")
-    last = list(shipped.weights)[-1]
-    bias = shipped.weights[last] + np.array([0.0, SHIFT], np.float32)
-    facts = {
-        "version": 4,
-        "environment": "hall",
-        "parent_sha256": shipped.identity.sha256,
-        "created": "2026-01-01",
-        "training": TRAINING,
-    }
-    write_bundle(
-        folder,
-        profile=shipped.profile,
-        weights={**shipped.weights, last: bias},
-        calibration=shipped.calibration,
-        self_test=SelfTest(shipped.self_test.pixels_NYXC, shipped.self_test.scores_N + np.float32(SHIFT)),
-        facts=facts,
-    )
-    return open_bundle(folder)
-
-
 async def swap_under_load(here: House, bundles: tuple[Bundle, Bundle], swaps: int, *, first: int = 0) -> int:
     """Swap back and forth while faces come, from the frame of this number on; return the number of the next one."""
     seq = first
@@ -225,7 +144,7 @@ async def swap_under_load(here: House, bundles: tuple[Bundle, Bundle], swaps: in
 
 async def test_swaps_under_load_drop_no_face_and_no_message_names_the_wrong_bundle(tmp_path: Path) -> None:
     """Every face is judged, and what is said names who judged it; SPECTRAGATE_SWAPS=1000 is the long run."""
-    quiet, loud = resolve_bundle("paper"), _shifted(tmp_path / "shifted")
+    quiet, loud = resolve_bundle("paper"), shifted(tmp_path / "shifted")
     swaps = int(os.environ.get("SPECTRAGATE_SWAPS", "12"))
     async with house() as here:
         opened = await here.environments.open({"hall": PLAN})
@@ -249,7 +168,7 @@ async def test_swaps_under_load_drop_no_face_and_no_message_names_the_wrong_bund
 async def test_a_thousand_swaps_leave_no_memory_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the process holds after two hundred swaps it holds after a thousand, give or take the allocator."""
     monkeypatch.setenv("SPECTRAGATE_SWAPS", "1000")  # as long as the house may take
-    bundles = _shifted(tmp_path / "shifted"), resolve_bundle("paper")
+    bundles = shifted(tmp_path / "shifted"), resolve_bundle("paper")
     async with house() as here:
         here.keeps = False
         opened = await here.environments.open({"hall": PLAN})
