@@ -87,7 +87,8 @@ class Pool:
 
 
 Scale = tuple[NDArray[np.float32], NDArray[np.float32]]
-Drawn = tuple[int, list[NDArray[np.float32]], list[NDArray[np.int8]], list[str]]
+Drawn = tuple[int, list[Pair]]
+"""A half of the pool, and pairs for it."""
 
 
 def in_steps(places_NFPQ: torch.Tensor, scale: Scale) -> NDArray[np.int8]:
@@ -100,44 +101,38 @@ def in_steps(places_NFPQ: torch.Tensor, scale: Scale) -> NDArray[np.int8]:
 class _Groups(Dataset[Drawn]):
     """Group `n` of pairs: its half is `n % 2`, and it depends on the pool's seed, its half and its number alone."""
 
-    def __init__(self, stills: Sequence[Picture], library: Library, settings: PoolSettings, scale: Scale) -> None:
-        self._stills, self._library, self._settings, self._scale = stills, library, settings, scale
-        self._statistics = Statistics()
+    def __init__(self, stills: Sequence[Picture], library: Library, settings: PoolSettings) -> None:
+        self._stills, self._library, self._settings = stills, library, settings
 
-    def pairs(self, number: int) -> list[Pair]:
+    def __getitem__(self, number: int) -> Drawn:
+        # No torch in here: a process forked from one whose torch has used threads would wait for them for ever.
+        cv2.setNumThreads(1)
         draw = np.random.default_rng((self._settings.seed, number % HALVES, number // HALVES))
         chosen = draw.integers(len(self._stills), size=TOGETHER)
-        return make_pairs([self._stills[int(each)] for each in chosen], self._library, draw, self._settings.chain)
+        stills = [self._stills[int(each)] for each in chosen]
+        return number % HALVES, make_pairs(stills, self._library, draw, self._settings.chain)
+
+
+class _Seen:
+    """What the constants of the graph make of pairs, clean faces first."""
+
+    def __init__(self) -> None:
+        self._statistics = Statistics()
 
     @torch.no_grad()
-    def seen(self, pairs: Sequence[Pair]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    def __call__(self, pairs: Sequence[Pair]) -> list[tuple[torch.Tensor, torch.Tensor]]:
         both = ([pair.clean_YXC for pair in pairs], [pair.changed_YXC for pair in pairs])
         return [self._statistics(torch.from_numpy(np.stack(each)).permute(0, 3, 1, 2).float()) for each in both]
 
-    def __getitem__(self, number: int) -> Drawn:
-        cv2.setNumThreads(1)
-        torch.set_num_threads(1)
-        pairs = self.pairs(number)
-        seen = self.seen(pairs)
-        return (
-            number % HALVES,
-            [np.asarray(features) for features, _ in seen],
-            [in_steps(places, self._scale) for _, places in seen],
-            [pair.kind for pair in pairs],
-        )
 
-
-def scale_of_places(stills: Sequence[Picture], library: Library, settings: PoolSettings) -> Scale:
+def scale_of_places(groups: Dataset[Drawn], settings: PoolSettings) -> Scale:
     """Return mean and scale (1 / spread) of the statistics of places over the first pairs of a pool."""
-    groups = _Groups(
-        stills, library, settings, (np.zeros(PLACE_FEATURES, np.float32), np.ones(PLACE_FEATURES, np.float32))
-    )
     kept: list[torch.Tensor] = []
-    wanted, count = min(SCALED_BY, settings.pairs // HALVES), 0
+    seen, wanted, count = _Seen(), min(SCALED_BY, settings.pairs // HALVES), 0
     for number in itertools.count(0, HALVES):
-        pairs = groups.pairs(number)[: wanted - count]
+        pairs = groups[number][1][: wanted - count]
         count += len(pairs)
-        kept += [places for _, places in groups.seen(pairs)]
+        kept += [places for _, places in seen(pairs)] if pairs else []
         if count >= wanted:
             break
     all_NFPQ = torch.cat(kept)
@@ -154,11 +149,12 @@ def open_pool(folder: Path, settings: PoolSettings, drawing: Drawing, *, scale: 
     folder.mkdir(parents=True, exist_ok=True)
     stills = drawing.stills
     library = Library(lambda draw: stills[int(draw.integers(len(stills)))], drawing.upsamplers)
+    groups = _Groups(stills, library, settings)
     state = _State(folder, settings, based=scale is not None)
     if state.scale is None:
-        state.scale = scale if scale is not None else scale_of_places(stills, library, settings)
+        state.scale = scale if scale is not None else scale_of_places(groups, settings)
     if not state.complete:
-        _draw(state, _Groups(stills, library, settings, state.scale), drawing)
+        _draw(state, groups, drawing)
     return state.pool()
 
 
@@ -197,15 +193,17 @@ class _State:
     def complete(self) -> bool:
         return all(count == self.half for count in self.counts)
 
-    def add(self, drawn: Drawn) -> None:
-        half, features, places, kinds = drawn
+    def add(self, half: int, pairs: Sequence[Pair], seen: _Seen) -> None:
+        assert self.scale is not None  # noqa: S101 - set before anything is drawn
         first = self.counts[half]
-        count = min(len(kinds), self.half - first)
-        for name, some_features, some_places in zip(CLASSES, features, places, strict=True):
-            self.arrays["features", name, half][first : first + count] = some_features[:count]
-            self.arrays["places", name, half][first : first + count] = some_places[:count]
-        self.kinds[half] += kinds[:count]
-        self.counts[half] += count
+        some = pairs[: self.half - first]
+        if some:
+            rows = slice(first, first + len(some))
+            for name, (features, places) in zip(CLASSES, seen(some), strict=True):
+                self.arrays["features", name, half][rows] = np.asarray(features)
+                self.arrays["places", name, half][rows] = in_steps(places, self.scale)
+        self.kinds[half] += [pair.kind for pair in some]
+        self.counts[half] += len(some)
         self.groups += 1
 
     def save(self) -> None:
@@ -232,8 +230,9 @@ def _draw(state: _State, groups: _Groups, drawing: Drawing) -> None:
     loader = DataLoader(
         groups, batch_size=None, sampler=numbers, num_workers=drawing.workers, collate_fn=lambda drawn: drawn
     )
-    for drawn in loader:
-        state.add(drawn)
+    seen = _Seen()
+    for half, pairs in loader:
+        state.add(half, pairs, seen)
         if state.complete or state.groups % SAVED_EVERY == 0:
             state.save()
             drawing.progress(sum(state.counts))

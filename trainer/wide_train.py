@@ -126,13 +126,16 @@ def pretrain_wide(
     goes on, and a line in `metrics.jsonl`. `validation` (other people) is only watched: nothing is chosen by it.
 
     Raises:
-        DataError: No face is large enough, or the folder's checkpoint or pool belongs to other settings or data.
+        DataError: No face is large enough, there are too few pairs, or the folder's checkpoint or pool belongs to
+            other settings or data.
     """
     torch.set_num_threads(settings.threads)
     started = time.monotonic()
     upsamplers = stand_ins(faces)
     pool = _pool(faces, upsamplers, settings, start=start, folder=folder, report=report)
     chosen_P = np.flatnonzero(~np.isin(pool.kinds, settings.left_out))
+    if len(chosen_P) < settings.batch:
+        raise DataError(f"{len(chosen_P)} pairs to learn from, and a step takes {settings.batch}: give more --pairs")
     steps = settings.epochs * (len(chosen_P) // settings.batch)
     run = _Run(folder, _fingerprint(faces, validation, settings), start, settings, steps=steps)
     first = run.resume()

@@ -25,9 +25,9 @@ def _still(seed: int) -> Picture:
 STILLS = [_still(seed) for seed in range(8)]
 
 
-def _open(folder: Path, settings: PoolSettings = SETTINGS) -> tuple[Pool, list[int]]:
+def _open(folder: Path, settings: PoolSettings = SETTINGS, *, workers: int = 0) -> tuple[Pool, list[int]]:
     told: list[int] = []
-    return open_pool(folder, settings, Drawing(STILLS, [], 0, told.append)), told
+    return open_pool(folder, settings, Drawing(STILLS, [], workers, told.append)), told
 
 
 def test_pool_repeats_and_is_drawn_once(tmp_path: Path) -> None:
@@ -44,6 +44,22 @@ def test_pool_repeats_and_is_drawn_once(tmp_path: Path) -> None:
                 np.testing.assert_array_equal(one.places[name][half], same.places[name][half])
     assert one.kinds.tolist() == other.kinds.tolist()
     assert (np.concatenate(one.places["clean"]) != np.concatenate(one.places["changed"])).any(axis=(1, 2, 3)).all()
+
+
+@pytest.mark.timeout(300)
+def test_processes_draw_the_same_after_torch_has_used_threads(tmp_path: Path) -> None:
+    """Forked processes never wait for threads that they do not have, and draw what one process draws."""
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        torch.randn(800, 800) @ torch.randn(800, 800)
+        by_two, _ = _open(tmp_path / "two", workers=2)
+    finally:
+        torch.set_num_threads(before)
+    alone, _ = _open(tmp_path / "one")
+    assert by_two.kinds.tolist() == alone.kinds.tolist()
+    for half in range(2):
+        np.testing.assert_allclose(by_two.features["changed"][half], alone.features["changed"][half], atol=1e-4)
 
 
 def test_pool_of_other_faces_is_refused(tmp_path: Path) -> None:

@@ -9,13 +9,16 @@ from click.testing import CliRunner
 
 from gateway.contract.bundle import open_bundle
 from gateway.screening.sessions import CPU, check_self_test, open_session
+from trainer import wide_train
 from trainer.__main__ import main
+from trainer.upsampling import GeneratorSettings
 
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-def test_command_writes_a_bundle_that_the_gateway_opens(tmp_path: Path) -> None:
+def test_command_writes_a_bundle_that_the_gateway_opens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From a folder of faces to weights that do in onnxruntime what they did in torch; the next run goes on from it."""
+    monkeypatch.setattr(wide_train, "STAND_INS", (GeneratorSettings(steps=4, channels=(4, 8)),))
     for person in range(100):
         draw = np.random.default_rng(person)
         folder = tmp_path / "faces" / f"person {person:03d}"
@@ -23,7 +26,7 @@ def test_command_writes_a_bundle_that_the_gateway_opens(tmp_path: Path) -> None:
         for number in range(3):
             coarse = cv2.resize(draw.uniform(20, 230, (20, 20, 3)), (140, 140), interpolation=cv2.INTER_CUBIC)
             cv2.imwrite(str(folder / f"{number}.png"), np.clip(coarse, 0, 255).astype(np.uint8))
-    command = ["pretrain", "--profile", "wide", "--faces", str(tmp_path / "faces"), "--pairs", "64"]
+    command = ["pretrain", "--profile", "wide", "--faces", str(tmp_path / "faces"), "--pairs", "128", "--epochs", "1"]
     done = CliRunner().invoke(main, [*command, "--leave-out", "generator", "--out", str(tmp_path / "one")])
     assert done.exit_code == 0, done.output
     bundle = open_bundle(tmp_path / "one" / "bundle")
