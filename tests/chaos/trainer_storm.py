@@ -25,7 +25,7 @@ from gateway.adaptation.exchange import Channel, Exchange, Offer
 from gateway.adaptation.upload import job, pack, upload
 from gateway.contract.bundle import open_bundle
 from gateway.contract.exchange import CleanSet, JobView
-from gateway.daemon.collecting import client_of
+from gateway.daemon.sending import client_of
 from gateway.errors import ExchangeError, ExchangeReason
 from gateway.settings import AdaptationSettings
 
