@@ -73,6 +73,10 @@ class ScoreFault(RuntimeFault):
     """A bundle scores what is no number; where another stands by, that one goes on."""
 
 
+class LateFault(RuntimeFault):
+    """A session gave no answer in time, which says nothing of its bundle: the machine may be busy, the device hang."""
+
+
 def innermost(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """Return the first failure of a task group, so that callers see the error itself."""
     first = group.exceptions[0]

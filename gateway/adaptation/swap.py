@@ -42,7 +42,7 @@ class Staged(_OfBundle):
 
 
 class Missed(_OfBundle):
-    """It could not be had this time, which says nothing of the bundle: the channel or the disk failed.
+    """It could not be had this time, which says nothing of the bundle: the channel or the disk failed, or time ran out.
 
     Or an operator did not want it any more when it was about to judge.
     """
@@ -161,7 +161,7 @@ def _of_candidate(state: Swap, event: OfCandidate) -> Step:
     match state.phase, event:
         case "staging", Staged():
             return _in("shadow", state), (Shadow(sha256),)
-        case (("staging" | "activating"), Missed()):
+        case (("staging" | "shadow" | "activating" | "restoring"), Missed()):
             return _steady(state), (Discard(sha256),)
         case "shadow", Passed():
             return _in("activating", state), (Activate(sha256),)

@@ -7,7 +7,7 @@ away or has expired stops new bundles, never screening.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 
 import structlog
@@ -15,11 +15,13 @@ import structlog
 from gateway import backoff
 from gateway.adaptation import swap
 from gateway.adaptation.canaries import plant
+from gateway.adaptation.patience import Patience
 from gateway.adaptation.place import Answer, Finished, Pace, Place, Said, Seen
 from gateway.adaptation.shadow import Limits, Trial
+from gateway.adaptation.writes import Write, Writes
 from gateway.contract.bundle import Bundle, BundleError
 from gateway.contract.requests import ModelOrder
-from gateway.errors import ExchangeError, ExchangeReason, RuntimeFault, StorageError
+from gateway.errors import ExchangeError, ExchangeReason, LateFault, RuntimeFault, StorageError
 from gateway.values import Quality
 
 MOST_ASKED = 8
@@ -31,8 +33,7 @@ COMPARE_EVERY = 4
 """So many batches of a shadow run for each that both bundles score with planted triggers."""
 
 FIRST_PAUSE_S = 5.0
-MOST_PAUSE_S = 60.0
-"""A disk that took nothing is tried again so often, at least."""
+"""Pause after the first look at the channel in vain."""
 
 _log = structlog.get_logger()
 
@@ -62,10 +63,10 @@ class Updater:
         self._candidate: Bundle | None = running if state.phase == "probation" else None
         self._trial = self._new_trial(running, pace.probation) if state.phase == "probation" else None
         self._poll_at_s = clock()
+        self._look_at_s = float("inf")
+        self._offered, self._named = Patience(), Patience()
         self._failures = 0
-        self._unwritten: deque[Callable[[], Awaitable[None]]] = deque()
-        self._write_at_s = float("inf")
-        self._refused_writes = 0
+        self._writes = Writes(environment, clock)
         self._update: str | None = None
         self._missed_as: str | None = None
         self._reason: str | None = None
@@ -109,10 +110,12 @@ class Updater:
         self._show()
         while True:
             await self._rest()
-            if self._clock() >= self._write_at_s:
-                await self._write()
+            if self._clock() >= self._writes.due_s and await self._writes.go_on():
+                self._wake.set()  # somebody else may have written meanwhile
             while self._asked:
                 await self._obey(self._asked.popleft())
+            if self._clock() >= self._look_at_s:
+                self._look_at_s, self._is_written_on = float("inf"), True
             if self._is_written_on:
                 await self._look_at_disk()
             await self._look()
@@ -121,7 +124,7 @@ class Updater:
                 await self._poll()
 
     async def _rest(self) -> None:
-        due_s = max(0.0, min(self._poll_at_s, self._write_at_s) - self._clock())
+        due_s = max(0.0, min(self._poll_at_s, self._look_at_s, self._writes.due_s) - self._clock())
         try:
             async with asyncio.timeout(due_s):
                 await self._wake.wait()
@@ -131,15 +134,17 @@ class Updater:
 
     async def _poll(self) -> None:
         self._poll_at_s = self._clock() + self._pace.poll_s
-        if self.state.phase != "steady" or self.state.is_pinned or self._unwritten:
+        if self.state.phase != "steady" or self.state.is_pinned or self._writes:
             return  # the disk may still name a bundle that was denied
         try:
             offered = await self._place.newest()
         except (ExchangeError, BundleError, StorageError) as error:
             self._missed(error)
             return
+        if offered != self._offered.sha256:
+            self._offered.forget()
         self._found()
-        if offered is not None:
+        if offered is not None and self._offered.allows(offered, self._clock()):
             await self._take(swap.Offered(offered))
 
     async def _obey(self, order: ModelOrder) -> None:
@@ -151,6 +156,7 @@ class Updater:
                 await self._take(swap.RollBack())
             else:
                 await self._place.choose(order.version)
+                self._named.forget()
                 await self._look_at_disk()
         except (BundleError, StorageError) as error:
             self._refusal = str(error)
@@ -159,7 +165,7 @@ class Updater:
 
     async def _look_at_disk(self) -> None:
         """Follow what somebody else wrote on it; not before what is to be written here stands there too."""
-        if self._unwritten:
+        if self._writes:
             return
         self._is_written_on = False
         try:
@@ -169,7 +175,8 @@ class Updater:
             return
         if named is None or (named.is_running and named.is_pinned == self.state.is_pinned):
             return  # it is what was written here
-        await self._take(named)
+        if named.is_running or self._named.allows(named.sha256, self._clock()):
+            await self._take(named)
 
     async def _look(self) -> None:
         """Let the bundle on trial see what waits; what comes meanwhile waits for the next turn, or none would end."""
@@ -187,6 +194,10 @@ class Updater:
             try:
                 scores = [float(score) for score in await self._place.score(seen.pixels_NYXC)]
                 await self._compare(trial, seen)
+            except LateFault as error:
+                if self.state.candidate is not None:
+                    await self._take(self._late(self._offered, self.state.candidate, error))
+                return
             except RuntimeFault as error:
                 trial.fail(f"it cannot score faces: {error}")
                 return
@@ -262,30 +273,16 @@ class Updater:
                 return await self._restore(reason, is_pinned=is_pinned)
         return None
 
-    async def _keep(self, write: Callable[[], Awaitable[None]]) -> None:
+    async def _keep(self, write: Write) -> None:
         """Have something written down, in order; a disk that takes nothing delays that and nothing else."""
-        self._unwritten.append(write)
-        await self._write()
-
-    async def _write(self) -> None:
-        self._write_at_s = float("inf")
-        while self._unwritten:
-            try:
-                await self._unwritten[0]()
-            except StorageError as error:
-                self._refused_writes += 1
-                pause_s = backoff.pause_s(self._refused_writes, chance=0.0, first_s=FIRST_PAUSE_S, last_s=MOST_PAUSE_S)
-                self._write_at_s = self._clock() + pause_s
-                if self._refused_writes == 1:
-                    _log.error("model_not_kept", environment=self._environment, reason=str(error))
-                return
-            self._unwritten.popleft()
-            self._refused_writes = 0
+        if await self._writes.add(write):
             self._wake.set()  # somebody else may have written meanwhile
 
     async def _stage(self, sha256: str) -> swap.Event:
         try:
             staged = await self._place.stage(sha256)
+        except LateFault as error:
+            return self._late(self._offered, sha256, error)
         except (BundleError, RuntimeFault) as error:
             return swap.Failed(sha256, str(error))
         except (ExchangeError, StorageError) as error:
@@ -294,7 +291,20 @@ class Updater:
         if staged is None:
             return swap.Missed(sha256)
         self._candidate = staged
+        if sha256 == self._offered.sha256:
+            self._reason = None  # that it came too late is over
         return swap.Staged(sha256)
+
+    def _late(self, patience: Patience, sha256: str, error: LateFault) -> swap.Missed:
+        """Say that time ran out, and try again later: another time, the machine may have more of it."""
+        pause_s = patience.note(sha256, self._clock())
+        then = "with the next start" if pause_s is None else f"again in {pause_s:g} s"
+        self._refusal = self._reason = f"bundle {sha256[:12]}…: {error}; it is tried {then}"
+        _log.warning("model_late", environment=self._environment, reason=self._reason, retry_s=pause_s)
+        if pause_s is not None:
+            self._poll_at_s = min(self._poll_at_s, self._clock() + pause_s)
+            self._look_at_s = min(self._look_at_s, self._clock() + pause_s)
+        return swap.Missed(sha256)
 
     async def _activate(self, sha256: str) -> swap.Event:
         share = 0.0 if self._trial is None else self._trial.share_in_use
@@ -309,8 +319,12 @@ class Updater:
         self._end_trial()
         try:
             bundle = await self._place.follow(sha256)
+        except LateFault as error:
+            return self._late(self._named, sha256, error)
         except (BundleError, RuntimeFault) as error:
             return swap.Failed(sha256, str(error))
+        if sha256 == self._named.sha256:
+            self._reason = None
         if self.state.phase == "activating":
             self._candidate, self._trial = bundle, self._new_trial(bundle, self._pace.probation)
         return swap.Followed(sha256)

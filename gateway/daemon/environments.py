@@ -188,6 +188,7 @@ class Environments:
 
         Raises:
             BundleError: It fails its self-test.
+            LateFault: It was not open in time.
             RuntimeFault: onnxruntime refuses it.
         """
         return await self._shared.inference.open(bundle)

@@ -18,7 +18,7 @@ import structlog
 from numpy.typing import NDArray
 
 from gateway.contract.bundle import Bundle
-from gateway.errors import ConfigError, RuntimeFault, ScoreFault
+from gateway.errors import ConfigError, LateFault, RuntimeFault, ScoreFault
 from gateway.screening.hangs import Hangs, NoHangs
 from gateway.screening.measured import Measured
 from gateway.screening.sessions import (
@@ -241,7 +241,8 @@ class InferenceThread:
 
         Raises:
             BundleError: The weights fail their self-test.
-            RuntimeFault: No session can be opened, or none within the deadline.
+            LateFault: There is no session within the deadline.
+            RuntimeFault: No session can be opened.
         """
         cpu: Session = await self._open_aside(partial(open_on_cpu, bundle, self._threads, self._opener), "cpu")
         sessions = _Sessions(bundle, cpu)
@@ -345,13 +346,13 @@ class InferenceThread:
         finally:
             aside.end()
 
-    def _hung(self, device: Literal["cpu", "cuda"], deadline_s: float) -> RuntimeFault:
+    def _hung(self, device: Literal["cpu", "cuda"], deadline_s: float) -> LateFault:
         """Return the fault that ends this process; where it was the GPU, the next one is told."""
         self._has_hung = True
         if device == "cuda":
             self._hangs.note(1 if self._has_lasted() else self._tries + 1)
         where = "on the GPU" if device == "cuda" else "on the CPU"
-        return RuntimeFault(f"the inference session {where} gave no answer within {deadline_s:g} s")
+        return LateFault(f"the inference session {where} gave no answer within {deadline_s:g} s")
 
     def _has_lasted(self) -> bool:
         return self._clock() - self._gpu_since_s >= LASTING_S

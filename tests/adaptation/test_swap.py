@@ -51,6 +51,7 @@ TABLE: dict[tuple[Swap, swap.Event], swap.Step] = {
     (STAGING, INSTALLED): (ACTIVATING, (LET_GO, FOLLOW)),
     (STAGING, WENT_BACK): (BACK, (LET_GO, FOLLOW)),
     (SHADOW, PASSED): (ACTIVATING, (swap.Activate(NEW),)),
+    (SHADOW, MISSED): (STEADY, (LET_GO,)),
     (SHADOW, FAILED): (STEADY, (swap.Deny(NEW, "bad"),)),
     (SHADOW, ROLL_BACK): (UNDONE, (LET_GO, UNDO)),
     (SHADOW, PIN): (PINNED, (LET_GO,)),
@@ -69,6 +70,7 @@ TABLE: dict[tuple[Swap, swap.Event], swap.Step] = {
     (RESTORING, RESTORED): (STEADY, ()),
     (RETURNING, RESTORED): (STEADY, ()),
     (RETURNING, FOLLOWED): (STEADY, ()),
+    (RETURNING, MISSED): (STEADY, (LET_GO,)),
     (RETURNING, FAILED): (STEADY, (swap.Deny(NEW, "bad"),)),
 }
 

@@ -8,11 +8,12 @@ from fakes.screening import make_bundle
 from structlog.testing import capture_logs
 
 from gateway.adaptation import swap
+from gateway.adaptation.patience import MOST_TRIES
 from gateway.adaptation.place import Answer, Pace, Said, Seen
 from gateway.adaptation.updater import COMPARE_EVERY, MOST_ASKED, MOST_BATCHES, Updater
 from gateway.contract.bundle import Bundle, BundleError
 from gateway.contract.requests import ModelOrder
-from gateway.errors import ExchangeError, ExchangeReason, RuntimeFault, StorageError
+from gateway.errors import ExchangeError, ExchangeReason, LateFault, RuntimeFault, StorageError
 
 NEW = "a" * 64
 ROLL_BACK, UNPIN = ModelOrder("rollback"), ModelOrder("pin")
@@ -25,6 +26,7 @@ class FakePlace:
     def __init__(self, offered: str | None = None, error: Exception | None = None) -> None:
         self.offered = offered
         self.error = error
+        self.late: set[str] = set()
         self.ending: str | None = None
         self.asked = 0
         self.is_full = False
@@ -48,12 +50,18 @@ class FakePlace:
         return self.offered
 
     async def stage(self, sha256: str) -> Bundle:
-        """Stage it."""
+        """Stage it, or be late."""
         self.done.append(f"stage {sha256[:1]}")
+        self._hurry("stage")
         return make_bundle()
 
+    def _hurry(self, what: str) -> None:
+        if what in self.late:
+            raise LateFault("the inference session on the CPU gave no answer within 30 s")
+
     async def score(self, pixels_NYXC: np.ndarray) -> np.ndarray:
-        """Score nothing."""
+        """Score nothing, or be late."""
+        self._hurry("score")
         self.scored += 1
         self.next_seen()
         self.changed.set()
@@ -124,6 +132,7 @@ class FakePlace:
     async def follow(self, sha256: str) -> Bundle:
         """Let it judge, or refuse as told."""
         self.done.append(f"follow {sha256[:1]}")
+        self._hurry("follow")
         if self.error is not None:
             raise self.error
         return make_bundle()
@@ -303,6 +312,103 @@ async def test_batches_beyond_the_bound_are_dropped_and_counted() -> None:
     for _ in range(MOST_BATCHES + 5):
         subject.on_seen(BATCH)
     assert subject.dropped == 5
+
+
+class Clock:
+    """Stands until a test moves it."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        """Return the time."""
+        return self.now_s
+
+
+def patient(place: FakePlace, clock: Clock, state: swap.Swap | None = None) -> Updater:
+    """Return an updater whose time the test has in hand."""
+    state = state or swap.Swap()
+    return Updater("hall", place, pace=Pace(poll_s=300.0), state=state, running=make_bundle(), clock=clock)
+
+
+async def test_bundle_that_could_not_be_opened_in_time_is_tried_later_and_never_denied() -> None:
+    """A busy machine says nothing of a bundle: it is told, tried ever more seldom, and taken when there is time."""
+    place, clock = FakePlace(offered=NEW), Clock()
+    place.late = {"stage"}
+    subject = patient(place, clock)
+    with capture_logs() as logs:
+        await subject._poll()
+        assert place.done == ["stage a", "discard"]
+        assert place.said[-1][0] == "steady"
+        assert "30 s; it is tried again in 60 s" in str(place.said[-1][2])
+        clock.now_s = 59.0
+        await subject._poll()
+        assert place.done == ["stage a", "discard"]
+        clock.now_s = 60.0
+        await subject._poll()
+        assert place.done == ["stage a", "discard"] * 2
+    assert [(log["event"], log.get("retry_s")) for log in logs if log["event"] == "model_late"] == [
+        ("model_late", 60.0),
+        ("model_late", 120.0),
+    ]
+    place.late, clock.now_s = set(), 180.0
+    await subject._poll()
+    assert place.said[-1] == ("shadow", None, None)
+    assert not any(done.startswith("deny") for done in place.done)
+
+
+async def test_bundle_that_never_opens_in_time_is_left_until_another_comes() -> None:
+    """Tries are bounded, each may leave a thread behind; another bundle is tried at once."""
+    place, clock = FakePlace(offered=NEW), Clock()
+    place.late = {"stage"}
+    subject = patient(place, clock)
+    for _ in range(1000):
+        await subject._poll()
+        clock.now_s += 3600.0
+    assert place.done == ["stage a", "discard"] * MOST_TRIES
+    assert "with the next start" in str(place.said[-1][2])
+    place.offered = "b" * 64
+    await subject._poll()
+    assert place.done[-2:] == ["stage b", "discard"]
+
+
+async def test_bundle_on_trial_whose_scores_come_too_late_is_let_go_and_not_denied() -> None:
+    """It is offered again when the machine may have time."""
+    place, clock = FakePlace(offered=NEW), Clock()
+    subject = patient(place, clock)
+    await subject._poll()
+    place.late = {"score"}
+    subject.on_seen(BATCH)
+    await subject._look()
+    await subject._judge()
+    assert (place.done, place.said[-1][0]) == (["stage a", "discard"], "steady")
+    place.late, clock.now_s = set(), 60.0
+    await subject._poll()
+    assert place.said[-1][0] == "shadow"
+
+
+@pytest.mark.parametrize("is_on_probation", [True, False])
+async def test_bundle_that_the_disk_names_is_followed_when_there_is_time(is_on_probation: bool) -> None:
+    """What the operator chose and could not be opened in time is not denied; what judges goes on until then."""
+    place, clock = FakePlace(), Clock()
+    place.late = {"follow"}
+    place.chosen = named(is_on_probation=is_on_probation)
+    subject = patient(place, clock)
+    await subject._obey(ModelOrder("pin", 3))
+    assert place.answer is not None
+    assert "it is tried again in 60 s" in str(place.answer.refusal)
+    assert place.done == ["choose 3", "follow a", "discard"]
+    place.names = place.chosen
+    await subject._look_at_disk()  # somebody wrote something else
+    assert place.done == ["choose 3", "follow a", "discard"]
+    place.late, clock.now_s, place.names = set(), 60.0, place.chosen
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        task = group.create_task(subject.run(), name="updater")
+        while len(place.done) < 4 or place.said[-1][0] not in {"probation", "steady"}:
+            place.changed.clear()
+            await place.changed.wait()
+        task.cancel()
+    assert place.done == ["choose 3", "follow a", "discard", "follow a"]
 
 
 async def test_line_that_never_empties_does_not_keep_a_bundle_from_being_judged() -> None:

@@ -15,7 +15,7 @@ from fakes.sessions import FakeDevices, FakeSession, drawn_faces, healthy, misco
 from structlog.testing import capture_logs
 
 from gateway.contract.bundle import Bundle, BundleError, open_bundle
-from gateway.errors import ConfigError, RuntimeFault
+from gateway.errors import ConfigError, LateFault, RuntimeFault
 from gateway.screening.hangs import HangFile
 from gateway.screening.runtime import (
     LASTING_S,
@@ -290,7 +290,7 @@ async def test_gpu_that_hangs_at_the_start_is_told_to_the_next_run(
 
     deadlines = Deadlines(gpu_s=1, cpu_s=1, open_s=2.0)
     inference = InferenceThread(threads=1, deadlines=deadlines, hangs=hangs, opener=FakeDevices(hanging).open)
-    with pytest.raises(RuntimeFault, match="on the GPU gave no answer within 2 s"):
+    with pytest.raises(LateFault, match="on the GPU gave no answer within 2 s"):
         await inference.open(bundles[0])
     assert hangs.count() == 1
     release.set()
@@ -323,7 +323,7 @@ async def test_a_session_that_hangs_on_the_cpu_is_told_and_not_waited_for(bundle
     detector = await inference.open(bundles[0])
     devices.opened[CPU].hangs_until = release
     try:
-        with pytest.raises(RuntimeFault, match="on the CPU gave no answer"):
+        with pytest.raises(LateFault, match="on the CPU gave no answer"):
             await detector.screen(drawn_faces(1))
     finally:
         release.set()
