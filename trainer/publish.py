@@ -3,8 +3,8 @@
 import datetime as dt
 from pathlib import Path
 
-from trainer.repository import Repository, RepositoryError
-from trainer.worker import PublishError
+from trainer.repository import Repository, RepositoryError, RepositoryHeld
+from trainer.worker import PublishError, PublishLater
 
 
 class RepositoryPublisher:
@@ -22,29 +22,31 @@ class RepositoryPublisher:
         try:
             return self._repository.next_version(environment)
         except RepositoryError as error:
-            raise PublishError(str(error)) from None
+            raise _told(error) from None
 
     def publish(self, bundle: Path, *, environment: str, now: dt.datetime) -> str:
         """Sign and publish a bundle, once however often it is called, and return its digest.
 
         Raises:
             PublishError: The bundle is not taken.
+            PublishLater: Another process holds the repository.
         """
         try:
             return self._repository.publish(bundle, environment=environment, now=now).sha256
         except RepositoryError as error:
-            raise PublishError(str(error)) from None
+            raise _told(error) from None
 
     def refresh(self, now: dt.datetime) -> None:
         """Sign anew what is about to expire.
 
         Raises:
             PublishError: It cannot be signed or written.
+            PublishLater: Another process holds the repository.
         """
         try:
             self._repository.refresh(now)
         except RepositoryError as error:
-            raise PublishError(str(error)) from None
+            raise _told(error) from None
 
     def ending(self, now: dt.datetime) -> str | None:
         """Return in words which signatures will soon have to be renewed by hand; None where none has.
@@ -55,4 +57,8 @@ class RepositoryPublisher:
         try:
             return self._repository.ending(now)
         except RepositoryError as error:
-            raise PublishError(str(error)) from None
+            raise _told(error) from None
+
+
+def _told(error: RepositoryError) -> PublishError | PublishLater:
+    return PublishLater(str(error)) if isinstance(error, RepositoryHeld) else PublishError(str(error))

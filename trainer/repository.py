@@ -8,6 +8,7 @@ import datetime as dt
 import fcntl
 import os
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -53,8 +54,16 @@ LIFETIME = {
 """How long signatures of each role hold; half of it before the end they are renewed, where the key is online."""
 
 
+LOCK_S = 5.0
+"""So long another process may write; a publication takes less, and the watchdog of the service waits no longer."""
+
+
 class RepositoryError(Exception):
     """The repository cannot be read or written, or must not hold what was to be published."""
+
+
+class RepositoryHeld(RepositoryError):
+    """Another process writes into the repository and does not come to an end; later it may be free."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,10 +324,24 @@ class Repository:
         except OSError as error:
             raise RepositoryError(f"{self._folder}: cannot be written: {error.strerror}") from None
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            self._lock(descriptor)
             yield
         finally:
             os.close(descriptor)
+
+    def _lock(self, descriptor: int) -> None:
+        """Take the lock; the system has no wait for it that ends, so it is asked again and again."""
+        ends_at_s = time.monotonic() + LOCK_S
+        while True:
+            try:
+                return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= ends_at_s:
+                    raise RepositoryHeld(
+                        f"{self._folder}: another process has been writing into it for {LOCK_S:g} s; see whether a "
+                        "`spectragate-trainer keys` or a second `serve` hangs, then try again"
+                    ) from None
+            time.sleep(LOCK_S / 200)
 
 
 def empty_targets() -> Targets:

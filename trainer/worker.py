@@ -34,9 +34,6 @@ IDLE_S = 5.0
 AGAIN_S = 10.0
 REFRESH_S = 3600.0
 
-_AWAY = (SQLAlchemyError, obstore.exceptions.BaseError, OSError)
-"""What a database, a store or a disk that cannot be used raises: it is waited for."""
-
 _log = structlog.get_logger()
 
 
@@ -44,12 +41,20 @@ class LeaseLost(Exception):
     """The job is another's now, or an operator cancelled it."""
 
 
+class PublishLater(Exception):
+    """The repository is in other hands; what is to be published stays as it is."""
+
+
 class PublishError(Exception):
     """The repository does not take the bundle; the job is done anew."""
 
 
+_AWAY = (SQLAlchemyError, obstore.exceptions.BaseError, OSError, PublishLater)
+"""What a database, a store, a disk or a repository that cannot be used raises: it is waited for."""
+
+
 class Publisher(Protocol):
-    """The repository of signed bundles; calls block."""
+    """The repository of signed bundles; calls block, and raise `PublishLater` where another process holds it."""
 
     def next_version(self, environment: str) -> int:
         """Return the version that the next bundle must have."""
@@ -138,7 +143,7 @@ class Worker:
             with self._step("refresh"):
                 await asyncio.to_thread(self._parts.publisher.refresh, now)
                 ending = await asyncio.to_thread(self._parts.publisher.ending, now)
-        except PublishError as error:
+        except (PublishError, PublishLater) as error:
             _log.warning("repository_not_refreshed", reason=str(error))
             return
         if ending is not None and now.date() != self._warned:
@@ -161,8 +166,8 @@ class Worker:
         """Carry one job as far as it goes; false where there is none.
 
         Raises:
-            SQLAlchemyError, BaseError, OSError: The database, the store or the disk is away; the job is leased again
-                when this lease has run out.
+            SQLAlchemyError, BaseError, OSError, PublishLater: The database, the store, the disk or the repository is
+                away; the job is leased again when this lease has run out.
         """
         jobs, lease_s = self._parts.jobs, self._config.jobs.lease_s
         with self._step("lease"):

@@ -10,6 +10,7 @@ from trainer.executor import JobFailed
 from trainer.export import write_whole
 from trainer.job_run import Result
 from trainer.vault import KeyHandle
+from trainer.worker import PublishLater
 
 CARD = Scorecard(gates=(Gate(name="clean_false_alarms", passed=True, value=0.0, limit=0.1, words="none"),))
 FAILED_CARD = Scorecard(gates=(Gate(name="distance_from_base", passed=False, value=2, limit=1, words="went too far"),))
@@ -39,6 +40,7 @@ class NotingPublisher:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.is_held = False
         folder.mkdir(exist_ok=True)
 
     def next_version(self, environment: str) -> int:
@@ -47,6 +49,8 @@ class NotingPublisher:
 
     def publish(self, bundle: Path, *, environment: str, now: dt.datetime) -> str:
         """Note the bundle."""
+        if self.is_held:
+            raise PublishLater("another process writes")
         job, sha256 = (bundle / "digest").read_text("utf-8").split()
         descriptor = os.open(self.folder / f"{job}.{sha256}", os.O_CREAT | os.O_WRONLY)
         os.close(descriptor)
@@ -54,6 +58,8 @@ class NotingPublisher:
 
     def refresh(self, now: dt.datetime) -> None:
         """Sign nothing."""
+        if self.is_held:
+            raise PublishLater("another process writes")
 
     def ending(self, now: dt.datetime) -> str | None:
         """Return that nothing ends."""

@@ -1,6 +1,7 @@
 """The writer of the repository: what is published is whole, newer, and seen only when all of it is there."""
 
 import datetime as dt
+import fcntl
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,9 @@ import pytest
 from fakes.channel import adapted, digest_of, write_files
 from fakes.repositories import PASSPHRASE, Site, newest_of
 
+from trainer import repository as repository_module
 from trainer.keys import OnlineKeys
-from trainer.repository import KEPT_VERSIONS, Repository, RepositoryError
+from trainer.repository import KEPT_VERSIONS, Repository, RepositoryError, RepositoryHeld
 
 
 @pytest.fixture
@@ -50,6 +52,19 @@ def test_publish_refuses_an_environment_without_a_key(site: Site) -> None:
     """The text names the command that makes the key."""
     with pytest.raises(RepositoryError, match="keys rotate environment-hall"):
         site.publish(1, environment="hall")
+
+
+def test_repository_that_another_process_holds_is_waited_for_up_to_a_deadline(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody hangs with a process that hangs: the text names the folder; what is free again is written."""
+    monkeypatch.setattr(repository_module, "LOCK_S", 0.2)
+    site.publish(1)
+    with (site.repository / "lock").open("r+") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(RepositoryHeld, match=r"/repository: another process has been writing into it for 0\.2 s"):
+            site.publish(2)
+    assert site.publish(2).version == 2
 
 
 def test_interrupted_publication_is_not_seen_and_is_done_again(

@@ -27,7 +27,7 @@ from trainer.jobs import Jobs
 from trainer.keys import renew_signatures
 from trainer.publish import RepositoryPublisher
 from trainer.vault import KeyHandle, ServiceKeys
-from trainer.worker import Parts, Worker
+from trainer.worker import Parts, PublishLater, Worker
 
 NOON = dt.datetime(2026, 11, 25, 12, tzinfo=dt.UTC)
 
@@ -185,6 +185,23 @@ async def test_a_job_is_waited_for_when_the_disk_takes_nothing(tmp_path: Path, j
     bench.now += dt.timedelta(hours=1)
     assert await bench.worker.work_once()
     assert (await bench.view(job)).state is JobState.PUBLISHED
+
+
+async def test_a_finished_bundle_waits_for_a_repository_that_another_process_holds(tmp_path: Path, jobs: Jobs) -> None:
+    """It is not trained anew, however often that happens, and published when the repository is free."""
+    executor = NotingExecutor()
+    bench = Bench(tmp_path, jobs, executor)
+    job = await bench.queue()
+    bench.publisher.is_held = True
+    for _ in range(bench.config.jobs.attempts + 2):
+        with pytest.raises(PublishLater):
+            await bench.worker.work_once()
+        bench.now += dt.timedelta(hours=1)
+    assert (await bench.view(job)).state is JobState.RUNNING
+    await bench.worker.renew_signatures()
+    bench.publisher.is_held = False
+    assert await bench.worker.work_once()
+    assert (executor.runs, bench.published()) == (1, [job])
 
 
 async def test_a_job_is_refused_in_words_when_its_faces_are_gone_from_the_store(tmp_path: Path, jobs: Jobs) -> None:
