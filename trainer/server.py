@@ -2,8 +2,9 @@
 
 import asyncio
 import hmac
+import math
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -12,6 +13,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import FileResponse
 from pydantic import SecretStr, ValidationError
 
+from gateway.contract.doorway import Doorway
 from gateway.contract.exchange import (
     CLEAN_SET_PATH,
     COMPLETE_PATH,
@@ -40,19 +42,20 @@ _REPOSITORY_PATH = re.compile(r"(metadata|targets)(/[A-Za-z0-9_-][A-Za-z0-9._-]*
 class Refusal(Exception):
     """An answer that is no success."""
 
-    def __init__(self, status: HTTPStatus, error: str, detail: str) -> None:
+    def __init__(self, status: HTTPStatus, error: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(detail)
-        self.status, self.problem = status, Problem(error=error, detail=detail)
+        self.status, self.problem, self.headers = status, Problem(error=error, detail=detail), headers
 
     @property
     def response(self) -> Response:
         """The answer."""
-        return Response(self.problem.model_dump_json(), int(self.status), media_type="application/json")
+        body = self.problem.model_dump_json()
+        return Response(body, int(self.status), self.headers, media_type="application/json")
 
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What the routes work with; `on_job` hears of every job that came in."""
+    """What the routes work with; `on_job` hears of every job that came in, `doorway` counts who asks how often."""
 
     jobs: Jobs
     intake: Intake
@@ -61,6 +64,7 @@ class Desk:
     now_s: Callable[[], float]
     on_job: Callable[[], None]
     keys: ServiceKeys
+    doorway: Doorway
 
 
 def service_app(desk: Desk) -> FastAPI:
@@ -70,6 +74,9 @@ def service_app(desk: Desk) -> FastAPI:
 
     @app.middleware("http")
     async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        pause_s = desk.doorway.pause_s(request.client.host if request.client else "")
+        if pause_s:
+            return _too_often(pause_s).response
         if request.url.path != "/healthz" and not _has_token(request, token):
             return Refusal(HTTPStatus.UNAUTHORIZED, "unauthorized", "send the token of http.token").response
         return await call_next(request)
@@ -141,6 +148,12 @@ def _add_answers(app: FastAPI, desk: Desk) -> None:
         if _REPOSITORY_PATH.fullmatch(path) is None or not file.is_file():
             raise Refusal(HTTPStatus.NOT_FOUND, "not_found", "there is no such file")
         return FileResponse(file, media_type="application/octet-stream")
+
+
+def _too_often(pause_s: float) -> Refusal:
+    headers = {"retry-after": str(math.ceil(pause_s)), "connection": "close"}
+    detail = "too many requests came from this address: try later"
+    return Refusal(HTTPStatus.TOO_MANY_REQUESTS, "too_often", detail, headers)
 
 
 def _has_token(request: Request, token: SecretStr) -> bool:

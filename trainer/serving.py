@@ -16,7 +16,9 @@ from pathlib import Path
 import structlog
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from gateway.contract.doorway import Doorway, Limits, Prompt, RefusedFor, listen
 from gateway.contract.supervision import Notifier, Pulse, Watchdog
 from trainer.executor import Executor, LocalExecutor, RayExecutor
 from trainer.intake import Intake
@@ -26,11 +28,23 @@ from trainer.service_config import HttpConfig, ServiceConfig, ServiceConfigError
 from trainer.vault import KeyFileError, ServiceKeys, make_keys
 from trainer.worker import Parts, Publisher, Worker
 
-MOST_CONNECTIONS = 64
+LIMITS = Limits(connections=64, of_address=32)
+"""Gateways of a site come from one address, each with a connection or two."""
+
+MOST_HEADER_BYTES = 16_384
 START_S = 60.0
 END_S = 2
 
 _log = structlog.get_logger()
+
+
+class _Prompt(Prompt, H11Protocol):
+    """Waits for nobody for ever: not for a request, not for whoever reads an answer."""
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether a request stands there whose answer is not complete."""
+        return self.cycle is not None and not self.cycle.response_complete
 
 
 class _Quiet(uvicorn.Server):
@@ -87,12 +101,13 @@ async def serve(
     """
     await asyncio.to_thread(_make_folder, config.folder)
     keys = await asyncio.to_thread(_faces_keys, config.faces_key_file)
-    with _listen(config.http) as listening:
+    doorway = Doorway(LIMITS, on_refused=_log_refused)
+    with _listen(config.http, doorway) as listening:
         jobs = await Jobs.open(config.database_url)
         try:
             intake = Intake(config.store or config.folder / "store")
             worker = Worker(Parts(jobs, intake, executor or _executor(config), publisher, keys), config, now=now)
-            desk = Desk(jobs, intake, config, repository, lambda: now().timestamp(), worker.poke, keys)
+            desk = Desk(jobs, intake, config, repository, lambda: now().timestamp(), worker.poke, keys, doorway)
             await _run(_server_of(service_app(desk), config.http), worker, listening)
         finally:
             await jobs.close()
@@ -131,6 +146,10 @@ def _say_wedged(parts: tuple[str, ...]) -> None:
     _log.critical("wedged", parts=parts)
 
 
+def _log_refused(why: RefusedFor, host: str, count: int) -> None:
+    _log.warning("http_address_refused", host=host, reason=why, dropped=count)
+
+
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -157,10 +176,9 @@ def _executor(config: ServiceConfig) -> Executor:
     return RayExecutor(config.jobs.ray_address, threads=config.jobs.threads)
 
 
-def _listen(http: HttpConfig) -> socket.socket:
-    family = socket.AF_INET6 if ":" in http.host else socket.AF_INET
+def _listen(http: HttpConfig, doorway: Doorway) -> socket.socket:
     try:
-        return socket.create_server((http.host, http.port), family=family)
+        return listen(http.host, http.port, doorway)
     except OSError as error:
         raise ServiceConfigError(f"http: {http.host}:{http.port} cannot be listened on: {error.strerror}") from None
 
@@ -168,14 +186,14 @@ def _listen(http: HttpConfig) -> socket.socket:
 def _server_of(app: FastAPI, http: HttpConfig) -> _Quiet:
     settings = uvicorn.Config(
         app,
-        http="h11",
+        http=_Prompt,
+        h11_max_incomplete_event_size=MOST_HEADER_BYTES,
         ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=MOST_CONNECTIONS,
         timeout_graceful_shutdown=END_S,
         ssl_certfile=http.tls_certfile,
         ssl_keyfile=http.tls_keyfile,

@@ -44,7 +44,7 @@ class Web:
             additions=(page_addition(self.window, daemon.previews, daemon.faces.marks), *additions),
             secure_cookie=settings.is_encrypted,
         )
-        self._server = HttpServer(self.app, settings, on_end=self.window.hub.close)
+        self._server = HttpServer(self.app, settings, doors.doorway, on_end=self.window.hub.close)
 
     @property
     def url(self) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from gateway.bucket import Bucket
+from gateway.contract.bucket import Bucket
 from gateway.contract.requests import ModelOrder, RequestError, read_feedback, read_model_order, read_switch
 from gateway.contract.topics import OFF, ON, Asked
 from gateway.delivery.flood import log_budget

@@ -7,7 +7,7 @@ What is critical always goes out, and what was begun outside is finished outside
 
 from collections import OrderedDict
 
-from gateway.bucket import Bucket
+from gateway.contract.bucket import Bucket
 from gateway.contract.fields import Severity
 from gateway.settings import FloodSettings
 

@@ -66,7 +66,7 @@ REFUSED: Responses = {
         403: "The session's CSRF token is missing or wrong.",
         408: "The body did not come in time.",
         413: "The body is too large.",
-        429: "Too many wrong secrets came from this address, or too many commands: try later.",
+        429: "Too many requests or wrong secrets came from this address, or too many commands: try later.",
     }.items()
 }
 UNKNOWN: Responses = {404: {"model": Problem, "description": "There is nothing of this name."}}

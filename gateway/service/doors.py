@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from gateway.bucket import Bucket
+from gateway.contract.bucket import Bucket
+from gateway.contract.doorway import Doorway, Limits, RefusedFor, network_of
 from gateway.settings import COMMANDS_PER_MINUTE
 
 MOST_FAILURES = 10
@@ -23,6 +24,9 @@ WINDOW_S = 60.0
 MOST_ADDRESSES = 1024
 MOST_SESSIONS = 64
 SESSION_S = 12 * 3600.0
+
+LIMITS = Limits(connections=128, of_address=64)
+"""One address gets half of all connections; a page of fifty cameras asks less than twenty times a second."""
 
 _log = structlog.get_logger()
 
@@ -46,7 +50,7 @@ def _digest(text: str) -> bytes:
 
 
 class Failures:
-    """Counts wrong secrets by address; of the addresses that are too many the oldest is forgotten."""
+    """Counts wrong secrets by address, of IPv6 by its /64; where there are too many the oldest is forgotten."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -54,9 +58,10 @@ class Failures:
 
     def note(self, address: str) -> None:
         """Take one more wrong secret, and tell when they are too many."""
-        times = self._of.setdefault(address, deque(maxlen=MOST_FAILURES))
+        network = network_of(address)
+        times = self._of.setdefault(network, deque(maxlen=MOST_FAILURES))
         times.append(self._clock())
-        self._of.move_to_end(address)
+        self._of.move_to_end(network)
         if len(self._of) > MOST_ADDRESSES:
             self._of.popitem(last=False)
         pause_s = self.pause_s(address)
@@ -65,16 +70,24 @@ class Failures:
 
     def pause_s(self, address: str) -> float:
         """Return how long an address is not listened to, 0 where it is."""
-        times = self._of.get(address)
+        times = self._of.get(network_of(address))
         if times is None or len(times) < MOST_FAILURES:
             return 0.0
         return max(0.0, times[0] + WINDOW_S - self._clock())
 
 
 class Doors:
-    """Knows the token and the password of the box, and who is in."""
+    """Knows the token and the password of the box, and who is in; `doorway` bounds how many come, and how often."""
 
-    def __init__(self, token: str, password: str | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        token: str,
+        password: str | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        doorway: Doorway | None = None,
+    ) -> None:
+        self.doorway = doorway or Doorway(LIMITS, clock=clock, on_refused=_log_refused)
         self._token = token
         self._password = password or token
         self._clock = clock
@@ -111,3 +124,7 @@ class Doors:
     def close_session(self, name: str) -> None:
         """End a session."""
         self._sessions.pop(_digest(name).hex(), None)
+
+
+def _log_refused(why: RefusedFor, host: str, count: int) -> None:
+    _log.warning("http_address_refused", host=host, reason=why, dropped=count)

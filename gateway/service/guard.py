@@ -22,6 +22,7 @@ WHIP, WHEP = "/whip/", "/whep/"
 MOST_BODY_BYTES = 65_536
 BODY_S = 10.0
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+TOO_OFTEN = "too many requests came from this address"
 TOO_MANY = "too many wrong secrets came from this address: wait a minute"
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 
@@ -78,11 +79,18 @@ class Guard:
             return
         send = _with_headers(send, self._shared(scope))
         try:
+            self._slow_down(scope)
             self._check(scope)
             self._count(scope)
             await self._app(scope, await _read_body(scope, receive), send)
         except Refusal as refusal:
             await _refuse(refusal, send)
+
+    def _slow_down(self, scope: Scope) -> None:
+        """Hang up on whoever asks too often: to be told so again takes a new connection, and those are counted too."""
+        pause_s = self._doors.doorway.pause_s(address_of(scope))
+        if pause_s:
+            raise _too_many(TOO_OFTEN, pause_s, (b"connection", b"close"))
 
     def _check(self, scope: Scope) -> None:
         state = scope.setdefault("state", {})
@@ -167,9 +175,9 @@ def address_of(scope: Scope) -> str:
     return client[0] if client else ""
 
 
-def _too_many(reason: str, pause_s: float) -> Refusal:
+def _too_many(reason: str, pause_s: float, *headers: tuple[bytes, bytes]) -> Refusal:
     wait = str(math.ceil(pause_s)).encode()
-    return Refusal(HTTPStatus.TOO_MANY_REQUESTS, reason, ((b"retry-after", wait),))
+    return Refusal(HTTPStatus.TOO_MANY_REQUESTS, reason, ((b"retry-after", wait), *headers))
 
 
 def _unauthorized(reason: str) -> Refusal:

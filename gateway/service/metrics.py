@@ -16,6 +16,7 @@ from pydantic import JsonValue
 from starlette.responses import Response
 
 from gateway.contract import messages
+from gateway.contract.doorway import Doorway
 from gateway.service.api import BOX_TOKEN, REFUSED
 from gateway.service.window import CameraView, Distribution, EnvironmentView, Window
 
@@ -23,10 +24,10 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 CAMERA = ("camera", "environment")
 
 
-def metrics_routes(window: Window) -> APIRouter:
+def metrics_routes(window: Window, doorway: Doorway) -> APIRouter:
     """Return the route that monitoring asks."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Metrics(window))
+    registry.register(_Metrics(window, doorway))
     ProcessCollector(registry=registry)
     router = APIRouter(tags=["metrics"], responses=REFUSED, dependencies=[BOX_TOKEN])
 
@@ -41,8 +42,8 @@ def metrics_routes(window: Window) -> APIRouter:
 class _Metrics(Collector):
     """Turns the daemon's counts into metrics."""
 
-    def __init__(self, window: Window) -> None:
-        self._window = window
+    def __init__(self, window: Window, doorway: Doorway) -> None:
+        self._window, self._doorway = window, doorway
 
     def collect(self) -> Iterator[Metric]:
         """Return every metric as it is now."""
@@ -61,6 +62,7 @@ class _Metrics(Collector):
         yield from _environments(environments)
         yield from _drift(environments)
         yield from _updates(environments)
+        yield _refused(self._doorway)
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:
@@ -208,6 +210,14 @@ def _updates(environments: Iterable[EnvironmentView]) -> Iterator[Metric]:
             phases.add_metric((each.environment, str(each.model_state.get("state"))), 1.0)
             pinned.add_metric((each.environment,), float(each.model_state.get("pinned") is True))
     yield from (phases, pinned)
+
+
+def _refused(doorway: Doorway) -> Metric:
+    text = "Connections and requests not let in: too many or too often from one address."
+    refused = CounterMetricFamily("spectragate_http_refused", text, labels=("reason",))
+    for reason, count in doorway.refused.items():
+        refused.add_metric((reason,), count)
+    return refused
 
 
 def _figures(cameras: JsonValue) -> Iterator[tuple[str, str, float]]:

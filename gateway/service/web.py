@@ -46,7 +46,7 @@ def create_app(
     app.include_router(_health_routes(window))
     app.include_router(_session_routes(doors, secure_cookie=secure_cookie))
     app.include_router(api_routes(window))
-    app.include_router(metrics_routes(window))
+    app.include_router(metrics_routes(window, doors.doorway))
     if signalling is not None:
         app.include_router(whip_routes(signalling))
         app.include_router(whep_routes(signalling))

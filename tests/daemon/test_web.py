@@ -67,7 +67,7 @@ async def test_every_route_is_closed_to_whoever_shows_no_token(tmp_path: Path) -
         assert {"/", "/metrics", "/openapi.json", "/whip/gate", "/api/v1/alerts/a1/feedback"} <= paths
         asked = product(sorted(paths), METHODS, ("", f"?token={TOKEN}&access_token={TOKEN}"), CREDENTIALS)
         for number, (path, method, query, credential) in enumerate(asked):
-            async with client_of(web.app, address=f"2001:db8::{number:x}") as client:
+            async with client_of(web.app, address=f"2001:db8:0:{number:x}::1") as client:
                 answer = await client.request(method, path + query, headers=CREDENTIALS[credential])
             assert answer.status_code == 401, (method, path, credential)
         assert signalling.offers == []
@@ -81,7 +81,7 @@ async def test_camera_token_opens_nothing_but_its_camera(tmp_path: Path) -> None
         shown = {"Authorization": f"Bearer {GATE_TOKEN}"}
         others = [*sorted(paths - {"/whip/gate", "/whip/gate/s1"}), "/whip/yard", "/whip/yard/s1"]
         for number, (path, method) in enumerate(product(others, METHODS)):
-            async with client_of(web.app, address=f"2001:db8::{number:x}") as client:
+            async with client_of(web.app, address=f"2001:db8:0:{number:x}::1") as client:
                 assert (await client.request(method, path, headers=shown)).status_code == 401, (method, path)
 
 

@@ -13,6 +13,7 @@ from fakes.windows import PASSWORD, TOKEN, FakeWindow
 from playwright.async_api import Page, async_playwright, expect
 from pydantic import SecretStr
 
+from gateway.service.doors import Doors
 from gateway.service.server import HttpServer
 from gateway.settings import HttpSettings
 
@@ -44,7 +45,7 @@ class Site:
     def serve(self) -> None:
         """Listen, at the same port as before."""
         settings = HttpSettings(port=self._port, token=SecretStr(TOKEN))
-        server = HttpServer(self.app, settings, on_end=self._let_go)
+        server = HttpServer(self.app, settings, Doors(TOKEN).doorway, on_end=self._let_go)
         self._port, self.url = server.port, server.url
         self._serving = self._group.create_task(server.run(), name="server")
 

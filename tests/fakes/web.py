@@ -7,11 +7,13 @@ import httpx2
 from fakes.windows import PASSWORD, TOKEN, FakeWindow
 from starlette.routing import BaseRoute, Route
 
+from gateway.contract.doorway import Doorway, Limits
 from gateway.service.doors import Doors
 from gateway.service.guard import Guard
 from gateway.service.web import Addition, create_app
 from gateway.service.window import Signalling
 
+UNBOUNDED = Limits(connections=10**6, of_address=10**6, requests_at_once=10**9)
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 
 
@@ -19,13 +21,14 @@ def app_over(
     window: FakeWindow | None = None,
     *,
     doors: Doors | None = None,
+    doorway: Doorway | None = None,
     signalling: Signalling | None = None,
     additions: Sequence[Addition] = (),
 ) -> Guard:
     """Return the application over a fake daemon."""
     return create_app(
         window or FakeWindow(),
-        doors or Doors(TOKEN, PASSWORD),
+        doors or Doors(TOKEN, PASSWORD, doorway=doorway or Doorway(UNBOUNDED)),
         version="1",
         signalling=signalling,
         additions=additions,

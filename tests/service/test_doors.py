@@ -72,6 +72,15 @@ def test_address_waits_when_it_guessed_too_often() -> None:
     assert failures.pause_s("192.0.2.1") == 0.0
 
 
+def test_address_of_ipv6_that_guesses_cannot_take_another_of_its_network() -> None:
+    """Whoever has one address there has 2^64: they are one."""
+    failures = Failures()
+    for number in range(MOST_FAILURES):
+        failures.note(f"2001:db8::{number:x}")
+    assert failures.pause_s("2001:db8::ffff") > 0.0
+    assert failures.pause_s("2001:db8:0:1::1") == 0.0
+
+
 def test_addresses_when_they_are_too_many() -> None:
     """The oldest is forgotten."""
     failures = Failures()

@@ -8,6 +8,7 @@ import pytest
 from fakes.web import BEARER, app_over, client_of
 from fakes.windows import GATE_TOKEN, PASSWORD, TOKEN, FakeSignalling, FakeWindow
 
+from gateway.contract.doorway import Doorway, Limits
 from gateway.service import guard
 from gateway.service.doors import MOST_FAILURES, Doors
 from gateway.service.guard import COOKIE, MOST_BODY_BYTES
@@ -176,3 +177,21 @@ async def test_commands_are_counted_whoever_gives_them() -> None:
             assert (await camera.post("/whip/gate", content=b"v=0")).status_code == 201
         assert (await page.post("/logout", headers=csrf)).status_code == 303
         assert (await page.post("/login", data={"password": PASSWORD})).status_code == 303
+
+
+async def test_address_that_asks_too_often_is_told_when_to_come_again() -> None:
+    """Whatever it shows; the connection ends, and others are answered, this machine always."""
+    now_s = [0.0]
+    limits = Limits(connections=9, of_address=9, requests_at_once=5, requests_per_s=0.5)
+    app = app_over(doorway=Doorway(limits, clock=lambda: now_s[0]))
+    async with client_of(app, headers=BEARER) as client:
+        answers = [await client.get("/api/v1/cameras") for _ in range(6)]
+        assert [answer.status_code for answer in answers] == 5 * [200] + [429]
+        assert (answers[-1].headers["retry-after"], answers[-1].headers["connection"]) == ("2", "close")
+        assert (await client.get("/healthz")).status_code == 429
+        now_s[0] = 4.0
+        assert [(await client.get("/healthz")).status_code for _ in range(3)] == [200, 200, 429]
+    async with client_of(app, address="192.0.2.2") as client:
+        assert (await client.get("/healthz")).status_code == 200
+    async with client_of(app, address="127.0.0.1") as client:
+        assert {(await client.get("/healthz")).status_code for _ in range(50)} == {200}

@@ -10,6 +10,7 @@ from fakes.windows import GATE_TOKEN, PASSWORD, TOKEN, FakeWindow, camera_view
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.contract import messages
+from gateway.contract.doorway import Doorway, Limits
 from gateway.contract.examples import EXAMPLES
 from gateway.service.window import Readiness
 
@@ -101,6 +102,17 @@ async def test_bundle_under_way_is_told() -> None:
     assert samples[labelled("spectragate_model_pinned", environment="default")] == 1.0
     _, samples = await scraped(FakeWindow())
     assert not any(name.startswith("spectragate_model_p") for name, _ in samples)
+
+
+async def test_those_who_are_not_let_in_are_counted() -> None:
+    """By reason, from the start on, so that an increase shows."""
+    _, samples = await scraped(FakeWindow())
+    for reason in ("connections", "connection_rate", "request_rate"):
+        assert samples[labelled("spectragate_http_refused_total", reason=reason)] == 0.0
+    doorway = Doorway(Limits(connections=1, of_address=1, requests_at_once=1))
+    doorway.admits("192.0.2.9", ["192.0.2.8"])
+    async with client_of(app_over(doorway=doorway), headers=BEARER, address="127.0.0.1") as client:
+        assert 'spectragate_http_refused_total{reason="connections"} 1.0' in (await client.get("/metrics")).text
 
 
 PROMISED = {

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import httpx2
@@ -16,8 +16,11 @@ from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse
 from pydantic import SecretStr
 
+from gateway.contract import doorway as doorway_module
+from gateway.contract.doorway import Doorway, Limits
 from gateway.errors import ConfigError
-from gateway.service import server as server_module
+from gateway.service.doors import Doors
+from gateway.service.guard import Guard
 from gateway.service.server import HttpServer
 from gateway.service.web import Addition
 from gateway.settings import HttpSettings
@@ -30,10 +33,21 @@ def settings(port: int = 0) -> HttpSettings:
     return HttpSettings(port=port, token=SecretStr(TOKEN))
 
 
+def served(
+    app: Guard,
+    asked: HttpSettings | None = None,
+    *,
+    doorway: Doorway | None = None,
+    on_end: Callable[[], None] = lambda: None,
+) -> HttpServer:
+    """Return a server that has not begun."""
+    return HttpServer(app, asked or settings(), doorway or Doors(TOKEN).doorway, on_end=on_end)
+
+
 async def test_server_serves_until_cancelled_and_lets_streams_go() -> None:
     """What happens reaches a listener at once; the end of the server ends its stream and frees the port."""
     window = FakeWindow()
-    server = HttpServer(app_over(window), settings(), on_end=window.hub.close)
+    server = served(app_over(window), on_end=window.hub.close)
     heard: list[str] = []
     async with asyncio.TaskGroup() as group:
         serving = group.create_task(server.run(), name="server")
@@ -58,8 +72,8 @@ async def test_server_serves_until_cancelled_and_lets_streams_go() -> None:
 @pytest.mark.parametrize("sent", [[b""], [b"GET /healthz HTTP/1.1\r\nHost: a\r\n"], [HEALTHZ, b"GET /he"]])
 async def test_connection_that_asks_for_nothing_is_closed(monkeypatch: pytest.MonkeyPatch, sent: list[bytes]) -> None:
     """Who only holds on, from the first or between two requests, does not take the place of others."""
-    monkeypatch.setattr(server_module, "OPENING_S", 0.3)
-    server = HttpServer(app_over(), settings())
+    monkeypatch.setattr(doorway_module, "OPENING_S", 0.3)
+    server = served(app_over())
     async with asyncio.timeout(20), asyncio.TaskGroup() as group:
         serving = group.create_task(server.run(), name="server")
         reader, writer = await asyncio.open_connection(server.host, server.port)
@@ -75,7 +89,7 @@ async def test_connection_that_asks_for_nothing_is_closed(monkeypatch: pytest.Mo
 
 async def test_what_is_no_request_leaves_no_line(caplog: pytest.LogCaptureFixture) -> None:
     """Anybody can send it, as fast as the network allows; the journal drops our own lines where there are too many."""
-    server = HttpServer(app_over(), settings())
+    server = served(app_over())
     async with asyncio.timeout(20), asyncio.TaskGroup() as group:
         serving = group.create_task(server.run(), name="server")
         reader, writer = await asyncio.open_connection(server.host, server.port)
@@ -88,14 +102,14 @@ async def test_what_is_no_request_leaves_no_line(caplog: pytest.LogCaptureFixtur
 
 async def test_connection_whose_answer_is_not_taken_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who asks a hundred times and reads nothing does not keep its place."""
-    monkeypatch.setattr(server_module, "TAKING_S", 0.3)
+    monkeypatch.setattr(doorway_module, "TAKING_S", 0.3)
     router = APIRouter()
 
     @router.get("/static/large")
     async def large() -> PlainTextResponse:
         return PlainTextResponse("x" * 200_000)
 
-    server = HttpServer(app_over(additions=[Addition(router, open_prefixes=("/static/",))]), settings())
+    server = served(app_over(additions=[Addition(router, open_prefixes=("/static/",))]))
     async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         serving = group.create_task(server.run(), name="server")
         with socket.socket() as slow:
@@ -112,11 +126,9 @@ async def test_connection_whose_answer_is_not_taken_is_ended(monkeypatch: pytest
         serving.cancel()
 
 
-async def test_connections_are_bounded_in_all_and_for_each_address(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_connections_are_bounded_in_all_and_for_each_address() -> None:
     """Beyond the bounds it is hung up at once; whoever leaves makes room again, and other addresses have theirs."""
-    monkeypatch.setattr(server_module, "MOST_CONNECTIONS", 6)
-    monkeypatch.setattr(server_module, "MOST_OF_ADDRESS", 4)
-    server = HttpServer(app_over(), settings())
+    server = served(app_over(), doorway=Doorway(Limits(connections=6, of_address=4)))
 
     async def connect(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
         reader, writer = await asyncio.open_connection(server.host, server.port, local_addr=(address, 0))
@@ -146,11 +158,39 @@ async def test_connections_are_bounded_in_all_and_for_each_address(monkeypatch: 
         serving.cancel()
 
 
+async def test_connections_that_come_too_often_are_hung_up_on() -> None:
+    """Before anything is read of them, TLS included; another address comes in, and after a while the first again."""
+    now_s = [0.0]
+    limits = Limits(connections=50, of_address=50, connections_at_once=5, connections_per_s=1.0)
+    doorway = Doorway(limits, clock=lambda: now_s[0], spares=lambda _host: False)
+    server = served(app_over(), doorway=doorway)
+
+    async def is_answered(address: str) -> bool:
+        reader, writer = await asyncio.open_connection(server.host, server.port, local_addr=(address, 0))
+        try:
+            writer.write(HEALTHZ)
+            await reader.readuntil(b"alive\n")
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return False
+        finally:
+            writer.close()
+        return True
+
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+        serving = group.create_task(server.run(), name="server")
+        assert [await is_answered("127.0.0.1") for _ in range(8)] == 5 * [True] + 3 * [False]
+        assert await is_answered("127.0.0.2")
+        now_s[0] = 2.0
+        assert [await is_answered("127.0.0.1") for _ in range(3)] == [True, True, False]
+        serving.cancel()
+    assert doorway.refused["connection_rate"] == 4
+
+
 async def test_answer_that_takes_its_time_is_not_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     """The time to ask is over, the answer is not."""
-    monkeypatch.setattr(server_module, "OPENING_S", 0.2)
+    monkeypatch.setattr(doorway_module, "OPENING_S", 0.2)
     window = FakeWindow()
-    server = HttpServer(app_over(window), settings(), on_end=window.hub.close)
+    server = served(app_over(window), on_end=window.hub.close)
     async with asyncio.timeout(20), asyncio.TaskGroup() as group:
         serving = group.create_task(server.run(), name="server")
         async with (
@@ -177,7 +217,7 @@ async def test_port_that_is_taken_is_known_at_once() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=f"port {port}: cannot be listened on"):
-            HttpServer(app_over(), settings(port))
+            served(app_over(), settings(port))
 
 
 async def test_server_speaks_tls_and_nothing_older_than_1_2(tmp_path: Path) -> None:
@@ -186,7 +226,7 @@ async def test_server_speaks_tls_and_nothing_older_than_1_2(tmp_path: Path) -> N
     secured = HttpSettings(
         port=0, token=SecretStr(TOKEN), tls_certfile=tmp_path / "srv.pem", tls_keyfile=tmp_path / "srv.key"
     )
-    server = HttpServer(app_over(), secured)
+    server = served(app_over(), secured)
     assert server.url.startswith("https://")
     trusting = ssl.create_default_context(cafile=str(tmp_path / "ca.pem"))
     async with asyncio.TaskGroup() as group:
@@ -211,4 +251,4 @@ async def test_certificate_that_cannot_be_used_is_known_at_once(tmp_path: Path) 
         port=0, token=SecretStr(TOKEN), tls_certfile=tmp_path / "srv.pem", tls_keyfile=tmp_path / "client.key"
     )
     with pytest.raises(ConfigError, match=r"http\.tls_certfile"):
-        HttpServer(app_over(), mixed)
+        served(app_over(), mixed)

@@ -8,10 +8,12 @@ import httpx2
 import pytest
 from fakes.clean_sets import TOKEN, drawn_set, faces_keys, service_config
 
+from gateway.contract.doorway import Doorway, Limits
 from gateway.contract.exchange import CLEAN_SET_PATH, COMPLETE_PATH, JOB_PATH, PART_PATH, JobView, Problem, UploadState
 from trainer.intake import Intake
 from trainer.jobs import Jobs
 from trainer.server import Desk, service_app
+from trainer.serving import LIMITS
 
 SET, CONTENTS = drawn_set(count=4)
 PATH = CLEAN_SET_PATH.format(sha256=SET.sha256)
@@ -19,7 +21,9 @@ COMPLETE = COMPLETE_PATH.format(sha256=SET.sha256)
 
 
 @asynccontextmanager
-async def client(folder: Path, noted: list[str]) -> AsyncIterator[httpx2.AsyncClient]:
+async def client(
+    folder: Path, noted: list[str], *, doorway: Doorway | None = None
+) -> AsyncIterator[httpx2.AsyncClient]:
     """Return a client of an application over an empty folder; `noted` hears of jobs."""
     jobs = await Jobs.open(f"sqlite+aiosqlite:///{folder}/jobs.sqlite")
     config = service_config(folder)
@@ -28,8 +32,10 @@ async def client(folder: Path, noted: list[str]) -> AsyncIterator[httpx2.AsyncCl
     (repository / "metadata").mkdir(parents=True)
     (repository / "metadata/1.root.json").write_text("{}", "utf-8")
     keys, intake = faces_keys(config), Intake(folder / "store")
-    desk = Desk(jobs, intake, config, repository, lambda: 5.0, lambda: noted.append("job"), keys)
-    transport = httpx2.ASGITransport(app=service_app(desk))
+    desk = Desk(
+        jobs, intake, config, repository, lambda: 5.0, lambda: noted.append("job"), keys, doorway or Doorway(LIMITS)
+    )
+    transport = httpx2.ASGITransport(app=service_app(desk), client=("192.0.2.1", 4711))
     headers = {"authorization": f"Bearer {TOKEN}"}
     async with httpx2.AsyncClient(transport=transport, base_url="http://trainer", headers=headers) as made:
         yield made
@@ -124,3 +130,14 @@ async def test_nothing_but_health_is_answered_without_the_token(tmp_path: Path) 
         assert (await trainer.get("/healthz")).status_code == 200
         trainer.headers["authorization"] = f"Bearer {TOKEN}"
         assert (await trainer.get("/repository/metadata/1.root.json")).content == b"{}"
+
+
+async def test_an_address_that_asks_too_often_is_told_when_to_come_again(tmp_path: Path) -> None:
+    """With or without a token, and the connection ends: it is told so no faster than it may connect."""
+    doorway = Doorway(Limits(connections=9, of_address=9, requests_at_once=3, requests_per_s=0.1), clock=lambda: 0.0)
+    async with client(tmp_path, [], doorway=doorway) as trainer:
+        answers = [await trainer.get("/healthz") for _ in range(4)]
+        assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
+        assert Problem.model_validate_json(answers[-1].content).error == "too_often"
+        assert (answers[-1].headers["retry-after"], answers[-1].headers["connection"]) == ("10", "close")
+        assert (await trainer.put(PATH, content=SET.to_bytes())).status_code == 429

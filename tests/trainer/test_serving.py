@@ -1,26 +1,33 @@
 """The trainer's service as an operator starts it: a clean set goes up, a signed bundle comes out."""
 
+import asyncio
 import datetime as dt
 import os
 import signal
+import socket
 import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import httpx2
 import pytest
 from fakes.brokers import make_authority
-from fakes.clean_sets import PASSPHRASE, drawn_set, service_config
+from fakes.clean_sets import PASSPHRASE, TOKEN, drawn_set, service_config
 from fakes.clear_faces import Searcher
 from fakes.manager import FakeManager
+from fakes.processes import wait_until
 from fakes.trainer_service import service, with_tls
 
+from gateway.contract import doorway as doorway_module
+from gateway.contract.doorway import Doorway, Limits
 from gateway.contract.exchange import CLEAN_SET_PATH, COMPLETE_PATH, JOB_PATH, PART_PATH, JobState, JobView, UploadState
 from trainer.keys import init_keys
+from trainer.server import Desk, service_app
+from trainer.serving import LIMITS, _listen, _Quiet, _server_of
 
 
 def finished(client: httpx2.Client, job: str) -> JobView:
@@ -172,3 +179,84 @@ def test_step_of_the_worker_that_hangs_is_a_wedge(tmp_path: Path) -> None:
         said = manager.until("WATCHDOG=trigger")
         assert said[0] == "STATUS=wedged: worker:refresh"
         assert time.monotonic() - began_s < 100
+
+
+@asynccontextmanager
+async def answering(folder: Path, doorway: Doorway) -> AsyncIterator[tuple[_Quiet, str, int]]:
+    """Serve the repository below `folder`, without a worker; return the server and where it listens."""
+    config = service_config(folder)
+    desk = Desk(None, None, config, folder / "repository", lambda: 0.0, lambda: None, None, doorway)
+    server = _server_of(service_app(desk), config.http)
+    with _listen(config.http, doorway) as listening:
+        async with asyncio.timeout(50), asyncio.TaskGroup() as group:
+            group.create_task(server.serve(sockets=[listening]), name="http")
+            await server.is_serving.wait()
+            yield server, *listening.getsockname()[:2]
+            server.should_exit = True
+
+
+HEALTHZ = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        [],
+        [b"GET /healthz HTTP/1.1\r\nHost: a\r\n"],
+        [HEALTHZ, b"GET /he"],
+        [b"POST /healthz HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n", b"x"],
+    ],
+    ids=["silent", "half a head", "half a second head", "a body that nobody reads"],
+)
+async def test_connection_that_asks_for_nothing_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sent: list[bytes]
+) -> None:
+    """Trickling earns no time: sixty of them would keep every gateway from its bundles."""
+    monkeypatch.setattr(doorway_module, "OPENING_S", 0.5)
+    async with answering(tmp_path, Doorway(LIMITS)) as (server, host, port):
+        reader, writer = await asyncio.open_connection(host, port)
+        for part in sent:
+            writer.write(part)
+            await asyncio.sleep(0.1)
+        try:
+            while await asyncio.wait_for(reader.read(1000), 30):
+                writer.write(b"x")
+        except ConnectionError:
+            pass
+        await wait_until(lambda: not server.server_state.connections)
+        writer.close()
+
+
+async def test_connection_whose_answer_is_not_taken_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks for weights and reads nothing does not keep its place; who reads gets all of them."""
+    monkeypatch.setattr(doorway_module, "TAKING_S", 0.5)
+    (tmp_path / "repository/targets").mkdir(parents=True)
+    (tmp_path / "repository/targets/weights").write_bytes(bytes(30_000_000))
+    token = {"authorization": f"Bearer {TOKEN}"}
+    async with answering(tmp_path, Doorway(LIMITS)) as (server, host, port):
+        with socket.socket() as slow:
+            slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            slow.setblocking(False)
+            loop = asyncio.get_running_loop()
+            await loop.sock_connect(slow, (host, port))
+            asked = f"GET /repository/targets/weights HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
+            await loop.sock_sendall(slow, asked.encode())
+            await wait_until(lambda: bool(server.server_state.connections))
+            await wait_until(lambda: not server.server_state.connections)
+        async with httpx2.AsyncClient(base_url=f"http://{host}:{port}", headers=token, timeout=30) as client:
+            assert len((await client.get("/repository/targets/weights")).content) == 30_000_000
+
+
+async def test_connections_beyond_the_bound_are_hung_up_on(tmp_path: Path) -> None:
+    """Each would take a descriptor of the service; the others are served."""
+    doorway = Doorway(Limits(connections=4, of_address=3))
+    async with answering(tmp_path, doorway) as (server, host, port):
+        held = [await asyncio.open_connection(host, port) for _ in range(6)]
+        await wait_until(lambda: doorway.refused["connections"] == 3)
+        assert len(server.server_state.connections) == 3
+        _, writer = held[0]
+        reader = held[0][0]
+        writer.write(HEALTHZ)
+        assert b"200" in await asyncio.wait_for(reader.readline(), 30)
+        for _, each in held:
+            each.close()

@@ -1,6 +1,6 @@
 """Tokens and the time, which the test brings."""
 
-from gateway.bucket import Bucket
+from gateway.contract.bucket import Bucket
 
 
 def test_tokens_come_back_with_the_time_and_never_beyond_the_most() -> None:
