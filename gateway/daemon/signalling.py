@@ -78,7 +78,7 @@ class Signalling:
         _log.info("viewer_accepted", camera=camera)
         return Signalled(_CREATED, answer.sdp, session, "")
 
-    async def leave(self, camera: str, session: str) -> bool:
+    def leave(self, camera: str, session: str) -> bool:
         """Let a viewer take its leave; return whether the session was known."""
         leave = self._viewers.pop((camera, session), None)
         if leave is not None:

@@ -24,6 +24,9 @@ WINDOW_S = 60.0
 MOST_ADDRESSES = 1024
 MOST_SESSIONS = 64
 SESSION_S = 12 * 3600.0
+MOST_BEGUN = 1024
+"""Of what a session begins so much is remembered; what is older has ended by itself."""
+
 
 LIMITS = Limits(connections=128, of_address=64)
 """One address gets half of all connections; a page of fifty cameras asks less than twenty times a second."""
@@ -31,13 +34,28 @@ LIMITS = Limits(connections=128, of_address=64)
 _log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Session:
     """Somebody who logged in; `name` is the cookie, `csrf` what every change must show beside it."""
 
     name: str = field(repr=False)
     csrf: str = field(repr=False)
     ends_at_s: float
+    is_over: bool = False
+    _begun: deque[Callable[[], object]] = field(default_factory=lambda: deque(maxlen=MOST_BEGUN), repr=False)
+
+    def begin(self, end: Callable[[], object]) -> None:
+        """Have something ended with the session that it began; at once where the session is over already."""
+        if self.is_over:
+            end()
+        else:
+            self._begun.append(end)
+
+    def close(self) -> None:
+        """End, and with it what began here."""
+        self.is_over = True
+        while self._begun:
+            self._begun.popleft()()
 
 
 def is_same(shown: str, expected: str) -> bool:
@@ -110,7 +128,7 @@ class Doors:
         session = Session(secrets.token_urlsafe(32), secrets.token_urlsafe(32), self._clock() + SESSION_S)
         self._sessions[_digest(session.name).hex()] = session
         if len(self._sessions) > MOST_SESSIONS:
-            self._sessions.popitem(last=False)
+            self._sessions.popitem(last=False)[1].close()
         return session
 
     def session(self, name: str) -> Session | None:
@@ -122,8 +140,10 @@ class Doors:
         return session
 
     def close_session(self, name: str) -> None:
-        """End a session."""
-        self._sessions.pop(_digest(name).hex(), None)
+        """End a session, and what began in it."""
+        session = self._sessions.pop(_digest(name).hex(), None)
+        if session is not None:
+            session.close()
 
 
 def _log_refused(why: RefusedFor, host: str, count: int) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.service.doors import Doors, Session, is_same
@@ -167,6 +168,12 @@ class Guard:
         if scope["method"] not in SAFE_METHODS and not is_same(shown, session.csrf):
             raise Refusal(HTTPStatus.FORBIDDEN, "the header X-CSRF-Token is missing or wrong: load the page again")
         return session
+
+
+def session_of(request: HTTPConnection) -> Session | None:
+    """Return the session in which a request comes; None where it shows the token."""
+    session: Session | None = request.state.session
+    return session
 
 
 def address_of(scope: Scope) -> str:

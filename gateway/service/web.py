@@ -10,8 +10,8 @@ from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse
 from starlette.responses import Response
 
 from gateway.service.api import REFUSED, api_routes
-from gateway.service.doors import SESSION_S, Doors, Session
-from gateway.service.guard import COOKIE, OPEN_PATHS, TOO_MANY, Guard, Rules, address_of
+from gateway.service.doors import SESSION_S, Doors
+from gateway.service.guard import COOKIE, OPEN_PATHS, TOO_MANY, Guard, Rules, address_of, session_of
 from gateway.service.metrics import metrics_routes
 from gateway.service.whip import whep_routes, whip_routes
 from gateway.service.window import Readiness, Signalling, Window
@@ -61,12 +61,6 @@ def create_app(
         allows_origin=signalling.allows_origin if signalling else lambda _origin: False,
     )
     return Guard(app, doors=doors, rules=rules)
-
-
-def session_of(request: Request) -> Session | None:
-    """Return the session in which a request comes; None where it shows the token."""
-    session: Session | None = request.state.session
-    return session
 
 
 async def field_of(request: Request, name: str) -> str:

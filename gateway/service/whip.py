@@ -3,6 +3,7 @@
 WHIP (RFC 9725) for those who send to us, WHEP for those who watch.
 """
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, HTTPException, Path, Request
@@ -12,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 
 from gateway.contract.fields import Model
 from gateway.service.api import BOX_TOKEN, REFUSED, UNKNOWN, NamedInPath, Problem, Responses
+from gateway.service.guard import session_of
 from gateway.service.window import Signalled, Signalling
 
 SDP = "application/sdp"
@@ -81,19 +83,24 @@ def whip_routes(signalling: Signalling) -> APIRouter:
 
 
 def whep_routes(signalling: Signalling) -> APIRouter:
-    """Return the routes by which people watch a camera's live picture, for the box's token or a session."""
+    """Return the routes by which people watch a camera's live picture, for the box's token or as long as a session."""
     router = APIRouter(prefix="/whep", tags=["whep"], responses=REFUSED, dependencies=[BOX_TOKEN])
 
     @router.post("/{camera}", status_code=201, response_class=Response, responses=ANSWERS, openapi_extra=OFFER)
     async def watch(camera: NamedInPath, request: Request) -> Response:
         """Take a viewer's offer and return the answer."""
         answer = await signalling.view(camera, await _offer_in(request))
+        session = session_of(request)
+        if session is not None and answer.session is not None:
+            session.begin(partial(signalling.leave, camera, answer.session))
+            if session.is_over:
+                raise HTTPException(401, "the session ended meanwhile: log in again")
         return _answered(answer, f"/whep/{camera}")
 
     @router.delete("/{camera}/{session}", status_code=200, responses=UNKNOWN)
     async def leave(camera: NamedInPath, session: SessionInPath) -> Response:
         """End a session."""
-        if not await signalling.leave(camera, session):
+        if not signalling.leave(camera, session):
             raise HTTPException(404, "there is no such session")
         return Response(status_code=200)
 

@@ -194,5 +194,5 @@ class Signalling(Protocol):
     async def view(self, camera: str, sdp: bytes) -> Signalled:
         """Hand a viewer's offer to the camera's worker and return its answer."""
 
-    async def leave(self, camera: str, session: str) -> bool:
-        """End a viewer's session; return whether there was one."""
+    def leave(self, camera: str, session: str) -> bool:
+        """End a viewer's session; return whether there was one. Never waits."""

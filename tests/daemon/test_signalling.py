@@ -69,13 +69,13 @@ async def test_a_viewer_is_answered_and_may_leave() -> None:
         assert (first.status, first.body) == (201, b"answer:v=0")
         assert first.session is not None
         assert second.session not in {None, first.session}
-        assert not await signalling.leave("lobby", first.session)
+        assert not signalling.leave("lobby", first.session)
         assert not await signalling.hang_up("gate", first.session)
-        assert await signalling.leave("gate", first.session)
-        assert not await signalling.leave("gate", first.session)
+        assert signalling.leave("gate", first.session)
+        assert not signalling.leave("gate", first.session)
     assert worker.sent == [asked.View(1, b"v=0"), asked.View(2, b"v=0"), asked.Leave(1)]
     with known.connected("gate", Answering().line):
-        assert await signalling.leave("gate", second.session or "")
+        assert signalling.leave("gate", second.session or "")
     assert worker.sent[-1] == asked.Leave(1)
 
 

@@ -218,15 +218,15 @@ class FakeSignalling:
 
     async def hang_up(self, camera: str, session: str) -> bool:
         """End a session."""
-        known = (camera, session) in self.sessions
-        self.sessions.discard((camera, session))
-        return known
+        return self.leave(camera, session)
 
     async def view(self, camera: str, sdp: bytes) -> Signalled:
         """Note a viewer's offer and answer it."""
         self.views.append((camera, sdp))
         return self.answer
 
-    async def leave(self, camera: str, session: str) -> bool:
+    def leave(self, camera: str, session: str) -> bool:
         """End a viewer's session."""
-        return await self.hang_up(camera, session)
+        known = (camera, session) in self.sessions
+        self.sessions.discard((camera, session))
+        return known

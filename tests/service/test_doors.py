@@ -51,6 +51,30 @@ def test_session_when_it_is_over() -> None:
     assert doors.session(second.name) is None
 
 
+def test_what_a_session_began_ends_with_it() -> None:
+    """By a logout, by its time, or in the place of a new one; what begins after it ends at once, nothing twice."""
+    clock, ended = Clock(), []
+    doors = Doors("0123456789abcdef", clock=clock)
+    sessions = [doors.open_session("0123456789abcdef") for _ in range(3)]
+    for name, session in zip("abc", sessions, strict=True):
+        assert session is not None
+        session.begin(lambda name=name: ended.append(name))
+        session.begin(lambda name=name: ended.append(name.upper()))
+    first, second, third = [session for session in sessions if session is not None]
+    doors.close_session(second.name)
+    doors.close_session(second.name)
+    assert ended == ["b", "B"]
+    second.begin(lambda: ended.append("late"))
+    assert ended == ["b", "B", "late"]
+    for _ in range(MOST_SESSIONS - 1):
+        doors.open_session("0123456789abcdef")
+    assert ended[3:] == ["a", "A"]
+    clock.now_s += SESSION_S
+    assert doors.session(third.name) is None
+    assert ended[5:] == ["c", "C"]
+    assert first.is_over
+
+
 def test_oldest_session_ends_when_there_are_too_many() -> None:
     """Memory stays bounded."""
     doors = Doors("0123456789abcdef")

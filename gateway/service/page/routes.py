@@ -12,10 +12,11 @@ from starlette.responses import Response
 
 from gateway.contract.requests import RequestError, read_model_order
 from gateway.contract.topics import MAX_NAME_LENGTH, NAME_PATTERN
+from gateway.service.guard import session_of
 from gateway.service.page import words
 from gateway.service.page.assets import Asset, load_assets
 from gateway.service.page.pictures import Look, PictureStream, Watch
-from gateway.service.web import Addition, field_of, session_of
+from gateway.service.web import Addition, field_of
 from gateway.service.window import CameraView, Window
 
 SHOWN_ALERTS = 50
