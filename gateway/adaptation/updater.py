@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 import structlog
@@ -20,7 +21,7 @@ from gateway.adaptation.place import Answer, Finished, Pace, Place, Said, Seen
 from gateway.adaptation.shadow import Limits, Trial
 from gateway.adaptation.writes import Write, Writes
 from gateway.contract.bundle import Bundle, BundleError
-from gateway.contract.requests import ModelOrder
+from gateway.contract.requests import ModelOrder, RequestsWait
 from gateway.errors import ExchangeError, ExchangeReason, LateFault, RuntimeFault, StorageError
 from gateway.values import Quality
 
@@ -75,13 +76,19 @@ class Updater:
         self._answer: Answer | None = None
         self.dropped = 0
 
-    def ask(self, order: ModelOrder) -> bool:
-        """Take what the operator wants; never waits. Return False where too much is wanted already."""
+    def ask(self, order: ModelOrder) -> None:
+        """Take what the operator wants; never waits.
+
+        Raises:
+            RequestsWait: Too much is wanted already; that is told as the answer too.
+        """
         if len(self._asked) >= MOST_ASKED:
-            return False
+            full = RequestsWait(f"{MOST_ASKED} orders for {self._environment} wait already; ask again in a moment")
+            self._answer = Answer(order, str(full))
+            self._show()
+            raise full
         self._asked.append(order)
         self._wake.set()
-        return True
 
     def look(self) -> None:
         """Look at the disk soon: somebody wrote on it; never waits."""
@@ -125,12 +132,10 @@ class Updater:
 
     async def _rest(self) -> None:
         due_s = max(0.0, min(self._poll_at_s, self._look_at_s, self._writes.due_s) - self._clock())
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(due_s):
                 await self._wake.wait()
-        except TimeoutError:
-            return
-        self._wake.clear()
+            self._wake.clear()
 
     async def _poll(self) -> None:
         self._poll_at_s = self._clock() + self._pace.poll_s

@@ -22,6 +22,10 @@ class RequestError(ValueError):
     """These bytes ask for nothing we know."""
 
 
+class RequestsWait(RequestError):
+    """So much was asked for and waits that no more is taken now."""
+
+
 class ReplayRequest(Model):
     """Asks for the messages of `<prefix>/alerts` with these numbers again, on `<prefix>/alerts/replay`."""
 

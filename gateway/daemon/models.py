@@ -127,9 +127,16 @@ class Models:
                 _log.error("model_not_kept", environment=name, reason=str(error))
 
     def ask(self, environment: str, order: ModelOrder) -> bool:
-        """Take what the operator wants of an environment; return whether there is one that can be asked now."""
+        """Take what the operator wants of an environment; return whether there is one that takes bundles.
+
+        Raises:
+            RequestsWait: Too much is wanted of it already.
+        """
         updater = self._updaters.get(environment)
-        return updater is not None and updater.ask(order)
+        if updater is None:
+            return False
+        updater.ask(order)
+        return True
 
     def on_scored(
         self,

@@ -219,7 +219,11 @@ class DaemonWindow:
         return False
 
     def choose(self, environment: str, order: ModelOrder) -> bool:
-        """Take what an operator wants of an environment's bundle; return whether there is one that can be asked."""
+        """Take what an operator wants of an environment's bundle; return whether there is one that can be asked.
+
+        Raises:
+            RequestsWait: Too much is wanted of it already.
+        """
         is_taken = self._daemon.choose(environment, order)
         if is_taken:
             self._tell_obeyed(Obeyed(Asked("model", environment), str(order)))

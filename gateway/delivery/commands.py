@@ -27,7 +27,10 @@ OnFeedback = Callable[[str, bool], bool]
 """Takes whether an alert was confirmed; False where nothing is known of it."""
 
 OnModel = Callable[[str, ModelOrder], bool]
-"""Takes what is wanted of an environment's bundle; False where there is no such environment, or too much is wanted."""
+"""Takes what is wanted of an environment's bundle; False where there is no such environment.
+
+Raises `RequestsWait` where too much is wanted already.
+"""
 
 
 @dataclass(frozen=True, slots=True)

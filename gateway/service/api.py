@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from gateway.contract import messages
 from gateway.contract.fields import Model
-from gateway.contract.requests import Feedback, read_model_order
+from gateway.contract.requests import Feedback, ModelOrder, RequestsWait, read_model_order
 from gateway.contract.topics import MAX_NAME_LENGTH, MODEL_ORDER, NAME_PATTERN
 from gateway.service.hub import HubEvent, Subscription, TooManySubscribers
 from gateway.service.window import CameraView, EnvironmentView, ExplanationView, ModelView, Window
@@ -25,6 +25,7 @@ SESSION_STREAM_S = 300.0
 """A browser listens so long and asks again; by then whoever has logged out hears nothing more."""
 
 RETRY_MS = 1000
+ORDERS_RETRY_S = 10
 MOST_ALERTS = 500
 
 Responses = dict[int | str, dict[str, Any]]
@@ -145,8 +146,21 @@ def _add_commands(router: APIRouter, window: Window) -> None:
     @router.post("/environments/{environment}/model", status_code=204, responses={**UNKNOWN})
     async def choose(environment: NamedInPath, choice: ModelChoice) -> None:
         """Choose an environment's bundle; what came of it stands in its `model_state`."""
-        if not window.choose(environment, read_model_order(choice.order.encode())):
-            raise HTTPException(404, f"no bundle can be chosen for an environment {environment}")
+        choose_bundle(window, environment, read_model_order(choice.order.encode()))
+
+
+def choose_bundle(window: Window, environment: str, order: ModelOrder) -> None:
+    """Take an operator's order.
+
+    Raises:
+        HTTPException: There is no such environment that takes bundles, or too many orders wait for it.
+    """
+    try:
+        is_taken = window.choose(environment, order)
+    except RequestsWait as error:
+        raise HTTPException(429, str(error), {"Retry-After": str(ORDERS_RETRY_S)}) from None
+    if not is_taken:
+        raise HTTPException(404, f"no bundle can be chosen for an environment {environment}")
 
 
 async def _after(first: str, stream: AsyncIterator[str]) -> AsyncIterator[str]:

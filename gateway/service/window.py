@@ -150,7 +150,11 @@ class Window(Protocol):
         """Take an operator's word on an alert; return whether there is such an alert."""
 
     def choose(self, environment: str, order: ModelOrder) -> bool:
-        """Take what an operator wants of an environment's bundle; return whether there is one that can be asked."""
+        """Take what an operator wants of an environment's bundle; return whether there is one that can be asked.
+
+        Raises:
+            RequestsWait: Too much is wanted of it already.
+        """
 
     def explanation(self, alert_id: str) -> ExplanationView | None:
         """Return what spoke for an alert, or let it be found; None where no explanations are kept."""

@@ -12,7 +12,7 @@ from gateway.adaptation.patience import MOST_TRIES
 from gateway.adaptation.place import Answer, Pace, Said, Seen
 from gateway.adaptation.updater import COMPARE_EVERY, MOST_ASKED, MOST_BATCHES, Updater
 from gateway.contract.bundle import Bundle, BundleError
-from gateway.contract.requests import ModelOrder
+from gateway.contract.requests import ModelOrder, RequestsWait
 from gateway.errors import ExchangeError, ExchangeReason, LateFault, RuntimeFault, StorageError
 
 NEW = "a" * 64
@@ -300,9 +300,16 @@ async def test_what_somebody_else_wrote_is_followed(is_on_probation: bool, phase
 
 
 async def test_orders_beyond_the_bound_are_not_taken() -> None:
-    """Whoever asks is told."""
-    subject = updater(FakePlace())
-    assert [subject.ask(UNPIN) for _ in range(MOST_ASKED + 1)] == [True] * MOST_ASKED + [False]
+    """Whoever asks is told why, and so is whoever reads MQTT."""
+    place = FakePlace()
+    subject = updater(place)
+    for _ in range(MOST_ASKED):
+        subject.ask(UNPIN)
+    with pytest.raises(RequestsWait, match="8 orders for hall wait already"):
+        subject.ask(ROLL_BACK)
+    assert place.answer is not None
+    assert place.answer.order == ROLL_BACK
+    assert "8 orders for hall wait already" in str(place.answer.refusal)
 
 
 async def test_batches_beyond_the_bound_are_dropped_and_counted() -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from gateway.contract.requests import ModelOrder
+from gateway.contract.requests import ModelOrder, RequestsWait
 from gateway.contract.topics import Asked
 from gateway.delivery.commands import Commands, Ears, Obeyed
 from gateway.delivery.packets import Incoming
@@ -64,6 +64,19 @@ def test_command_when_not_allowed(asked: Asked) -> None:
     assert box.commands.obey(asked, incoming(b"OFF")) is None
     assert box.done == []
     assert box.commands.ignored == 1
+
+
+def test_order_when_too_many_wait() -> None:
+    """It is not obeyed, and the log says that, not that there were no such environment."""
+
+    def full(_environment: str, _order: ModelOrder) -> bool:
+        raise RequestsWait("8 orders for indoor wait already")
+
+    commands = Commands(allowed=True, ears=Ears(on_model=full), monotonic=lambda: 0.0)
+    with capture_logs() as logs:
+        assert commands.obey(CHOOSE, incoming(b"rollback")) is None
+    assert [log["reason"] for log in logs] == ["8 orders for indoor wait already"]
+    assert (commands.obeyed, commands.ignored) == (0, 1)
 
 
 def test_command_when_it_is_retained_unknown_or_nonsense() -> None:

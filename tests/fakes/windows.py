@@ -11,7 +11,7 @@ from gateway.contract import messages
 from gateway.contract.bundle import DataDigest, Training
 from gateway.contract.evaluation import Evaluation
 from gateway.contract.examples import EXAMPLES
-from gateway.contract.requests import ModelOrder
+from gateway.contract.requests import ModelOrder, RequestsWait
 from gateway.service.hub import Hub, Subscription
 from gateway.service.window import (
     CameraView,
@@ -82,6 +82,7 @@ class FakeWindow:
     judged: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     chosen: list[tuple[str, str]] = field(default_factory=list)
+    orders_wait: bool = False
     names: tuple[str, ...] = ("gate", "yard")
     drift: JsonValue = None
     model_state: JsonValue = None
@@ -173,6 +174,8 @@ class FakeWindow:
 
     def choose(self, environment: str, order: ModelOrder) -> bool:
         """Note what was wanted."""
+        if self.orders_wait:
+            raise RequestsWait("8 orders for default wait already")
         self.chosen.append((environment, str(order)))
         return environment == "default"
 

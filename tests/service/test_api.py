@@ -82,6 +82,14 @@ async def test_bundle_is_chosen_in_the_words_of_mqtt() -> None:
         ]  # fmt: skip
 
 
+async def test_order_that_finds_a_full_line_is_told_to_come_again() -> None:
+    """Not that there were no bundle to choose."""
+    async with client_of(app_over(FakeWindow(orders_wait=True)), headers=BEARER) as client:
+        answer = await client.post("/api/v1/environments/default/model", json={"order": "rollback"})
+        assert (answer.status_code, answer.json()["detail"]) == (429, "8 orders for default wait already")
+        assert int(answer.headers["retry-after"]) > 0
+
+
 async def test_browser_listens_for_a_while_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever logged out hears nothing more when it asks again; a script with the token goes on."""
     monkeypatch.setattr(api, "SESSION_STREAM_S", 0.0)

@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from gateway.contract.requests import RequestError, read_model_order
 from gateway.contract.topics import MAX_NAME_LENGTH, NAME_PATTERN
+from gateway.service.api import choose_bundle
 from gateway.service.guard import session_of
 from gateway.service.page import words
 from gateway.service.page.assets import Asset, load_assets
@@ -194,8 +195,7 @@ def _add_commands(router: APIRouter, page: _Page) -> None:
             order = read_model_order((await field_of(request, "order")).encode())
         except RequestError as error:
             raise HTTPException(422, str(error)) from None
-        if not page.window.choose(environment, order):
-            raise HTTPException(404, f"no bundle can be chosen for an environment {environment}")
+        choose_bundle(page.window, environment, order)
         return page.render("places.html", **page.places())
 
     @router.post("/page/cameras/{camera}/enabled")

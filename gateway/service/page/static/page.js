@@ -105,13 +105,21 @@ document.body.addEventListener("htmx:afterSwap", (event) => {
   retitle();
 });
 
+function reasonIn(text) {
+  try {
+    return String(JSON.parse(text).detail);
+  } catch {
+    return "too much is asked for";
+  }
+}
+
 document.body.addEventListener("htmx:afterRequest", (event) => {
   if (event.detail.successful) {
     heard();
   } else if (event.detail.xhr && event.detail.xhr.status === 401) {
     location.assign("/login");
   } else if (event.detail.xhr && event.detail.xhr.status === 429) {
-    say("Too many commands came in a minute: try again in a moment.");
+    say(`Try again in a moment: ${reasonIn(event.detail.xhr.responseText)}.`);
   }
 });
 
