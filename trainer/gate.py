@@ -19,6 +19,7 @@ from trainer.model import Detector
 from trainer.network import Network, export_weights, score_pixels
 from trainer.optics import Passage, Picture
 from trainer.perturb import Perturber
+from trainer.wide_model import WideDetector
 
 BANK_FAMILIES = ("white_block", "coloured_block", "gaussian_noise", "shadow")
 CELLS_PER_FAMILY = 15
@@ -27,6 +28,9 @@ BANK_FACES = 75
 
 FALSE_POSITIVE_RATE = 0.1
 _BATCH = 500
+_WIDE_BATCH = 16
+_WIDE_TUNED = frozenset({"features_mean", "features_scale", "dense1", "dense2", "dense3"})
+"""What tuning may change of a wide detector without a face having to be looked at twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,7 @@ def judge_adaptation(
     base: Network, adapted: Network, judged: Judged, passage: Passage, *, limits: Limits = LIMITS
 ) -> Scorecard:
     """Return the judgement of all gates."""
-    both = _Both(base, adapted)
+    both = Both(base, adapted)
     site = both.scores(passage.finish(judged.site))
     gates = [
         _false_alarms(site, both.scores(passage.finish(judged.reference)), limits),
@@ -86,7 +90,7 @@ _Scores = tuple[NDArray[np.float32], NDArray[np.float32]]
 """Of the same faces, the base's scores and the adapted detector's."""
 
 
-class _Both:
+class Both:
     """The base and what was made of it: convolutions that tuning left as they were work once for both."""
 
     def __init__(self, base: Network, adapted: Network) -> None:
@@ -99,6 +103,8 @@ class _Both:
         base, adapted = self._base, self._adapted
         if isinstance(base, Detector) and isinstance(adapted, Detector):
             return self._by_one_trunk(base, adapted, pixels_NYXC)
+        if isinstance(base, WideDetector) and isinstance(adapted, WideDetector) and self._differ <= _WIDE_TUNED:
+            return self._by_one_look(base, adapted, pixels_NYXC)
         return score_pixels(base, pixels_NYXC), score_pixels(adapted, pixels_NYXC)
 
     @torch.no_grad()
@@ -111,6 +117,19 @@ class _Both:
             x = base.convolve(base.spectrum(part_NYXC), layers[: first - 1])
             for detector, scores in zip((base, adapted), found, strict=True):
                 logits_N2 = detector.classify(detector.convolve(x, layers[first - 1 :]))
+                scores.append((logits_N2[:, 1] - logits_N2[:, 0]).numpy())
+        before_N, after_N = (np.concatenate(scores) for scores in found)
+        return before_N, after_N
+
+    @torch.no_grad()
+    def _by_one_look(self, base: WideDetector, adapted: WideDetector, pixels_NYXC: Picture) -> _Scores:
+        found: list[list[NDArray[np.float32]]] = [[], []]
+        for start in range(0, len(pixels_NYXC), _WIDE_BATCH):
+            part_NYXC = torch.from_numpy(np.ascontiguousarray(pixels_NYXC[start : start + _WIDE_BATCH]))
+            features_NF, places_NFPQ = base.seen(part_NYXC)
+            shapes_NK = base.shapes(base.standardised_places(places_NFPQ))
+            for detector, scores in zip((base, adapted), found, strict=True):
+                logits_N2 = detector.combine(detector.standardised(features_NF), shapes_NK)
                 scores.append((logits_N2[:, 1] - logits_N2[:, 0]).numpy())
         before_N, after_N = (np.concatenate(scores) for scores in found)
         return before_N, after_N
@@ -132,7 +151,7 @@ def _false_alarms(site: _Scores, reference: _Scores, limits: Limits) -> Gate:
     )
 
 
-def _bank(both: _Both, site: Sequence[Picture], seen: tuple[_Scores, Passage], limits: Limits) -> Gate:
+def _bank(both: Both, site: Sequence[Picture], seen: tuple[_Scores, Passage], limits: Limits) -> Gate:
     """Count the cells (one perturbation, the same on every face) that the adapted detector sees much worse."""
     thresholds = [threshold_at(scores_N, false_positive_rate=FALSE_POSITIVE_RATE) for scores_N in seen[0]]
     lost, cells = 0, 0

@@ -1,12 +1,14 @@
 """Jobs in a child process: a bundle and a scorecard, or the last words of what fell over."""
 
+import os
 from pathlib import Path
 
 import pytest
 from fakes.clean_sets import prepared_job
 
 from gateway.contract.bundle import open_bundle
-from trainer.executor import JobFailed, LocalExecutor
+from trainer.child import PARENT
+from trainer.executor import KEEPS_MEMORY, JobFailed, LocalExecutor, environment_of_job
 from trainer.job_run import read_result
 from trainer.vault import KeyHandle
 
@@ -31,3 +33,12 @@ async def test_a_process_that_falls_over_is_a_failure_with_its_last_words(tmp_pa
     """An empty folder is no job."""
     with pytest.raises(JobFailed, match=r"ended with 1: .*order\.json"):
         await LocalExecutor().run(tmp_path, KeyHandle(clean_set="0", sealed_key=None, faces_key=tmp_path))
+
+
+def test_a_jobs_process_keeps_its_memory_unless_an_operator_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The C library reads these when the process starts, so the job cannot set them itself."""
+    for name in KEEPS_MEMORY:
+        monkeypatch.delenv(name, raising=False)
+    assert environment_of_job() == os.environ | KEEPS_MEMORY | {PARENT: str(os.getpid())}
+    monkeypatch.setenv("MALLOC_TOP_PAD_", "4096")
+    assert environment_of_job()["MALLOC_TOP_PAD_"] == "4096"

@@ -7,8 +7,9 @@ from fakes.drawn_faces import drawn_faces
 
 from trainer.bundles import detector_of, find_bundle
 from trainer.environments import REGIMES
-from trainer.gate import Counts, Judged, judge_adaptation, judge_quarantine
+from trainer.gate import Both, Counts, Judged, judge_adaptation, judge_quarantine
 from trainer.model import Detector
+from trainer.network import score_pixels
 
 BASE = detector_of(find_bundle("paper"))
 
@@ -48,3 +49,20 @@ def test_quarantine_that_found_the_same_pattern_on_many_faces_is_refused(repeate
     assert gate.passed is passed
     assert f"{repeated} for a pattern" in gate.words
     assert "5 teach on an operator's word" in gate.words
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    ("profile", "changed"), [("paper", "dense.bias"), ("wide", "dense2.bias"), ("wide", "norm1.bias")]
+)
+def test_both_score_as_each_alone_does(profile: str, changed: str) -> None:
+    """What tuning left as it was works once for both; where more was changed, each works by itself."""
+    base, adapted = (detector_of(find_bundle(profile)) for _ in range(2))
+    with torch.no_grad():
+        adapted.get_parameter(changed).add_(torch.linspace(0, 1, len(adapted.get_parameter(changed))))
+    side_px = base.profile.side_px
+    pixels_NYXC = np.stack(drawn_faces(18, side_px=side_px, seed=4).pixels)
+    before_N, after_N = Both(base, adapted).scores(pixels_NYXC)
+    np.testing.assert_allclose(before_N, score_pixels(base, pixels_NYXC), atol=1e-4)
+    np.testing.assert_allclose(after_N, score_pixels(adapted, pixels_NYXC), atol=1e-4)
+    assert np.abs(after_N - before_N).max() > 1e-2
