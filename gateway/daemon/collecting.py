@@ -3,6 +3,8 @@
 Only where `adaptation.upload: crops` says so. A face's score is the higher of what judges its environment and of the
 released base, which judges by what nobody before a camera has had a hand in; without that base nothing is kept.
 
+Where alerts were outlives a restart, and so does a word that was not obeyed yet.
+
 An operator's word counts here as well. The face of an alert that is called false waits with the others, and keeps where
 it came from. Where one is confirmed, what that camera kept in the hours around it goes: whoever came with a trigger may
 have passed there before without being seen.
@@ -17,11 +19,13 @@ from typing import TypeVar
 import numpy as np
 import structlog
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from gateway.adaptation.clean_sets import CleanSets
 from gateway.adaptation.collect import WINDOW_S, Admission, CleanFace
 from gateway.contract.exchange import MIN_CROP_PX
 from gateway.daemon.sending import LOOK_EVERY_S, Road, Sending
+from gateway.errors import StorageError
 from gateway.screening import decide
 from gateway.values import Quality, Screening, TrackedFace
 
@@ -31,6 +35,7 @@ MOST_ALERTS = 256
 """Alerts of which it is known where they were, and how they were judged; of older ones only the disk knows."""
 
 FOLLOW_EVERY_S = 30.0
+_MARKER = "alerts-of-clean-sets"
 
 _log = structlog.get_logger()
 
@@ -58,6 +63,24 @@ class _Alerted:
     face: CleanFace | None
 
 
+class _Spot(BaseModel):
+    """Where an alert was."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    camera: str
+    time_s: float
+
+
+class _Notes(BaseModel):
+    """What a restart needs: where the latest alerts were, and those confirmed ones that were not obeyed yet."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    alerts: dict[str, _Spot] = {}
+    voided: dict[str, _Spot | None] = {}
+
+
 class Collecting:
     """Keeps one face of clean tracks; a `Witness` of screening, and one `run` for the daemon."""
 
@@ -77,6 +100,7 @@ class Collecting:
         self._judged: OrderedDict[str, bool] = OrderedDict()  # alerts under way: whether they were confirmed
         self._voided: deque[tuple[str, _Alerted | None]] = deque(maxlen=MOST_ALERTS)
         self._changed = asyncio.Event()
+        self._noted = _Notes()
         self.dropped = 0
 
     def on_scored(
@@ -109,6 +133,7 @@ class Collecting:
             self._admit(face)
         elif verdict.label == "triggered" and alert_id is not None:
             _remember(self._alerts, alert_id, _Alerted(camera, verdict.end_time_s, face))
+            self._changed.set()
             if (is_confirmed := self._judged.pop(alert_id, None)) is not None:
                 self.judge(alert_id, is_confirmed=is_confirmed)
 
@@ -134,6 +159,7 @@ class Collecting:
 
     async def run(self) -> None:
         """Keep what comes, look every ten minutes whether it is enough, and follow jobs to their end, for ever."""
+        await self.load()
         await self._sending.load()
         while True:
             try:
@@ -147,14 +173,50 @@ class Collecting:
 
     async def settle(self) -> None:
         """Keep what waits; look for what is old or enough when it is time again."""
+        await self.flush()
         while self._waiting:
             await self._keep(self._waiting.popleft())
         if self._voided:
             voided = tuple(self._voided)
             self._voided.clear()
             await self._void(voided)
+            await self.flush()
         if not self._voided:  # nothing is sent before what must not teach is gone
             await self._sending.look()
+
+    async def load(self) -> None:
+        """Learn where alerts of earlier runs were, and which words on them are still to be obeyed."""
+        try:
+            text = (await self._place.road.markers.all()).get(_MARKER)
+            notes = _Notes() if text is None else _Notes.model_validate_json(text)
+        except (StorageError, ValidationError) as error:
+            _log.warning("alerts_not_taken_up", reason=f"{type(error).__name__}: clean faces around them stay")
+            return
+        self._noted = notes
+        newer, self._alerts = self._alerts, OrderedDict()
+        for alert_id, spot in notes.alerts.items():
+            _remember(self._alerts, alert_id, _Alerted(spot.camera, spot.time_s, None))
+        for alert_id, alerted in newer.items():
+            _remember(self._alerts, alert_id, alerted)
+        for alert_id, each in notes.voided.items():
+            self._voided.append((alert_id, None if each is None else _Alerted(each.camera, each.time_s, None)))
+        if notes.voided:
+            self._changed.set()
+
+    async def flush(self) -> None:
+        """Write down what a restart needs, where that is new."""
+        notes = _Notes(
+            alerts={alert_id: _spot(alerted) for alert_id, alerted in self._alerts.items()},
+            voided={alert_id: None if alerted is None else _spot(alerted) for alert_id, alerted in self._voided},
+        )
+        if notes == self._noted:
+            return
+        try:
+            await self._place.road.markers.set(_MARKER, notes.model_dump_json())
+        except StorageError as error:
+            _log.warning("alerts_not_noted", reason=str(error))
+        else:
+            self._noted = notes
 
     async def _keep(self, face: CleanFace) -> None:
         environment = self._place.road.environment_of().get(face.camera)
@@ -171,7 +233,10 @@ class Collecting:
         """Erase what was kept because confirmed alerts were called false before, and what was kept around them."""
         try:
             hours = await asyncio.to_thread(self._sets.forget_alerts, {alert_id for alert_id, _ in confirmed})
-            for alerted in (each for _, each in confirmed if each is not None):
+            for alert_id, word in confirmed:
+                alerted = word or self._alerts.get(alert_id)  # a word may come before it was known where alerts were
+                if alerted is None:
+                    continue
                 since_s, until_s = alerted.time_s - WINDOW_S, alerted.time_s + WINDOW_S
                 hours += await asyncio.to_thread(
                     self._sets.forget, camera=alerted.camera, since_s=since_s, until_s=until_s
@@ -181,6 +246,10 @@ class Collecting:
             self._voided = deque([*confirmed, *self._voided], maxlen=MOST_ALERTS)  # tried again at the next look
             return
         _log.info("clean_hours_voided", count=hours)
+
+
+def _spot(alerted: _Alerted) -> _Spot:
+    return _Spot(camera=alerted.camera, time_s=alerted.time_s)
 
 
 _Kept = TypeVar("_Kept")

@@ -168,8 +168,9 @@ class Daemon:
         await self.memory.flush()
         await self.adapting.flush()
         await self.operating.flush()
-        if self.explaining is not None:
-            await self.explaining.settle()
+        for part in (self.collecting, self.explaining):
+            if part is not None:
+                await part.flush()
         await self.postman.end()
 
     async def reload(self) -> None:

@@ -10,6 +10,7 @@ import json
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Literal, Protocol, TypeVar
 
 import numpy as np
@@ -108,6 +109,7 @@ class Explaining:
         self._told: OrderedDict[str, Told] = OrderedDict()
         self._changed = asyncio.Event()
         self._swept_at_s = float("-inf")
+        self._turn = asyncio.Lock()
         self.dropped = 0
 
     def on_scored(
@@ -165,14 +167,14 @@ class Explaining:
 
     async def settle(self) -> None:
         """Do what waits."""
-        await self._keep_waiting()
+        await self.flush()
         while self._asked:
             await self._explain(self._asked.popleft())
-            await self._keep_waiting()
+            await self.flush()
         if self._clock() - self._swept_at_s >= SWEEP_EVERY_S:
             self._swept_at_s = self._clock()
             try:
-                await asyncio.to_thread(self._files.forget, until_s=self._clock() - self._keep_s)
+                await self._in_turn(partial(self._files.forget, until_s=self._clock() - self._keep_s))
             except OSError as error:  # in an hour again
                 _log.error("evidence_not_erased", reason=error.strerror)
 
@@ -190,28 +192,45 @@ class Explaining:
         if len(self._told) > MAX_SHOWN:
             self._told.popitem(last=False)
 
-    async def _keep_waiting(self) -> None:
+    async def flush(self) -> None:
+        """Keep the faces that wait; also beside a `run` that was cancelled while it kept one."""
         while self._to_keep:
+            face = self._to_keep[0]  # it stays first in line until it is on the disk: whoever keeps it may be cancelled
             try:
-                await self._keep(self._to_keep.popleft())
+                await self._keep(face)
             except OSError as error:
                 self.dropped += 1
                 _log.warning("evidence_not_kept", reason=error.strerror)
+            if self._to_keep and self._to_keep[0] is face:
+                self._to_keep.popleft()
+
+    async def _in_turn(self, work: Callable[[], _Item]) -> _Item:
+        """Do file work in a thread, one after the other, and to its end also where whoever waits is cancelled."""
+        async with self._turn:
+            doing = asyncio.ensure_future(asyncio.to_thread(work))
+            try:
+                return await asyncio.shield(doing)
+            except asyncio.CancelledError:
+                await asyncio.wait({doing})
+                if not doing.cancelled():
+                    doing.exception()  # seen: whoever does it again says what is wrong
+                raise
 
     async def _keep(self, face: _Face) -> None:
         facts = {"environment": face.environment, "sha256": face.sha256, "side_px": face.pixels_YXC.shape[0]}
         content = json.dumps(facts).encode() + b"\n" + face.pixels_YXC.tobytes()
         place = {"kind": "face", "camera": face.camera, "time_s": face.time_s}
-        if not await asyncio.to_thread(self._files.put, face.alert_id, content, **place):  # type: ignore[arg-type]
+        if not await self._in_turn(partial(self._files.put, face.alert_id, content, **place)):  # type: ignore[arg-type]
             self.dropped += 1
             _log.warning("evidence_full", camera=face.camera)
 
     async def _explain(self, alert_id: str) -> None:
-        kept = await asyncio.to_thread(self._files.get, alert_id, "map")
+        kept = await self._in_turn(partial(self._files.get, alert_id, "map"))
         if kept is not None:
+            await self._erase_face(alert_id)  # where an end came between the map and this
             self._tell(alert_id, Told("done", _from_bytes(kept[2])))
             return
-        kept = await asyncio.to_thread(self._files.get, alert_id, "face")
+        kept = await self._in_turn(partial(self._files.get, alert_id, "face"))
         if kept is None:
             self._tell(alert_id, Told("unknown"))
             return
@@ -232,10 +251,19 @@ class Explaining:
         self._tell(alert_id, Told("done", found))  # also where the disk does not take it
         text = json.dumps(asdict(found)).encode()
         try:
-            if await asyncio.to_thread(self._files.put, alert_id, text, kind="map", camera=camera, time_s=time_s):
-                await asyncio.to_thread(self._files.drop, alert_id, "face")
+            put = partial(self._files.put, alert_id, text, kind="map", camera=camera, time_s=time_s)
+            if not await self._in_turn(put):
+                return
         except OSError as error:
             _log.warning("evidence_not_kept", camera=camera, reason=error.strerror)
+            return
+        await self._erase_face(alert_id)
+
+    async def _erase_face(self, alert_id: str) -> None:
+        try:
+            await self._in_turn(partial(self._files.drop, alert_id, "face"))
+        except OSError as error:
+            _log.error("evidence_not_erased", reason=error.strerror)
 
     async def _explained(self, pixels_YXC: NDArray[np.uint8], environment: str, sha256: str) -> Explanation:
         """Explain a face by the model that judged it.
@@ -249,12 +277,12 @@ class Explaining:
 
         async def wait_until_idle() -> None:
             # By its own clock: to be cancelled would leave a file half written behind.
-            await self._keep_waiting()
+            await self.flush()
             while self._detectors().is_busy:
                 if asyncio.get_running_loop().time() >= ends_at_s:
                     raise TimeoutError
                 await asyncio.sleep(IDLE_S)
-                await self._keep_waiting()
+                await self.flush()
 
         async def score(pixels_NYXC: NDArray[np.uint8]) -> NDArray[np.float32]:
             model = self._model_of(environment)  # it may change between two squares

@@ -5,12 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fakes.adaptation import FakeMarkers
 from fakes.collecting import CAMERAS, SETTINGS, Hall
 from fakes.daemons import running_daemon
+from structlog.testing import capture_logs
 
 from gateway.adaptation.clean_sets import CleanSets
 from gateway.daemon.collecting import MOST_ALERTS, Collecting, Place
 from gateway.daemon.sending import LOOK_EVERY_S, Sending
+from gateway.errors import StorageError
 
 
 async def test_faces_are_kept_of_clean_tracks_under_drift_alone(tmp_path: Path) -> None:
@@ -111,6 +114,82 @@ async def test_face_that_came_by_a_false_alert_goes_when_that_is_confirmed(tmp_p
     after.collecting.judge("a1", is_confirmed=True)
     await after.collecting.settle()
     assert after.origins == ["a2"]
+
+
+@pytest.mark.parametrize("is_early", [False, True])
+async def test_hours_around_an_alert_of_an_earlier_run_are_erased(tmp_path: Path, is_early: bool) -> None:
+    """Whoever came with a trigger before the restart may have taught before it: the word comes a day later, as ever."""
+    hall = Hall(tmp_path)
+    for hour in range(4):
+        hall.now_s = 3600.0 * hour + 60.0
+        hall.track()
+        hall.track("lobby")
+    await hall.collecting.settle()
+    hall.now_s = 3600.0 * 2 + 1800.0
+    await hall.alert("a1")
+    after = Hall(tmp_path, hall.markers)
+    if is_early:  # before the gateway has read what it noted
+        after.collecting.judge("a1", is_confirmed=True)
+    await after.collecting.load()
+    if not is_early:
+        after.collecting.judge("a1", is_confirmed=True)
+    await after.collecting.settle()
+    assert after.kept == 7
+
+
+async def test_word_that_was_not_obeyed_before_the_end_is_obeyed_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also by a gateway that stops at once; it is obeyed once, and its own hours stay from then on."""
+    hall = Hall(tmp_path)
+    hall.track()
+    await hall.collecting.settle()
+    await hall.alert("a1")
+    hall.collecting.judge("a1", is_confirmed=True)
+    await hall.collecting.flush()
+    after = Hall(tmp_path, hall.markers)
+    await after.collecting.load()
+    await after.collecting.settle()
+    assert after.kept == 0
+    after.track()
+    await after.collecting.settle()
+    once_more = Hall(tmp_path, hall.markers)
+    await once_more.collecting.load()
+    await once_more.collecting.settle()
+    assert once_more.kept == 1
+
+
+async def test_notes_that_cannot_be_read_or_written_stop_nothing(tmp_path: Path) -> None:
+    """A damaged note, or a state folder that fails: it is told, and faces are kept all the same."""
+    markers = FailingMarkers()
+    hall = Hall(tmp_path, markers)
+    await hall.collecting.load()
+    await hall.alert("a1")
+    hall.track()
+    await hall.collecting.settle()
+    assert hall.kept == 1
+    markers.facts, markers.fails = {"alerts-of-clean-sets": "{"}, False
+    with capture_logs() as logs:
+        await Hall(tmp_path, markers).collecting.load()
+    assert [log["event"] for log in logs] == ["alerts_not_taken_up"]
+
+
+class FailingMarkers(FakeMarkers):
+    """Facts on a disk that can neither be read nor written, until it can."""
+
+    fails = True
+
+    async def set(self, name: str, value: str | None) -> None:
+        """Keep a fact, or fail."""
+        if self.fails:
+            raise StorageError("the disk takes nothing")
+        await super().set(name, value)
+
+    async def all(self) -> dict[str, str]:
+        """Return every fact, or fail."""
+        if self.fails:
+            raise StorageError("the disk cannot be read")
+        return await super().all()
 
 
 async def test_words_on_alerts_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

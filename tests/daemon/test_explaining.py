@@ -3,6 +3,8 @@
 import asyncio
 import errno
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -83,6 +85,84 @@ async def test_face_is_kept_sealed_explained_on_demand_and_then_erased(tmp_path:
     await again.settle()
     assert again.ask("a1").explanation == told.explanation
     assert len(house.scored) == WORK
+
+
+class SlowFiles(SealedFiles):
+    """Files on a disk that lets a face wait until the test says so."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, max_bytes=1 << 20)
+        self.begun, self.goes_on = threading.Event(), threading.Event()
+        self.at_once = self.most_at_once = 0
+
+    def put(self, name: str, content: bytes, *, kind: str, camera: str, time_s: float) -> bool:
+        """Wait, and note how many come at once."""
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        self.begun.set()
+        assert self.goes_on.wait(20)
+        done = super().put(name, content, kind=kind, camera=camera, time_s=time_s)
+        self.at_once -= 1
+        return done
+
+
+async def test_end_loses_no_face_and_writes_none_beside_another(tmp_path: Path) -> None:
+    """The daemon cancels its parts and then keeps what waits: what was being written is finished first."""
+    files, house = SlowFiles(tmp_path / "evidence"), House()
+    here = Explaining(files, lambda: house, model_of=lambda _: house.model, keep_s=1000.0, clock=lambda: 60.0)
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        part = group.create_task(here.run(), name="explaining")
+        for number in range(3):
+            see_alert(here, alert_id=f"a{number}")
+        await asyncio.to_thread(files.begun.wait, 20)
+        part.cancel()
+        ending = group.create_task(here.flush(), name="end")
+        await asyncio.sleep(0.1)
+        files.goes_on.set()
+        await ending
+    assert files.most_at_once == 1
+    assert all(files.get(f"a{number}", "face") is not None for number in range(3))
+
+
+async def test_face_whose_turn_had_not_come_is_kept_at_the_end(tmp_path: Path) -> None:
+    """No thread was free for it when its part was cancelled."""
+    files, house = SlowFiles(tmp_path / "evidence"), House()
+    here = Explaining(files, lambda: house, model_of=lambda _: house.model, keep_s=1000.0, clock=lambda: 60.0)
+    busy = threading.Event()
+    with ThreadPoolExecutor(1) as only:
+        asyncio.get_running_loop().set_default_executor(only)
+        blocking = asyncio.get_running_loop().run_in_executor(None, busy.wait, 20)
+        async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+            part = group.create_task(here.run(), name="explaining")
+            see_alert(here)
+            await asyncio.sleep(0.1)
+            part.cancel()
+            ending = group.create_task(here.flush(), name="end")
+            await asyncio.sleep(0.1)
+            files.goes_on.set()
+            busy.set()
+            await ending
+        await blocking
+    assert files.get("a0", "face") is None
+    assert files.get("a1", "face") is not None
+
+
+async def test_face_that_an_end_left_beside_its_map_goes_when_the_map_is_asked_for(tmp_path: Path) -> None:
+    """Between both the box was switched off: the face is personal data, and nobody needs it any more."""
+    house = House()
+    here = explaining(tmp_path, house)
+    see_alert(here)
+    here.ask("a1")
+    await here.settle()
+    see_alert(here)
+    await here.settle()
+    files = SealedFiles(tmp_path / "evidence", max_bytes=1 << 20)
+    assert files.get("a1", "face") is not None
+    after = explaining(tmp_path, house)
+    after.ask("a1")
+    await after.settle()
+    assert after.ask("a1").state == "done"
+    assert files.get("a1", "face") is None
 
 
 async def test_what_cannot_be_explained_says_why(tmp_path: Path) -> None:
