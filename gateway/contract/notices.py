@@ -101,7 +101,8 @@ class Degraded(_Numbered):
     kind: Literal["degraded"] = "degraded"
     part: Code = Field(description="outbox, gpu, config, operating_point")
     reason: Code = Field(
-        description="disk_full, read_only, io_error, locked, corrupt, cpu_fallback, refused, operating_point"
+        description="disk_full, read_only, io_error, folder_missing, locked, corrupt, cpu_fallback, refused, "
+        "operating_point"
     )
 
 

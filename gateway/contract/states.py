@@ -25,7 +25,7 @@ SOURCE_REASONS = (
     *("auth", "codec", "crashed", "ended", "hung", "no_video", "not_found", "refused", "stalled", "timeout", "tls"),
     *("too_large", "transport", "unreachable", "unreadable"),
 )
-DISK_REASONS = ("disk_full", "read_only", "io_error", "locked", "corrupt")
+DISK_REASONS = ("disk_full", "read_only", "io_error", "folder_missing", "locked", "corrupt")
 BOX_REASONS = ("starting", "waiting", "overloaded", "cpu_fallback", "operating_point", *DISK_REASONS)
 OPERATOR_REASONS = ("by_config", "by_command")
 STATUS_REASONS = (*SOURCE_REASONS, *BOX_REASONS, *OPERATOR_REASONS)

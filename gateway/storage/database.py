@@ -84,6 +84,7 @@ class Degraded(StrEnum):
     DISK_FULL = "disk_full"
     READ_ONLY = "read_only"
     IO_ERROR = "io_error"
+    FOLDER_MISSING = "folder_missing"
     LOCKED = "locked"
     CORRUPT = "corrupt"
 
@@ -202,6 +203,12 @@ DatabaseErrors = (sqlite3.Error, OSError, UnicodeDecodeError)
 
 def fault_of(error: Exception, folder: Path) -> Degraded | None:
     """Return what is wrong with the disk, or None where the statement itself is wrong."""
+    fault = _fault_of(error, folder)
+    # A folder that somebody removed has no disk that could be full, or that has to be replaced.
+    return Degraded.FOLDER_MISSING if fault is not None and not folder.is_dir() else fault
+
+
+def _fault_of(error: Exception, folder: Path) -> Degraded | None:
     if isinstance(error, UnicodeDecodeError):
         return Degraded.CORRUPT
     if isinstance(error, OSError):
@@ -214,8 +221,7 @@ def fault_of(error: Exception, folder: Path) -> Degraded | None:
             return Degraded.READ_ONLY
         case sqlite3.SQLITE_IOERR | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_NOMEM | sqlite3.SQLITE_PROTOCOL:
             # A full disk shows as an I/O error where SQLite extends its shared memory.
-            # A folder that somebody removed has no disk that could be full.
-            is_full = folder.is_dir() and free_bytes(folder) < _NEARLY_NOTHING_BYTES
+            is_full = free_bytes(folder) < _NEARLY_NOTHING_BYTES
             return Degraded.DISK_FULL if is_full else Degraded.IO_ERROR
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return Degraded.LOCKED

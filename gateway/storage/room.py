@@ -54,8 +54,10 @@ class Room:
         """Refuse messages what only makes room, and what the log needs to be emptied into the file.
 
         Raises:
-            OSError: The disk counts as full.
+            OSError: The disk counts as full, or the folder is not there.
         """
+        if not self._path.parent.is_dir():
+            raise OSError(errno.ENOENT, "the folder is not there any more", str(self._path.parent))
         enough = not self.reserve.rest_bytes or (
             self.reserve.take_rest() and free_bytes(self._path.parent) >= 2 * self.wal_limit_bytes
         )

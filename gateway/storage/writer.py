@@ -335,7 +335,7 @@ class Writer:
         if fault is Degraded.CORRUPT:
             self._is_damaged = True
             self._disconnect()
-        elif fault is Degraded.IO_ERROR:
+        elif fault in {Degraded.IO_ERROR, Degraded.FOLDER_MISSING}:
             self._is_suspect = True
             if self._delay_s >= _LAST_DELAY_S:  # what was opened may never work again: a disk that came back is another
                 self._disconnect()
@@ -366,7 +366,7 @@ class Writer:
         self._retry_at_s = time.monotonic() + (0.0 if pruned else _LAST_DELAY_S)
 
     def _fault_of_reserve(self) -> Degraded:
-        return Degraded.DISK_FULL if self._path.parent.is_dir() else Degraded.IO_ERROR
+        return Degraded.DISK_FULL if self._path.parent.is_dir() else Degraded.FOLDER_MISSING
 
     def _degrade(self, fault: Degraded, reason: str = "no room for the reserve") -> None:
         if self.degraded is fault:

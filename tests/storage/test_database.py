@@ -69,10 +69,13 @@ def test_errors_of_the_file_system_mean_the_same(number: int, meaning: Degraded,
 
 
 def test_folder_that_was_removed_is_no_full_disk(tmp_path: Path) -> None:
-    """Whoever reads `disk_full` would look for room in vain."""
+    """Whoever reads `disk_full` would look for room in vain, of `io_error` for another disk."""
     error = sqlite3.OperationalError("disk I/O error")
     error.sqlite_errorcode = sqlite3.SQLITE_IOERR
-    assert fault_of(error, tmp_path / "gone") is Degraded.IO_ERROR
+    assert fault_of(error, tmp_path / "gone") is Degraded.FOLDER_MISSING
+    assert fault_of(OSError(errno.ENOSPC, ""), tmp_path / "gone") is Degraded.FOLDER_MISSING
+    error.sqlite_errorcode = sqlite3.SQLITE_ERROR  # the statement is wrong, wherever it is asked
+    assert fault_of(error, tmp_path / "gone") is None
 
 
 def test_words_that_quote_a_damaged_page_mean_damage(tmp_path: Path) -> None:

@@ -2,11 +2,14 @@
 
 import asyncio
 import itertools
+import shutil
 from pathlib import Path
 
 import pytest
 from fakes.failing_disk import FAULTS, FailingDisk
 from fakes.outboxes import SMALL, Clock, accept, alert, open_outbox
+from fakes.processes import wait_until
+from structlog.testing import capture_logs
 
 from gateway.delivery.outbox import Outbox
 from gateway.errors import StorageError
@@ -74,6 +77,26 @@ async def test_nothing_accepted_is_lost_when_any_operation_fails(tmp_path: Path,
             folder = tmp_path / f"{first}-{count}"
             await live_through(folder, kind, first=first, count=count)
             await check_whole(folder, first=3 if kind == "disk_full" else 1)
+
+
+async def test_folder_that_was_removed_is_called_that_and_taken_up_when_it_is_back(tmp_path: Path) -> None:
+    """Somebody cleaned up, or a mount went: nobody is sent to make room, and what waits is written at last."""
+    folder, told = tmp_path / "state", []
+    folder.mkdir()
+    async with Storage.open(folder, settings=SMALL) as storage:
+        storage.on_health = told.append
+        outbox = await Outbox.open(storage, client_id="box", settings=SMALL, clock=Clock())
+        await accept(outbox, 1)
+        with capture_logs() as logs:
+            shutil.rmtree(folder)
+            waiting = outbox.submit(alert(outbox.next_seq()))
+            await wait_until(lambda: told == [Degraded.FOLDER_MISSING])
+            assert outbox.status().degraded is Degraded.FOLDER_MISSING
+            folder.mkdir()
+            async with asyncio.timeout(40):
+                await waiting
+        assert "the folder is not there any more" in next(log["reason"] for log in logs if "reason" in log)
+    assert told[0] is Degraded.FOLDER_MISSING
 
 
 async def test_reading_goes_on_while_the_disk_takes_nothing(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ REASONS = {
     "crashed": "its reader crashed and is started again",
     "disk_full": "the disk is full: make room, or alerts may be lost",
     "ended": "the recording is over",
+    "folder_missing": "the state folder was removed or is not mounted: bring it back, then restart the gateway",
     "hung": "its reader did not answer and is started again",
     "io_error": "the disk reports errors: replace it",
     "locked": "another process holds the state folder",
