@@ -39,13 +39,13 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A track that is over; `alert_id` where the bundle in use flagged it, `is_judged` where it could judge it."""
+    """A track that is over; `alert_id` where the bundle in use flagged it, `statistic` where it could judge it."""
 
     camera: str
     track_id: int
     faces_seen: int
     alert_id: str | None
-    is_judged: bool = False
+    statistic: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +87,9 @@ class Place(Protocol):
 
     def in_use(self) -> Bundle:
         """Return the bundle in use."""
+
+    def has_drifted(self) -> bool:
+        """Return whether the environment's pictures have changed under the bundle in use."""
 
     def learn(self, camera: str, statistic: float, alert_id: str | None) -> None:
         """Keep a track for the calibration of the bundle that was staged."""

@@ -1,5 +1,8 @@
 """Whether a bundle does well on live faces: counted beside the bundle in use, and again when it is in use itself.
 
+In a place that has drifted the bundle in use flags clean passages, and to flag fewer is what a new one is for. There
+its word alone is no evidence: only passages count that stand out among all that pass there (decision 0047).
+
 Pure. A track counts only when every one of its faces was seen: a track seen in part would make the calibration of the
 new weights too low.
 """
@@ -21,12 +24,16 @@ LEAST_TRACKS = 20
 LEAST_FACES = 32
 LEAST_SPREAD = 1e-3
 LEAST_SHARED = 5
+MOST_STANDING_OUT = 0.03
+"""Of clean passages at most so many stand out by chance: 0 to 2 % of faces in the four lights that were measured."""
+
 LEAST_PLANTED = 20
 LEAST_TIMES, MOST_TIMES = 20, 256
 MOST_SLOWER = 2.0
 """How much longer than the bundle in use it may take, in the middle and at the slow end of many batches."""
 
 MOST_TRACKS = 1024
+MOST_PASSAGES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +96,8 @@ class Trial:
         self._times_s: deque[tuple[float, float]] = deque(maxlen=MOST_TIMES)
         self._planted_in_use = self._planted_by_both = 0
         self._judged_in_use = self._judged_by_both = 0
+        self._passages: deque[tuple[float, bool, bool]] = deque(maxlen=MOST_PASSAGES)
+        """Of each the statistic in use, whether the bundle in use flagged it, and whether this one does."""
         self._limits = limits
         self._began_s = now_s
         self._expected_share = expected_share
@@ -133,17 +142,17 @@ class Trial:
                 self._planted_by_both += self._threshold is not None and score >= self._threshold
 
     def finish(
-        self, camera: str, track_id: int, *, faces_seen: int, is_flagged: bool, is_judged: bool = False
+        self, camera: str, track_id: int, *, faces_seen: int, is_flagged: bool, in_use: float | None = None
     ) -> float | None:
         """Take the end of a track; return its statistic where it counts.
 
-        `is_flagged` where the bundle in use flagged it, `is_judged` where that one had faces enough to judge it.
+        `is_flagged` where the bundle in use flagged it, `in_use` is its statistic of it, None where it could not judge.
         """
         track = self._tracks.pop((camera, track_id), None)
         if track is None or track.faces_seen != faces_seen:
             return None
-        self._judged_in_use += is_judged
-        self._judged_by_both += is_judged and track.statistic is not None
+        self._judged_in_use += in_use is not None
+        self._judged_by_both += in_use is not None and track.statistic is not None
         if track.statistic is None:
             return None
         flags = self._threshold is not None and track.statistic >= self._threshold
@@ -151,6 +160,8 @@ class Trial:
         self.flagged += flags
         self._flagged_in_use += is_flagged
         self._flagged_by_both += flags and is_flagged
+        if in_use is not None:
+            self._passages.append((in_use, is_flagged, flags))
         return track.statistic
 
     @property
@@ -158,9 +169,9 @@ class Trial:
         """The share of tracks that the bundle in use flagged."""
         return self._flagged_in_use / self.finished if self.finished else 0.0
 
-    def outcome(self, now_s: float) -> Outcome | None:
-        """Return how it ended, or None while it goes on."""
-        reason = self._fault or self._why_not()
+    def outcome(self, now_s: float, *, has_drifted: bool = False) -> Outcome | None:
+        """Return how it ended, or None while it goes on; `has_drifted` where the bundle in use is out of its depth."""
+        reason = self._fault or self._why_not() or (self._why_less() if has_drifted else self._why_fewer())
         if reason:
             return Outcome(passed=False, reason=reason)
         is_over = now_s - self._began_s >= self._limits.longest_s and self.faces >= LEAST_FACES
@@ -171,9 +182,6 @@ class Trial:
             return "all faces get the same score"
         if self.finished >= LEAST_TRACKS and self.flagged > self._most_flagged():
             return f"it flags {self.flagged} of {self.finished} passages, far more than its calibration promises"
-        if self._flagged_in_use >= LEAST_SHARED and 2 * self._flagged_by_both < self._flagged_in_use:
-            seen = self._flagged_by_both
-            return f"of {self._flagged_in_use} passages that the bundle in use flags it sees {seen}"
         if self._planted_in_use >= LEAST_PLANTED and 2 * self._planted_by_both < self._planted_in_use:
             seen = self._planted_by_both
             return f"of {self._planted_in_use} planted triggers that the bundle in use sees it sees {seen}"
@@ -181,6 +189,25 @@ class Trial:
             judged = self._judged_by_both
             return f"of {self._judged_in_use} passages that the bundle in use can judge it can judge {judged}"
         return self._why_slow()
+
+    def _why_fewer(self) -> str:
+        """Return that it misses what the bundle in use flags."""
+        flagged, seen = self._flagged_in_use, self._flagged_by_both
+        if flagged < LEAST_SHARED or 2 * seen >= flagged:
+            return ""
+        return f"of {flagged} passages that the bundle in use flags it sees {seen}"
+
+    def _why_less(self) -> str:
+        """Return that it misses what the bundle in use flags and what stands out among all that pass: Tukey's fence."""
+        if len(self._passages) < LEAST_TRACKS:
+            return ""
+        low, high = np.quantile([in_use for in_use, _, _ in self._passages], (0.25, 0.75))
+        fence = high + 1.5 * (high - low)
+        outstanding = [flags for in_use, is_flagged, flags in self._passages if is_flagged and in_use > fence]
+        seen = sum(outstanding)
+        if len(outstanding) < LEAST_SHARED + MOST_STANDING_OUT * len(self._passages) or 2 * seen >= len(outstanding):
+            return ""
+        return f"of {len(outstanding)} passages that the bundle in use flags and that stand out it sees {seen}"
 
     def _why_slow(self) -> str:
         """Return that it is slow where it is so all along: a moment in which the machine was busy proves nothing."""

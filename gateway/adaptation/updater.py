@@ -231,17 +231,18 @@ class Updater:
             item.track_id,
             faces_seen=item.faces_seen,
             is_flagged=is_flagged,
-            is_judged=in_shadow and item.is_judged,
+            in_use=item.statistic if in_shadow else None,
         )
         if statistic is not None and in_shadow:
             self._place.learn(item.camera, statistic, item.alert_id)
 
     async def _judge(self) -> None:
-        outcome = None if self._trial is None else self._trial.outcome(self._clock())
-        if outcome is None or self.state.candidate is None:
+        trial, sha256 = self._trial, self.state.candidate
+        if trial is None or sha256 is None:
             return
-        sha256 = self.state.candidate
-        await self._take(swap.Passed(sha256) if outcome.passed else swap.Failed(sha256, outcome.reason))
+        outcome = trial.outcome(self._clock(), has_drifted=self._place.has_drifted())
+        if outcome is not None:
+            await self._take(swap.Passed(sha256) if outcome.passed else swap.Failed(sha256, outcome.reason))
 
     async def _take(self, event: swap.Event) -> None:
         """Do what follows from an event, and from what comes of that."""
@@ -366,8 +367,7 @@ class Updater:
         )
 
     def _end_trial(self) -> None:
-        self._trial = None
-        self._candidate = None
+        self._trial = self._candidate = None
         self._line.clear()
 
     def _missed(self, error: Exception) -> None:

@@ -141,8 +141,8 @@ class Daemon:
         )
 
     def _make_models(self, updates: Updates) -> Models:
-        topics, environments_of = self._fittings.topics, lambda: self.environments
-        house = House(environments_of, self.memory, self.postman, topics, self._clock, self.teaches)
+        shown, topics, has_drifted = self.postman, self._fittings.topics, self.adapting.has_drifted
+        house = House(lambda: self.environments, self.memory, shown, topics, self._clock, self.teaches, has_drifted)
         return Models(updates, house, self._group)
 
     async def start(self, plan: Plan) -> None:

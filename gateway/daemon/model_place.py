@@ -54,6 +54,7 @@ class House:
     topics: Topics
     clock: Callable[[], float] = time.time
     teaches: Teaches = all_teach
+    has_drifted: Callable[[str], bool] = lambda _environment: False
 
 
 class SharedSource:
@@ -162,6 +163,10 @@ class ModelPlace:
     def in_use(self) -> Bundle:
         """Return the bundle in use."""
         return self._running()
+
+    def has_drifted(self) -> bool:
+        """Return whether the environment's pictures have changed under the bundle in use."""
+        return self._house.has_drifted(self._name)
 
     def learn(self, camera: str, statistic: float, alert_id: str | None) -> None:
         """Keep a track for the calibration of the bundle that was staged."""

@@ -152,8 +152,7 @@ class Models:
     def on_finished(self, camera: str, environment: str, verdict: decide.Verdict) -> None:
         """Show it the end of a track."""
         if environment in self._updaters:
-            is_judged = verdict.statistic is not None
-            end = Finished(camera, verdict.track_id, verdict.faces_seen, verdict.alert_id, is_judged)
+            end = Finished(camera, verdict.track_id, verdict.faces_seen, verdict.alert_id, verdict.statistic)
             self._updaters[environment].on_finished(end)
 
     def _begin(self, name: str, bundle: Bundle) -> None:

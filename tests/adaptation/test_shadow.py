@@ -1,5 +1,6 @@
 """A bundle on trial: what is counted of it, and when that is enough to believe or to refuse it."""
 
+import numpy as np
 import pytest
 
 from gateway.adaptation.shadow import LEAST_FACES, LEAST_TRACKS, Compared, Limits, Outcome, Trial
@@ -14,11 +15,13 @@ def trial(*, faces: int = 100, longest_s: float = 600.0, share: float = 0.0) -> 
     return Trial(RULE, CLEAN, Limits(faces, longest_s), now_s=0.0, expected_share=share)
 
 
-def pass_by(tried: Trial, track_id: int, *scores: float, is_flagged: bool = False) -> float | None:
+def pass_by(
+    tried: Trial, track_id: int, *scores: float, is_flagged: bool = False, in_use: float | None = None
+) -> float | None:
     """Let a whole track pass."""
     for score in scores:
         tried.see("gate", track_id, score, is_usable=True)
-    return tried.finish("gate", track_id, faces_seen=len(scores), is_flagged=is_flagged)
+    return tried.finish("gate", track_id, faces_seen=len(scores), is_flagged=is_flagged, in_use=in_use)
 
 
 def test_passes_after_enough_faces() -> None:
@@ -100,6 +103,51 @@ def test_bundle_that_misses_what_the_one_in_use_sees_fails() -> None:
     assert seeing.share_in_use == 1.0
 
 
+def drifted(*, attackers: int, seen: int, passages: int = 200) -> Trial:
+    """Return a trial in a dark place: in use, a third of all clean passages is flagged; what is new sees so many."""
+    tried, draw = trial(faces=10_000), np.random.default_rng(7)
+    for track in range(passages):
+        in_use = float(draw.normal(0.6, 1.0))  # as `paper` scores faces in low light, whose threshold is 0.17
+        pass_by(tried, track, float(draw.uniform(0.0, 0.9)), is_flagged=in_use > 1.0, in_use=in_use)
+    for track in range(attackers):
+        pass_by(tried, passages + track, 5.0 if track < seen else 0.2, is_flagged=True, in_use=8.0)
+    return tried
+
+
+def test_bundle_that_cures_false_alarms_of_a_drifted_place_passes_there() -> None:
+    """That the bundle in use flags them is why it is to be replaced; without drift the same is blindness."""
+    cure = drifted(attackers=0, seen=0)
+    assert cure.share_in_use > 0.2
+    assert cure.outcome(1.0, has_drifted=True) is None
+    outcome = cure.outcome(1.0)
+    assert outcome is not None
+    assert "that the bundle in use flags it sees" in outcome.reason
+
+
+@pytest.mark.parametrize(("seen", "passes"), [(0, False), (9, False), (10, True), (20, True)])
+def test_bundle_that_goes_blind_to_what_stands_out_fails_in_a_drifted_place(seen: int, passes: bool) -> None:
+    """Whoever poisoned the clean set passes with the trigger, and stands out among those who do not."""
+    outcome = drifted(attackers=20, seen=seen).outcome(1.0, has_drifted=True)
+    assert (outcome is None) is passes
+    if outcome is not None:
+        assert outcome.reason.endswith(f"that the bundle in use flags and that stand out it sees {seen}")
+
+
+def test_few_that_stand_out_in_a_drifted_place_may_be_chance() -> None:
+    """Scores of clean faces have a tail too; and a handful of passages says nothing about what is usual."""
+    assert drifted(attackers=9, seen=0).outcome(1.0, has_drifted=True) is None
+    assert drifted(attackers=12, seen=0).outcome(1.0, has_drifted=True) is not None
+    assert drifted(attackers=9, seen=0, passages=9).outcome(1.0, has_drifted=True) is None
+
+
+def test_blindness_to_what_is_planted_fails_with_and_without_drift() -> None:
+    """Planted triggers need nobody who shows one, and no trust in what the bundle in use says of passages."""
+    for has_drifted in (False, True):
+        blind = watched()
+        blind.compare(compared(scores=[0.5] * 20, in_use=[5.0] * 20))
+        assert blind.outcome(1.0, has_drifted=has_drifted) is not None
+
+
 def test_fault_is_kept() -> None:
     """The first word on what broke stands."""
     tried = trial()
@@ -146,7 +194,7 @@ def test_fails_when_it_cannot_judge_what_the_bundle_in_use_can() -> None:
     for track in range(LEAST_TRACKS):
         assert tried.outcome(1.0) is None
         tried.see("gate", track, track / 10, is_usable=True)
-        tried.finish("gate", track, faces_seen=1, is_flagged=False, is_judged=True)
+        tried.finish("gate", track, faces_seen=1, is_flagged=False, in_use=0.5)
     outcome = tried.outcome(1.0)
     assert outcome is not None
     assert "can judge it can judge 0" in outcome.reason

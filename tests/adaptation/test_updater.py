@@ -33,7 +33,7 @@ class FakePlace:
         self.scored = 0
         self.next_seen = lambda: None
         self.compared: list[np.ndarray] = []
-        self.is_factory = False
+        self.is_factory = self.is_drifted = False
         self.names: swap.Named | None = None
         self.chosen: swap.Named | None = None
         self.answer: Answer | None = None
@@ -74,6 +74,10 @@ class FakePlace:
     def in_use(self) -> Bundle:
         """Return a bundle."""
         return make_bundle()
+
+    def has_drifted(self) -> bool:
+        """Return what the test says."""
+        return self.is_drifted
 
     def learn(self, camera: str, statistic: float, alert_id: str | None) -> None:
         """Keep nothing."""
