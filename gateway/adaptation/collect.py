@@ -98,7 +98,8 @@ class Admission:
     def admits(self, camera: str, time_s: float) -> bool:
         """Return whether a track that ends now may be kept, and count it if so."""
         times = self._times.setdefault(camera, deque(maxlen=MOST_IN_WINDOW))
-        if len(times) == MOST_IN_WINDOW and time_s - times[0] < WINDOW_S:
+        # A clock that was set back by more than a window has begun anew.
+        if len(times) == MOST_IN_WINDOW and abs(time_s - times[0]) < WINDOW_S:
             return False
         times.append(time_s)
         return True

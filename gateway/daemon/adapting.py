@@ -73,6 +73,8 @@ class _End:
     environment: str
     track_id: int
     time_s: float
+    sha256: str
+    """The weights by which it was scored."""
 
 
 @dataclass(slots=True)
@@ -107,7 +109,7 @@ class Adapting:
         self._model_of = model_of
         self._waiting: deque[_Faces | _End] = deque()
         self._changed = asyncio.Event()
-        self._taken: OrderedDict[tuple[str, int], int] = OrderedDict()
+        self._taken: OrderedDict[tuple[str, int], tuple[int, str]] = OrderedDict()
         self._tracks: OrderedDict[tuple[str, int], _Track] = OrderedDict()
         self._environments: dict[str, str] = {}
         self._cameras: dict[str, _Camera] = {}
@@ -115,16 +117,19 @@ class Adapting:
 
     def on_scored(
         self,
-        environment: str,  # noqa: ARG002  (a Protocol's)
+        environment: str,
         faces: Sequence[TrackedFace],
         pixels_NYXC: NDArray[np.uint8],
         screenings: Sequence[Screening],
     ) -> None:
         """Let the first usable faces of each track be measured."""
+        model = self._model_of(environment)
+        if model is None:
+            return
         chosen = [
             index
             for index, (face, screening) in enumerate(zip(faces, screenings, strict=True))
-            if screening.quality is Quality.USABLE and self._is_wanted((face.crop.camera, face.track_id))
+            if screening.quality is Quality.USABLE and self._is_wanted((face.crop.camera, face.track_id), model.sha256)
         ]
         if chosen:
             tracks = tuple((faces[index].crop.camera, faces[index].track_id) for index in chosen)
@@ -133,17 +138,19 @@ class Adapting:
 
     def on_finished(self, camera: str, environment: str, verdict: decide.Verdict) -> None:
         """Let a track become a sample."""
-        if self._taken.pop((camera, verdict.track_id), 0):
-            self._put(_End(camera, environment, verdict.track_id, verdict.end_time_s))
+        taken = self._taken.pop((camera, verdict.track_id), None)
+        if taken is not None:
+            self._put(_End(camera, environment, verdict.track_id, verdict.end_time_s, taken[1]))
 
     @property
     def waiting(self) -> int:
         """How many batches and ends of tracks wait to be measured."""
         return len(self._waiting)
 
-    def _is_wanted(self, track: tuple[str, int]) -> bool:
-        taken = self._taken.get(track, 0)
-        self._taken[track] = taken + 1
+    def _is_wanted(self, track: tuple[str, int], sha256: str) -> bool:
+        # The weights of its first face: a track may end when others have taken over, and mixes no two.
+        taken, begun_by = self._taken.get(track, (0, sha256))
+        self._taken[track] = taken + 1, begun_by
         if len(self._taken) > MAX_OPEN_TRACKS:
             self._taken.popitem(last=False)
         return taken < FACES_OF_A_TRACK
@@ -223,6 +230,8 @@ class Adapting:
         track = self._tracks.pop((end.camera, end.track_id), None)
         model = self._model_of(end.environment)
         if track is None or model is None or self._environments.get(end.camera) != end.environment:
+            return
+        if end.sha256 != model.sha256:  # its scores would be part of what is usual under weights that never gave them
             return
         camera = self._cameras.get(end.camera)
         if camera is None or camera.sha256 != model.sha256:

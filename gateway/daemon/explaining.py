@@ -171,10 +171,11 @@ class Explaining:
         while self._asked:
             await self._explain(self._asked.popleft())
             await self.flush()
-        if self._clock() - self._swept_at_s >= SWEEP_EVERY_S:
-            self._swept_at_s = self._clock()
+        now_s = self._clock()
+        if not 0.0 <= now_s - self._swept_at_s < SWEEP_EVERY_S:  # also where the clock was set back
+            self._swept_at_s = now_s
             try:
-                await self._in_turn(partial(self._files.forget, until_s=self._clock() - self._keep_s))
+                await self._in_turn(partial(self._files.forget, until_s=now_s - self._keep_s))
             except OSError as error:  # in an hour again
                 _log.error("evidence_not_erased", reason=error.strerror)
 

@@ -25,6 +25,7 @@ from gateway.values import Screening, TrackedFace
 KEEP_EVERY = 50
 """A camera's counts are kept on the disk after so many passages, and when its word changes."""
 
+MAX_OPEN_TRACKS = 1024
 MOST_CONFIRMED = 1000
 """Confirmed alerts whose passages are not over yet; a broker has a say in how many."""
 
@@ -86,26 +87,35 @@ class OperatingPoints:
         self._cameras: dict[str, _Camera] = {}
         self._to_keep: dict[str, None] = {}
         self._confirmed: OrderedDict[str, None] = OrderedDict()
+        self._judging: OrderedDict[tuple[str, int], str] = OrderedDict()
         self._changed = asyncio.Event()
 
     def on_scored(
         self,
         environment: str,
         faces: Sequence[TrackedFace],
-        pixels_NYXC: NDArray[np.uint8],
-        screenings: Sequence[Screening],
+        pixels_NYXC: NDArray[np.uint8],  # noqa: ARG002  (a Protocol's)
+        screenings: Sequence[Screening],  # noqa: ARG002
     ) -> None:
-        """Do nothing: only whole passages are promised."""
+        """Note by which weights a passage is judged: it may end when others have taken over."""
+        model = self._model_of(environment)
+        if model is None:
+            return
+        for face in faces:
+            self._judging.setdefault((face.crop.camera, face.track_id), model.sha256)
+        while len(self._judging) > MAX_OPEN_TRACKS:
+            self._judging.popitem(last=False)
 
     def on_finished(self, camera: str, environment: str, verdict: decide.Verdict) -> None:
         """Count a passage that was judged, by what its reference held."""
         model = self._model_of(environment)
+        judged_by = self._judging.pop((camera, verdict.track_id), None)
         if verdict.label == "unsure" or verdict.reference is None or model is None:
             return
         now_s = self._clock()
         self._days.setdefault(camera, _Day(now_s)).add(now_s)
-        if verdict.alert_id in self._confirmed:
-            return
+        if verdict.alert_id in self._confirmed or judged_by not in {None, model.sha256}:
+            return  # weights that have gone promise nothing any more
         known = self._cameras.get(camera)
         if known is None or (known.environment, known.sha256) != (environment, model.sha256):
             self._begin(camera, _Camera(environment, model.sha256, RateMonitor()))

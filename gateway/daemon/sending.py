@@ -5,6 +5,7 @@ followed. An environment has one set under way at a time.
 """
 
 import asyncio
+import math
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -104,7 +105,8 @@ class Sending:
     async def look(self) -> None:
         """Erase what is old and send what is enough, every ten minutes."""
         now_s = self._clock()
-        if self._looked_at_s is not None and now_s - self._looked_at_s < LOOK_EVERY_S:
+        # A clock that was set back is no reason to look at nothing until it has caught up.
+        if self._looked_at_s is not None and 0.0 <= now_s - self._looked_at_s < LOOK_EVERY_S:
             return
         self._looked_at_s = now_s
         try:
@@ -172,7 +174,7 @@ class Sending:
         if all(seen.time_s > until_s for seen in kept):
             return kept
         for camera in cameras:
-            await asyncio.to_thread(self._sets.forget, camera=camera, until_s=until_s)
+            await asyncio.to_thread(self._sets.forget, camera=camera, until_s=math.nextafter(until_s, math.inf))
         return await asyncio.to_thread(self._sets.sightings, cameras)
 
     async def _upload(self, environment: str, chosen: list[Sighting]) -> JobView | None:

@@ -51,6 +51,15 @@ def test_admission_when_many_pass_at_once() -> None:
     assert admission.admits("gate", WINDOW_S)
 
 
+def test_admission_when_the_clock_was_set_back() -> None:
+    """Five in ten minutes by the right time too, not none until it has caught up with a wrong year."""
+    admission = Admission()
+    assert all(admission.admits("gate", 1e9 + second) for second in range(MOST_IN_WINDOW))
+    assert not admission.admits("gate", 1e9 - 60.0)
+    admitted = [admission.admits("gate", float(second)) for second in range(100)]
+    assert admitted.count(True) == MOST_IN_WINDOW
+
+
 def test_missing_when_faces_are_few_new_or_close() -> None:
     """Enough of them, a day old, over two hours and two cameras or two days: else it is said what lacks."""
     later_s = LONG_SPAN_S + HOLD_S

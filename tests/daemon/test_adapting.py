@@ -60,7 +60,14 @@ class Hall:
         await self.adapting.load()
         await self.adapting.know({"gate": "hall"})
 
-    def track(self, pixels_YXC: NDArray[np.uint8], *, quality: Quality = Quality.USABLE, count: int = 1) -> None:
+    def track(
+        self,
+        pixels_YXC: NDArray[np.uint8],
+        *,
+        quality: Quality = Quality.USABLE,
+        count: int = 1,
+        is_over: bool = True,
+    ) -> None:
         """Let a person pass."""
         self.tracks += 1
         crop = live_frame(0, time_s=60.0 * self.tracks).crops[0]
@@ -68,6 +75,13 @@ class Hall:
         seen = Screening("gate", self.tracks, 0, crop.captured_at_s, crop.box, 0.5, quality)
         for _ in range(count):
             self.adapting.on_scored("hall", [face], pixels_YXC[None], [seen])
+        if is_over:
+            self.end()
+
+    def end(self) -> None:
+        """Let the newest person be gone."""
+        crop = live_frame(0, time_s=60.0 * self.tracks).crops[0]
+        seen = Screening("gate", self.tracks, 0, crop.captured_at_s, crop.box, 0.5, Quality.USABLE)
         verdict = decide.Verdict(
             "gate", self.tracks, "clean", None, None, 0.0, 60.0 * self.tracks, seen, 1, 1, 0.5, None, None, None
         )
@@ -85,6 +99,20 @@ class Hall:
         said = messages.parse(self.shown.topics[TOPIC])
         assert isinstance(said, messages.DriftState)
         return said
+
+
+async def test_passage_that_ends_when_other_weights_have_taken_over_is_no_sample_of_theirs() -> None:
+    """Its score is of the weights before; the reference of the new ones holds none of it."""
+    hall = Hall(Kept())
+    await hall.begin()
+    hall.track(faces(1, seed=1)[0], is_over=False)
+    hall.weights = model("2")
+    hall.end()
+    await hall.adapting.settle()
+    assert TOPIC not in hall.shown.topics
+    hall.track(faces(1, seed=2)[0])
+    await hall.adapting.settle()
+    assert hall.word.cameras[0].tracks == 1
 
 
 async def test_drift_is_said_with_its_cause_and_outlives_a_restart() -> None:

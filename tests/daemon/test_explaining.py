@@ -290,6 +290,20 @@ async def test_old_evidence_is_erased(tmp_path: Path) -> None:
     assert not list((tmp_path / "evidence").iterdir())
 
 
+async def test_old_evidence_is_erased_under_a_clock_that_was_set_back(tmp_path: Path) -> None:
+    """It does not wait until the clock has caught up with a year that was wrong."""
+    files, house, now_s = SealedFiles(tmp_path / "evidence", max_bytes=1 << 20), House(), [1e9]
+    here = Explaining(files, lambda: house, model_of=lambda _: house.model, keep_s=1000.0, clock=lambda: now_s[0])
+    await here.settle()
+    now_s[0] = 60.0
+    see_alert(here)
+    await here.settle()
+    assert list((tmp_path / "evidence").iterdir())
+    now_s[0] = 4000.0
+    await here.settle()
+    assert not list((tmp_path / "evidence").iterdir())
+
+
 async def test_old_evidence_that_cannot_be_erased_is_told_and_ends_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 from fakes.daemons import running_daemon
 from fakes.offers import (
     FACTORY,
@@ -30,6 +31,7 @@ from gateway.adaptation.place import Pace
 from gateway.adaptation.shadow import Limits
 from gateway.contract.bundle import SelfTest
 from gateway.contract.requests import ModelOrder
+from gateway.daemon.adapting import Adapting
 from gateway.daemon.model_place import SharedSource
 from gateway.daemon.models import Updates
 from gateway.models.shipped import resolve_bundle
@@ -62,6 +64,20 @@ async def test_environments_ask_the_source_one_after_the_other() -> None:
     shared = SharedSource(slow)
     await asyncio.gather(*(shared.newest(name) for name in ("yard", "hall", "gate")))
     assert slow.most == 1
+
+
+async def test_a_trial_knows_whether_its_place_has_drifted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the word of what watches the cameras of this very environment."""
+    drifted: set[str] = set()
+    monkeypatch.setattr(Adapting, "has_drifted", lambda _self, environment: environment in drifted)
+    async with running_daemon(tmp_path, ONE, updates=updates(tmp_path, FakeSource())) as box:
+        assert box.daemon.models is not None
+        place = box.daemon.models._places["default"]
+        assert not place.has_drifted()
+        drifted.add("elsewhere")
+        assert not place.has_drifted()
+        drifted.add("default")
+        assert place.has_drifted()
 
 
 async def test_a_bundle_that_an_operator_left_for_an_older_one_is_not_denied(tmp_path: Path) -> None:

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 from fakes.daemons import running_daemon
 
 from gateway.contract import messages
-from gateway.daemon.operating import OperatingPoints
+from gateway.daemon.operating import MAX_OPEN_TRACKS, OperatingPoints
 from gateway.screening import decide
-from gateway.values import FaceBox, Quality, Screening
+from gateway.values import FaceBox, FaceCrop, Quality, Screening, TrackedFace
 
 ONE = messages.ModelIdentity(version=1, sha256="1" * 64, profile="paper")
 TWO = messages.ModelIdentity(version=2, sha256="2" * 64, profile="wide")
@@ -77,6 +78,30 @@ async def test_only_judged_passages_count_and_confirmed_ones_under_way_do_not() 
     here.confirm("early")
     here.on_finished("gate", "hall", replace(CLEAN, label="triggered", alert_id="early"))
     assert here.realised("gate") is None
+
+
+async def test_passage_that_ends_when_other_weights_have_taken_over_is_not_theirs() -> None:
+    """A place that drifted had many alerts under the old ones; the promise of the new ones begins clean."""
+    desk = Desk()
+    here = points(desk)
+    crop = FaceCrop("gate", 0, 0.0, SEEN.box, np.zeros((4, 4, 3), np.uint8), 4)
+    here.on_scored("hall", [TrackedFace(1, crop)], crop.pixels_YXC[None], [SEEN])
+    desk.model = TWO
+    here.on_finished("gate", "hall", replace(CLEAN, label="triggered", alert_id="late"))
+    assert here.realised("gate") is None
+    pass_by(here, 1)
+    realised = here.realised("gate")
+    assert realised is not None
+    assert (realised.tracks, realised.alerts) == (1, 0)
+
+
+async def test_weights_of_passages_that_never_end_are_forgotten() -> None:
+    """Memory stays flat."""
+    here = points(Desk())
+    crop = FaceCrop("gate", 0, 0.0, SEEN.box, np.zeros((4, 4, 3), np.uint8), 4)
+    for track in range(2 * MAX_OPEN_TRACKS):
+        here.on_scored("hall", [TrackedFace(track, crop)], crop.pixels_YXC[None], [SEEN])
+    assert len(here._judging) == MAX_OPEN_TRACKS
 
 
 async def test_counts_outlive_a_restart_and_end_with_the_weights_or_the_camera() -> None:

@@ -10,10 +10,11 @@ from fakes.collecting import SETTINGS, Hall
 from structlog.testing import capture_logs
 
 from gateway.adaptation import collect
+from gateway.adaptation.clean_sets import HOUR_S, RETENTION_S
 from gateway.adaptation.collect import HOLD_S, WANTED
 from gateway.contract.exchange import JobState, read_part
 from gateway.daemon import sending
-from gateway.daemon.sending import FORGOTTEN, client_of
+from gateway.daemon.sending import FORGOTTEN, LOOK_EVERY_S, client_of
 from gateway.errors import StorageError
 
 
@@ -69,6 +70,34 @@ async def test_what_is_collected_held_and_sent_is_told(tmp_path: Path, trainer: 
     assert trainer.asked == 1
     (job,) = hall.told[-1].jobs
     assert (job.state, job.reason) == ("refused", "too many false alarms")
+
+
+async def test_clock_that_was_set_back_does_not_stop_looking(tmp_path: Path) -> None:
+    """Else faces would be kept beyond their time, and none sent, until the clock has caught up."""
+    hall = Hall(tmp_path)
+    hall.now_s = 4 * 365 * 24 * 3600.0  # a clock that came up with a wrong year
+    await hall.collecting.settle()
+    hall.now_s = 0.0
+    hall.track()
+    await hall.collecting.settle()
+    assert hall.kept == 1
+    hall.now_s = RETENTION_S + 2 * HOUR_S
+    await hall.collecting.settle()
+    assert hall.kept == 0
+
+
+@pytest.mark.usefixtures("few")
+async def test_face_of_the_very_start_of_an_hour_is_not_sent_twice(tmp_path: Path, trainer: FakeTrainer) -> None:
+    """What the trainer has is erased, also where the newest face of the set begins an hour."""
+    hall = Hall(tmp_path)
+    await hall.tracks_of(39)
+    hall.now_s = HOUR_S * (hall.now_s // HOUR_S + 1)
+    hall.track("gate")
+    await hall.collecting.settle()
+    assert hall.kept == 40
+    hall.now_s += HOLD_S + LOOK_EVERY_S
+    await hall.collecting.settle()
+    assert (len(trainer.completed), hall.kept) == (1, 0)
 
 
 @pytest.mark.usefixtures("few")
