@@ -126,6 +126,35 @@ def test_hard_negatives_are_told_with_the_worst_kind() -> None:
     assert found.reached[0].words == "3.0 × (0.5 to ∞) at 1 %; worst lost packets, 5.0 ×"
 
 
+def test_hard_negatives_beside_no_flagged_plain_face_miss_the_aim() -> None:
+    """A multiple of nothing is not unknown: where plain faces are never flagged and these are, nothing is worse."""
+    hard = json.loads(json.dumps(OWN))
+
+    def kinds(fpr: float, times: float | None) -> dict[str, Any]:
+        one = {"fpr": {"1%": share(fpr)}, "times_plain": {"1%": {"value": times, "low": 0.5, "high": None}}}
+        return {"hat": one, "all": one}
+
+    hard["cells"][0]["measures"]["hard_negatives"] = kinds(0.39, None)
+    hard["cells"][1]["measures"]["hard_negatives"] = kinds(0.01, 1.0)
+    found = line(judged([hard]), "FPR on hard negatives, D")
+    (reached,) = found.reached  # of a source the worst cell: a script reads one figure a source
+    assert (found.met, reached.value, reached.words) == (False, None, "39.0 % of them and no plain face at 1 %")
+    hard["cells"][0]["measures"]["hard_negatives"] = kinds(0.0, None)
+    assert line(judged([hard]), "FPR on hard negatives, D").met is True
+
+
+def test_trigger_that_the_bundle_has_not_seen_counts_once() -> None:
+    """By its own cells alone, also where another trigger has the same facts."""
+    own = document(cell("original", "native", {"square": (1.0, 1.0), "other": (0.6, 0.6)}), seen={
+        "square": "white_block", "other": None,
+    })  # fmt: skip
+    left = document(cell("original", "native", {"square": (0.9, 0.9), "other": (0.1, 0.1)}), seen={
+        "square": None, "other": None,
+    }, sha256="b" * 64)  # fmt: skip
+    mean = line(judged([own, left]), "families never trained on, D", "AUROC, mean")
+    assert mean.reached[0].value == pytest.approx((0.6 + 0.9) / 2)
+
+
 def test_files_that_do_not_belong_together_are_refused() -> None:
     """Another profile, and passages of another bundle."""
     passages = {"synthetic": {}, "bundle": {"sha256": "c" * 64}}
