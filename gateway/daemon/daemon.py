@@ -39,7 +39,7 @@ from gateway.daemon.signalling import Signalling
 from gateway.daemon.statistics import ClockSteps, camera_stats, outbox_stats, product_version
 from gateway.daemon.teaching import witnesses
 from gateway.delivery.outbox import Outbox
-from gateway.errors import ConfigError, StorageError
+from gateway.errors import ConfigError, LateFault, StorageError
 from gateway.lane import Outcome, Standing
 from gateway.screening import decide
 from gateway.screening.measured import Measured
@@ -180,7 +180,7 @@ class Daemon:
             asked = plan_of(config)
             waiting = changes(self._plan, asked).after_restart
             done = await self._apply(reachable(self._plan, asked))
-        except (ConfigError, StorageError) as error:
+        except (ConfigError, LateFault, StorageError) as error:
             self.postman.tell(part="config", reason="refused")
             for line in str(error).splitlines():
                 _log.error("config_refused", reason=line)

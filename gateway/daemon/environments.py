@@ -104,6 +104,7 @@ class Environments:
 
         Raises:
             ConfigError: A bundle cannot be used.
+            LateFault: One was not open in time.
             RuntimeFault: onnxruntime fails.
         """
         opened: dict[str, Opened] = {}
@@ -112,9 +113,11 @@ class Environments:
             try:
                 bundle = await asyncio.to_thread(self._shared.bundle_of, name, plan.bundle)
                 opened[name] = Opened(bundle, await self._shared.inference.open(bundle), learnt)
-            except BundleError as error:
+            except (BundleError, RuntimeFault) as error:
                 for each in opened.values():
                     each.detector.release()
+                if isinstance(error, RuntimeFault):
+                    raise
                 raise ConfigError(f"environments.{name}.bundle: {plan.bundle}: {error}") from None
         return opened
 

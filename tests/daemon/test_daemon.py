@@ -9,7 +9,9 @@ from fakes.naming import live_frame
 from structlog.testing import capture_logs
 
 from gateway.contract import messages
-from gateway.errors import SourceReason, StorageError
+from gateway.contract.bundle import Bundle
+from gateway.errors import LateFault, SourceReason, StorageError
+from gateway.screening.runtime import BundleDetector, InferenceThread
 
 GATE = "  gate: {source: {type: file, path: gate.mp4}}\n"
 LOBBY = "  lobby: {source: {type: file, path: lobby.mp4}}\n"
@@ -98,6 +100,40 @@ async def test_bad_configuration_changes_nothing(tmp_path: Path) -> None:
         box.configure(ONE)
         await box.daemon.reload()
         assert box.cameras.left == {"lobby": 1}
+        assert box.shown.told == [("config", "refused"), ("config", None)]
+
+
+class BusyInference(InferenceThread):
+    """Opens so many sessions, and then none in time."""
+
+    def __init__(self) -> None:
+        super().__init__(device="cpu", threads=1)
+        self.opens = 99
+
+    async def open(self, bundle: Bundle) -> BundleDetector:
+        """Open a bundle, or be late."""
+        self.opens -= 1
+        if self.opens < 0:
+            raise LateFault("the inference session on the CPU gave no answer within 30 s")
+        return await super().open(bundle)
+
+
+async def test_machine_that_is_too_busy_for_a_reload_changes_nothing(tmp_path: Path) -> None:
+    """Screening does not end for it: it is told as a refused configuration, and later that is taken."""
+    inference = BusyInference()
+    gate = "cameras:\n  gate: {environment: default, source: {type: file, path: gate.mp4}}\n"
+    halls = gate + "environments: {default: {bundle: paper}, hall: {bundle: paper}, yard: {bundle: paper}}\n"
+    async with running_daemon(tmp_path, ONE, inference=inference) as box:
+        await box.until(lambda: "gate" in box.cameras.opened)
+        served, inference.opens = len(inference._served), 1
+        box.configure(halls)
+        await box.daemon.reload()
+        assert box.shown.told == [("config", "refused")]
+        assert len(inference._served) == served
+        box.cameras.passage("gate", white=0.9)
+        await box.until(lambda: len(box.alerts.kept) == 2)
+        inference.opens = 99
+        await box.daemon.reload()
         assert box.shown.told == [("config", "refused"), ("config", None)]
 
 
