@@ -3,6 +3,7 @@
 What leaves the box are faces at the size they were seen, ordered by digest: no camera's name, of times the day.
 """
 
+import asyncio
 import hashlib
 import json
 import struct
@@ -37,6 +38,8 @@ from gateway.errors import ExchangeError, ExchangeReason
 
 MAX_ANSWER_BYTES = 256 * 1024
 MAX_DETAIL = 400
+ANSWER_S = 300.0
+"""For one request and its whole answer: a part of 8 MiB over a slow line, and no answer that comes byte by byte."""
 
 _Answer = TypeVar("_Answer", UploadState, JobView)
 
@@ -107,12 +110,15 @@ async def _ask(client: httpx2.AsyncClient, method: str, path: str, content: byte
 
 async def _exchange(client: httpx2.AsyncClient, method: str, path: str, content: bytes) -> tuple[int, bytes]:
     try:
-        async with client.stream(method, path, content=content) as response:
+        async with asyncio.timeout(ANSWER_S), client.stream(method, path, content=content) as response:
             answer = b""
             async for piece in response.aiter_bytes():
                 answer += piece
                 if len(answer) > MAX_ANSWER_BYTES:
                     raise ExchangeError("the trainer's answer has no end", ExchangeReason.TOO_LARGE)
+    except TimeoutError:
+        text = f"the trainer did not answer within {ANSWER_S:g} s"
+        raise ExchangeError(text, ExchangeReason.UNREACHABLE) from None
     except httpx2.HTTPError as error:
         text = f"the trainer cannot be reached: {type(error).__name__}"
         raise ExchangeError(text, ExchangeReason.UNREACHABLE) from None

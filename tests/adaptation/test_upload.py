@@ -1,9 +1,13 @@
 """An upload: what the trainer reads is what was seen, a second try sends what is missing, every refusal has a name."""
 
+import asyncio
+from collections.abc import AsyncIterator
+
 import httpx2
 import pytest
 from fakes.adaptation import FakeTrainer, faces
 
+from gateway.adaptation import upload as upload_module
 from gateway.adaptation.collect import Choice, CleanFace
 from gateway.adaptation.upload import MAX_ANSWER_BYTES, job, pack, upload
 from gateway.contract.exchange import MAX_PART_BYTES, JobState, read_part
@@ -70,3 +74,23 @@ async def test_upload_when_the_trainer_answers_otherwise(status: int, content: b
         with pytest.raises(ExchangeError) as caught:
             await upload(client, clean_set, contents)
     assert caught.value.reason is reason
+
+
+class Dripping(httpx2.AsyncByteStream):
+    """An answer that comes byte by byte and never ends."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Yield a byte now and then."""
+        while True:
+            yield b" "
+            await asyncio.sleep(0.01)
+
+
+async def test_upload_when_the_answer_never_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each byte comes in time, the answer does not: clean faces and operators' words wait behind it."""
+    monkeypatch.setattr(upload_module, "ANSWER_S", 0.2)
+    transport = httpx2.MockTransport(lambda _: httpx2.Response(200, stream=Dripping()))
+    async with httpx2.AsyncClient(transport=transport, base_url="https://trainer") as client:
+        with pytest.raises(ExchangeError, match=r"did not answer within 0\.2 s") as caught:
+            await job(client, "job-1")
+    assert caught.value.reason is ExchangeReason.UNREACHABLE
