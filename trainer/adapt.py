@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 from gateway.contract.bundle import Bundle, DataDigest, SelfTest, Training
-from gateway.contract.calibration import TrackRule
 from trainer.bundles import detector_of
+from trainer.calibrating import calibrate_adapted, expected_of
 from trainer.card import CardFacts, model_card
 from trainer.data import DataError, Pictures, split_by_group
 from trainer.environments import REGIMES
@@ -17,7 +17,7 @@ from trainer.finetune import TuneSettings
 from trainer.network import Network, export_weights, score_pixels
 from trainer.optics import Picture
 from trainer.passages import STILLS, Views
-from trainer.pretrain import BundleFacts, calibrate
+from trainer.pretrain import BundleFacts
 from trainer.recipes import Material, recipe_of
 from trainer.upsampling import GeneratorSettings, train_stand_in
 
@@ -25,6 +25,8 @@ LEAST_FACES = 60
 """With fewer clean faces nothing is left to calibrate by."""
 
 CALIBRATE_SHARE = 0.3
+
+NOBODY = Pictures("nobody", (), (), "")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,7 +42,8 @@ class AdaptSettings:
 
     `regime` says how faces reach the detector there (`trainer.environments`): `authors` perturbs at the detector's
     size, `native` at the faces' own; `jpeg` and `h264` code them as well. `views` says what is calibrated by:
-    photographs, or faces as a camera cut them.
+    photographs, or faces as a camera cut them. `held_back` are those that quarantine held back for their scores: they
+    teach nothing.
     """
 
     environment: str
@@ -51,6 +54,7 @@ class AdaptSettings:
     generator: GeneratorSettings = field(default_factory=GeneratorSettings)
     reference: Reference | None = None
     views: Views = STILLS
+    held_back: Pictures = NOBODY
 
 
 def adapt_bundle(
@@ -64,24 +68,20 @@ def adapt_bundle(
 ) -> str:
     """Tune a base on clean faces of one environment, write the bundle and return its digest.
 
-    At most `settings.faces` of them tune; people who do not, calibrate.
+    At most `settings.faces` of them tune; people who do not, calibrate, with what can be believed of `held_back`.
 
     Raises:
         DataError: There are too few faces, or too few people to calibrate by others than were tuned on.
     """
-    side_px = base.profile.side_px
-    usable = [index for index, still in enumerate(clean.pixels) if still.shape[0] >= side_px]
-    if len(usable) < LEAST_FACES:
-        raise DataError(f"{clean.name}: {len(usable)} faces of at least {side_px} px; {LEAST_FACES} are needed")
-    rest, calibration = split_by_group(clean.subset(usable, clean.name), share=CALIBRATE_SHARE, seed=settings.tune.seed)
-    if min(len(rest), len(calibration)) < LEAST_FACES // 3:
-        raise DataError(f"{clean.name}: too few people to calibrate by others than were tuned on; give more people")
-    chosen = rest.subset(range(min(settings.faces, len(rest))), f"{clean.name}, tuned on")
-    calibration = replace(calibration, name=f"{clean.name}, calibration people")
+    usable, chosen, calibration = _divided(clean, base, settings)
     material = _material(chosen, base, settings, progress)
     detector = _tuned(material, base, settings, progress)
     progress("calibrating", 0, 1)
-    calibrated = calibrate(detector, calibration, TrackRule(), seed=settings.tune.seed, views=settings.views)
+    held_back = expected_of(large_enough(settings.held_back, base.profile.side_px), usable, detector_of(base))
+    calibrated = calibrate_adapted(
+        detector, calibration, held_back,
+        held_share=len(held_back) / (len(held_back) + len(usable)), seed=settings.tune.seed, views=settings.views,
+    )  # fmt: skip
     self_test_NYXC = make_self_test(base.profile)
     training = Training(
         command=facts.command,
@@ -94,6 +94,7 @@ def adapt_bundle(
             _digest(chosen, "train"),
             *([_digest(settings.reference.faces, "train")] if settings.reference else []),
             _digest(calibration, "calibration"),
+            *([_digest(held_back, "calibration")] if len(held_back) else []),
         ),
     )
     sha256 = write_bundle(
@@ -113,6 +114,25 @@ def adapt_bundle(
     card = CardFacts(base.profile, sha256, facts.version, base, training, calibrated, 0, ())
     (folder / "MODEL_CARD.md").write_text(model_card(card), encoding="utf-8")
     return sha256
+
+
+def _divided(clean: Pictures, base: Bundle, settings: AdaptSettings) -> tuple[Pictures, Pictures, Pictures]:
+    """Return the faces that can be used, those of them that tune, and those of other people."""
+    usable = large_enough(clean, base.profile.side_px)
+    if len(usable) < LEAST_FACES:
+        side_px = base.profile.side_px
+        raise DataError(f"{clean.name}: {len(usable)} faces of at least {side_px} px; {LEAST_FACES} are needed")
+    rest, others = split_by_group(usable, share=CALIBRATE_SHARE, seed=settings.tune.seed)
+    if min(len(rest), len(others)) < LEAST_FACES // 3:
+        raise DataError(f"{clean.name}: too few people to calibrate by others than were tuned on; give more people")
+    chosen = rest.subset(range(min(settings.faces, len(rest))), f"{clean.name}, tuned on")
+    return usable, chosen, replace(others, name=f"{clean.name}, calibration people")
+
+
+def large_enough(pictures: Pictures, side_px: int) -> Pictures:
+    """Return the pictures that a detector of this side judges."""
+    usable = [index for index, still in enumerate(pictures.pixels) if still.shape[0] >= side_px]
+    return pictures.subset(usable, pictures.name)
 
 
 def _material(

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 
 from gateway.contract.bundle import BundleError, open_bundle
 from gateway.contract.exchange import CleanSet, ExchangeFormatError, Face, PartKind, Scorecard, read_part
-from trainer.adapt import CALIBRATE_SHARE, AdaptSettings, Reference, adapt_bundle
+from trainer.adapt import CALIBRATE_SHARE, AdaptSettings, Reference, adapt_bundle, large_enough
 from trainer.bundles import detector_of, find_bundle
 from trainer.data import DataError, Pictures, read_pictures, split_by_group
 from trainer.environments import REGIMES
@@ -98,6 +98,7 @@ def _adapt(folder: Path, order: Order, handle: KeyHandle) -> Result:
         tune=replace(recipe_of(base.profile).defaults, epochs=order.epochs, perturb=perturb, trim=TRIM),
         reference=Reference(reference.tuned),
         views=CROPS,
+        held_back=_pictures(faces["held_back"], order.clean_set, "held back"),
     )
     facts = BundleFacts(order.version, "spectragate-trainer serve", dt.date.fromisoformat(order.created))
     pictures = _pictures([*faces["clean"], *faces["operator"]], order.clean_set)
@@ -144,16 +145,15 @@ def _faces(parts: Path, clean_set: CleanSet, kind: PartKind, key: SetKey) -> lis
     return [face for part, content in sealed for face in read_part(key.open(content, part.sha256), part)]
 
 
-def _pictures(faces: Sequence[Face], clean_set: CleanSet) -> Pictures:
-    name = f"clean set {clean_set.sha256[:12]}"
+def _pictures(faces: Sequence[Face], clean_set: CleanSet, which: str = "clean set") -> Pictures:
+    name = f"{which} {clean_set.sha256[:12]}"
     pixels, tracks = tuple(face.pixels_YXC for face in faces), tuple(f"track {face.track}" for face in faces)
     return Pictures(name, pixels, tracks, "").subset(range(len(faces)), name)
 
 
 def _site_held_out(pictures: Pictures, side_px: int, settings: AdaptSettings) -> Pictures:
-    """Return the faces that calibrated and did not tune."""
-    usable = [index for index, face_YXC in enumerate(pictures.pixels) if face_YXC.shape[0] >= side_px]
-    return split_by_group(pictures.subset(usable, pictures.name), share=CALIBRATE_SHARE, seed=settings.tune.seed)[1]
+    """Return the faces that passed quarantine, calibrated and did not tune."""
+    return split_by_group(large_enough(pictures, side_px), share=CALIBRATE_SHARE, seed=settings.tune.seed)[1]
 
 
 def read_handle() -> KeyHandle:

@@ -47,10 +47,11 @@ class _Model(BaseModel):
 
 
 class Part(_Model):
-    """A file of faces: those to tune on, or some that quarantine held back, for the audit alone.
+    """A file of faces: those to tune on, or some that quarantine held back, which never teach.
 
     `clean` passed screening and quarantine; `operator` were alerts that an operator called false. `held_back` were the
-    ones with the highest scores; `repeated` share a pattern at one place with others.
+    ones with the highest scores: they calibrate and are audited; `repeated` share a pattern at one place with others
+    and are audited alone.
     """
 
     sha256: Sha256

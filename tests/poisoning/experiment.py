@@ -25,7 +25,8 @@ import numpy as np
 
 from gateway.adaptation.collect import ALIKE, HELD_BACK, LEAST_CONTRAST, WANTED, CleanFace, choose
 from gateway.adaptation.upload import pack
-from gateway.contract.bundle import open_bundle
+from gateway.contract.bundle import Bundle, open_bundle
+from gateway.contract.calibration import threshold
 from gateway.contract.geometry import reduce_to
 from trainer.bundles import detector_of, find_bundle, people_seen_by
 from trainer.data import Pictures, read_pictures, split_by_group
@@ -33,10 +34,11 @@ from trainer.environments import ENVIRONMENTS
 from trainer.export import write_whole
 from trainer.gate import LIMITS
 from trainer.job_run import TRIM, Order, Result, read_result, run_job
-from trainer.measures import detection_rate
+from trainer.measures import Scores, detection_rate
 from trainer.model import Detector
 from trainer.network import score_pixels
 from trainer.optics import Picture
+from trainer.passages import CROPS, clean_track_statistics
 from trainer.triggers import Trigger, read_triggers
 from trainer.vault import KeyHandle, ServiceKeys, make_keys
 
@@ -74,6 +76,9 @@ DEFENCE = {
 
 MOST_LOST = 0.10
 FALSE_POSITIVE_RATE = 0.05
+ASKED = (0.1, 0.05, 0.01)
+"""What a bundle is asked to flag of clean faces, by its own calibration."""
+
 FACE_PX = (24, 126)  # the face and its surroundings in a picture of 150 px
 REFERENCE_FACES = 500
 OTHERS = 250
@@ -251,7 +256,35 @@ def _outcome(result: Result, folder: Path, clean: Cell, material: Material) -> d
     if result.bundle_sha256 is not None:
         adapted = open_bundle(folder / "bundle", expected_sha256=result.bundle_sha256)
         found["adapted"] = _judged(detector_of(adapted), others_of(clean, material), material)
+        found["calibrated"] = _by_its_calibration(adapted, others_of(clean, material), material)
     return found
+
+
+def _by_its_calibration(adapted: Bundle, others: Sequence[Picture], material: Material) -> dict[str, Any]:
+    """Return what the bundle flags by its own thresholds: other people's faces and passages, and each trigger."""
+    detector, known = detector_of(adapted), adapted.calibration
+    scores_N = score_pixels(detector, _inputs(others, detector))
+    stills = Pictures("others", tuple(others), ("",) * len(others), "")
+    passages_N = clean_track_statistics(detector, stills, known.rule, per_still=1, seed=3, views=CROPS)
+    shown = {name: trigger for name, trigger in material.triggers.items() if name in TRIED["motion"]}
+    triggered = {
+        name: score_pixels(detector, _inputs([trigger.apply(each) for each in others], detector))
+        for name, trigger in shown.items()
+    }
+    return {
+        f"{rate:.0%}": {
+            "faces": flagged(scores_N, known.clean_faces, rate),
+            "passages": flagged(passages_N, known.clean_tracks, rate),
+            "triggers": {name: flagged(each_N, known.clean_faces, rate) for name, each_N in triggered.items()},
+        }
+        for rate in ASKED
+    }
+
+
+def flagged(scores: Sequence[float] | Scores, clean: Sequence[float], rate: float) -> float:
+    """Return the share of scores that the threshold of these clean ones flags, for an asked rate."""
+    limit = threshold(clean, rate)
+    return 0.0 if limit is None else round(float((np.asarray(scores) >= limit).mean()), 4)
 
 
 @lru_cache(maxsize=8)
@@ -320,18 +353,25 @@ def _keep(path: Path, name: str, found: Mapping[str, Any], material: Material) -
     return said
 
 
+def is_done(cells: Mapping[str, Any], cell: Cell, again: bool) -> bool:
+    """Return whether nothing is left to do; `again` asks for what a published bundle's calibration does as well."""
+    found = cells.get(cell.name)
+    return found is not None and not (again and found["published"] and "calibrated" not in found)
+
+
 def main() -> None:
     """Do what is missing."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--match", default="", help="do those cells whose name this regular expression finds")
+    parser.add_argument("--again", action="store_true", help="do cells anew that say nothing of calibration")
     parser.add_argument("--minutes", type=float, default=35.0, help="no cell is begun after so long")
     asked = parser.parse_args()
     material = read_material(asked.data, "paper")
     ends_s = time.monotonic() + 60.0 * asked.minutes
     for cell in all_cells():
-        if not re.search(asked.match, cell.name) or cell.name in _known(asked.out, material)["cells"]:
+        if not re.search(asked.match, cell.name) or is_done(_known(asked.out, material)["cells"], cell, asked.again):
             continue
         if time.monotonic() > ends_s:
             break
