@@ -135,14 +135,13 @@ class Gate(socket.socket):
 
 
 def listen(host: str, port: int, doorway: Doorway) -> Gate:
-    """Listen, so that a port that is taken is known at once.
+    """Listen, so that a port that is taken is known at once; where a name has addresses of both kinds, over IPv4.
 
     Raises:
         OSError: The address cannot be listened on.
     """
-    family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
-        0
-    ]
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, kind, proto, _, address = min(found, key=lambda each: each[0] != socket.AF_INET)
     listening = Gate(family, kind, proto)
     listening.doorway = doorway
     try:

@@ -1,5 +1,7 @@
 """Who comes in, how often, and what is remembered of that."""
 
+import socket
+
 import pytest
 
 from gateway.contract import doorway as doorway_module
@@ -88,6 +90,17 @@ def test_refusals_are_counted_by_reason_and_told_once_a_minute() -> None:
     clock.now_s = 61.0
     doorway.pause_s("192.0.2.1")
     assert told[1:] == [("request_rate", "192.0.2.1", 5)]
+
+
+def test_name_with_addresses_of_both_kinds_is_listened_on_over_ipv4(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`localhost` is where `127.0.0.1` finds it, whatever the machine names first; an address of IPv6 is what it is."""
+    both = [
+        (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", 0, 0, 0)),
+        (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0)),
+    ]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: both)
+    with listen("localhost", 0, Doorway(Limits(1, 1))) as listening:
+        assert listening.getsockname()[0] == "127.0.0.1"
 
 
 def test_address_that_cannot_be_listened_on_is_known_at_once() -> None:
