@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from poisoning.experiment import (
+    ASKED,
     MOST_LOST,
     PLACES,
     POISONED_SEED,
@@ -15,6 +16,8 @@ from poisoning.experiment import (
     Cell,
     all_cells,
     do_cell,
+    flagged,
+    is_done,
     loss_of,
     read_material,
     stream_of,
@@ -85,6 +88,45 @@ def test_results_that_are_committed() -> None:
     }
     assert len(whole) >= 4
     assert results["summary"]["clean_refused"] <= 0.05 * results["summary"]["clean_adaptations"]
+
+
+def test_calibrations_that_are_committed() -> None:
+    """Bundles flag about what they are asked to; by a poisoned set's threshold its trigger is found nearly as often."""
+    cells = json.loads((Path(__file__).parent / "results.json").read_text("utf-8"))["cells"]
+    known = {name: found for name, found in cells.items() if "calibrated" in found}
+    assert len({found["trigger"] for found in known.values()}) >= 3  # the clean one among them
+    for found in known.values():
+        clean = known[Cell(found["environment"], found["seed"]).name]["calibrated"]
+        for asked, rate in ((f"{rate:.0%}", rate) for rate in ASKED):
+            here = found["calibrated"][asked]
+            assert here["passages"] <= 2 * rate + 0.01, found
+            if found["trigger"] is not None:
+                assert here["triggers"][found["trigger"]] >= clean[asked]["triggers"][found["trigger"]] - MOST_LOST, (
+                    found
+                )
+
+
+def test_flagged_when_the_clean_scores_can_give_the_rate_and_when_not() -> None:
+    """Ties count against the new score; what too few scores cannot promise flags nobody."""
+    clean = [float(number) for number in range(19)]
+    assert flagged([18.0, 18.5, 30.0, 3.0], clean, 0.05) == pytest.approx(0.5)
+    assert flagged([30.0], clean, 0.01) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("found", "again", "done"),
+    [
+        (None, False, False),
+        ({"published": True}, False, True),
+        ({"published": True}, True, False),
+        ({"published": True, "calibrated": {}}, True, True),
+        ({"published": False}, True, True),
+    ],
+)
+def test_cells_that_are_done_anew(found: dict[str, object] | None, again: bool, done: bool) -> None:
+    """Only where a bundle was published, and only when asked for."""
+    cell = Cell("motion", 1)
+    assert is_done({} if found is None else {cell.name: found}, cell, again) is done
 
 
 @pytest.mark.data
