@@ -23,7 +23,10 @@ FOREIGN_FILTERS = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_
 
 @dataclass(frozen=True, slots=True)
 class ChainSettings:
-    """How often each step of the chain happens (shares) and how strong it is."""
+    """How often each step of the chain happens (shares) and how strong it is.
+
+    `sensor_noise_grey` is a range of standard deviations; those below zero are no noise at all.
+    """
 
     crop_side: tuple[float, float] = (0.5, 1.0)
     foreign_filter: float = 0.25
@@ -34,7 +37,7 @@ class ChainSettings:
     motion_px: tuple[float, float] = (3, 15)
     codec: float = 0.3
     codec_quality: tuple[int, int] = (60, 98)
-    sensor_noise_grey: float = 1.0
+    sensor_noise_grey: tuple[float, float] = (0.0, 1.0)
     perturb_native: float = 0.3
     codec_after: float = 0.1
 
@@ -56,8 +59,9 @@ def vary_optics(picture_YXC: Picture, draw: Draw, settings: ChainSettings) -> Pi
         values_YXC = 255.0 * np.power(np.clip(values_YXC, 0, 255) / 255.0, draw.uniform(*settings.light_gamma))
     if draw.random() < settings.blur:
         values_YXC = _blurred(values_YXC, draw, settings)
-    sigma = draw.uniform(0, settings.sensor_noise_grey)
-    values_YXC = values_YXC + sigma * draw.standard_normal(values_YXC.shape, dtype=np.float32)
+    sigma = draw.uniform(*settings.sensor_noise_grey)
+    if sigma > 0:
+        values_YXC = values_YXC + sigma * draw.standard_normal(values_YXC.shape, dtype=np.float32)
     return rounded(values_YXC)
 
 

@@ -48,7 +48,7 @@ class _Asked:
 @click.option("--clean", type=EXISTING, multiple=True, help="More clean pictures, of anything; may be given again.")
 @click.option("--out", type=OUTPUT, required=True, help="Folder for the checkpoint, the metrics and the bundle.")
 @click.option("--profile", default="paper", show_default=True, type=click.Choice(PROFILE_NAMES))
-@click.option("--pairs", default=51_200, show_default=True, type=click.IntRange(64), help="For `wide`: pairs drawn.")
+@click.option("--pairs", default=102_400, show_default=True, type=click.IntRange(64), help="For `wide`: pairs drawn.")
 @click.option(
     "--leave-out",
     multiple=True,
@@ -60,7 +60,7 @@ class _Asked:
 @click.option("--base", type=EXISTING, help="Bundle folder to go on from, in place of drawn weights.")
 @click.option("--chain", default="plain", show_default=True, type=click.Choice(CHAIN_NAMES), help="Light and blur.")
 @click.option("--learning-rate", type=click.FloatRange(1e-6, 1.0), help="[default: 2e-3, for `wide` 3e-3]")
-@click.option("--epochs", type=click.IntRange(1, 10_000), help="[default: 24, for `wide` 4]")
+@click.option("--epochs", type=click.IntRange(1, 10_000), help="[default: 24, for `wide` 3]")
 @click.option("--faces-per-epoch", default=9500, show_default=True, type=click.IntRange(64))
 @click.option("--clean-per-epoch", default=4500, show_default=True, type=click.IntRange(64), help="Of each --clean.")
 @click.option("--version", "version_number", default=1, show_default=True, help="Version number of the bundle.")
@@ -71,7 +71,7 @@ def pretrain(**options: object) -> None:
     Perturbed copies stand in for triggers. Started again with the same options, it goes on where it was stopped.
     CIFAR-10 is read in its binary version, GTSRB as its folder of pictures. The profile `wide` is trained on faces
     alone, by --epochs passes through --pairs of them, whose statistics
-    (7 GB) stay in OUT/pool; --clean, --chain and what is counted per epoch are for `paper`. To see what is found of
+    (14 GB) stay in OUT/pool; --clean, --chain and what is counted per epoch are for `paper`. To see what is found of
     triggers of a kind that training never saw, train with --leave-out (stickers, pictures, waves, warps, quantisation,
     generators, or a single kind) and give `evaluate` the bundle: it tunes without them too, and marks what was seen.
     """
@@ -134,7 +134,7 @@ def _wide_bundle(asked: _Asked) -> str:
             split_seed=asked.split_seed,
             pairs=asked.pairs,
             left_out=left_out,
-            epochs=asked.epochs or 4,
+            epochs=asked.epochs or 3,
             learning_rate=asked.learning_rate or 3e-3,
             threads=asked.threads,
         ),

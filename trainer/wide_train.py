@@ -55,8 +55,8 @@ class WideSettings:
     seed: int = 1
     split_seed: int = 1
     base_sha256: str | None = None
-    pairs: int = 51_200
-    epochs: int = 4
+    pairs: int = 102_400
+    epochs: int = 3
     batch: int = 64
     parts: int = 4
     learning_rate: float = 3e-3
@@ -172,7 +172,10 @@ def _pool(
         lambda pairs: report(WideReport(0, settings.epochs, pairs, float("nan"), {}, time.monotonic() - started)),
     )
     pool_settings = PoolSettings(faces.sha256, settings.pairs, chain=settings.chain)
+    # The processes that draw need the other cores: threads that wait for one spin away most of what there is.
+    torch.set_num_threads(1)
     pool = open_pool(folder / "pool", pool_settings, drawing, scale=scale)
+    torch.set_num_threads(settings.threads)
     with torch.no_grad():
         start.places_mean.copy_(torch.from_numpy(pool.places_mean))
         start.places_scale.copy_(torch.from_numpy(pool.places_scale))

@@ -77,5 +77,13 @@ def test_pictures_of_the_detectors_size_are_taken_whole() -> None:
 
 def test_optics_can_be_switched_off() -> None:
     """With every share at nothing the picture is left as it was."""
-    settings = dataclasses.replace(ChainSettings(), light=0.0, blur=0.0, sensor_noise_grey=0.0)
+    settings = dataclasses.replace(ChainSettings(), light=0.0, blur=0.0, sensor_noise_grey=(0.0, 0.0))
     np.testing.assert_array_equal(vary_optics(still(), np.random.default_rng(1), settings), still())
+
+
+def test_noise_below_nothing_is_none() -> None:
+    """A range that reaches below zero leaves that share of the pictures without any noise."""
+    settings = dataclasses.replace(ChainSettings(), light=0.0, blur=0.0, sensor_noise_grey=(-2.0, 2.0))
+    plain_YXC = still()
+    altered = [vary_optics(plain_YXC, np.random.default_rng(seed), settings) for seed in range(200)]
+    assert 70 < sum(np.array_equal(each_YXC, plain_YXC) for each_YXC in altered) < 130

@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from trainer import wide_train
 from trainer.data import DataError, Pictures
@@ -105,3 +106,21 @@ def test_small_faces_are_left_out() -> None:
     assert len(usable_stills(pictures)) == 2
     with pytest.raises(DataError, match="at least 96 px"):
         usable_stills(_pictures(2, 0, side_px=60))
+
+
+def test_one_thread_computes_while_processes_draw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads that wait beside busy processes spin: two of them drew an eighth of what one draws."""
+    threads: list[int] = []
+
+    def spy(*_: object, **__: object) -> None:
+        threads.append(torch.get_num_threads())
+        raise DataError("seen enough")
+
+    monkeypatch.setattr(wide_train, "open_pool", spy)
+    before = torch.get_num_threads()
+    try:
+        with pytest.raises(DataError, match="seen enough"):
+            _train(tmp_path, replace(SETTINGS, threads=2))
+    finally:
+        torch.set_num_threads(before)
+    assert threads == [1]
