@@ -30,6 +30,7 @@ class _Asked:
     out: Path
     profile: str
     pairs: int
+    pool: Path | None
     leave_out: tuple[str, ...]
     seed: int
     split_seed: int
@@ -49,6 +50,7 @@ class _Asked:
 @click.option("--out", type=OUTPUT, required=True, help="Folder for the checkpoint, the metrics and the bundle.")
 @click.option("--profile", default="paper", show_default=True, type=click.Choice(PROFILE_NAMES))
 @click.option("--pairs", default=102_400, show_default=True, type=click.IntRange(64), help="For `wide`: pairs drawn.")
+@click.option("--pool", type=OUTPUT, help="For `wide`: folder of the pairs, shared by runs.  [default: OUT/pool]")
 @click.option(
     "--leave-out",
     multiple=True,
@@ -71,7 +73,7 @@ def pretrain(**options: object) -> None:
     Perturbed copies stand in for triggers. Started again with the same options, it goes on where it was stopped.
     CIFAR-10 is read in its binary version, GTSRB as its folder of pictures. The profile `wide` is trained on faces
     alone, by --epochs passes through --pairs of them, whose statistics
-    (14 GB) stay in OUT/pool; --clean, --chain and what is counted per epoch are for `paper`. To see what is found of
+    (14 GB) stay in --pool; --clean, --chain and what is counted per epoch are for `paper`. To see what is found of
     triggers of a kind that training never saw, train with --leave-out (stickers, pictures, waves, warps, quantisation,
     generators, or a single kind) and give `evaluate` the bundle: it tunes without them too, and marks what was seen.
     """
@@ -133,6 +135,7 @@ def _wide_bundle(asked: _Asked) -> str:
             seed=asked.seed,
             split_seed=asked.split_seed,
             pairs=asked.pairs,
+            pool=asked.pool,
             left_out=left_out,
             epochs=asked.epochs or 3,
             learning_rate=asked.learning_rate or 3e-3,

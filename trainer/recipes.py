@@ -4,7 +4,7 @@ A new profile needs its tensors in `gateway.contract.network`, its graph in `tra
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Protocol
 
@@ -116,9 +116,8 @@ class WideRecipe:
             trim=settings.trim,
         )
         stills = [*material.stills, *material.vouched]
-        data = wide_tuning_set(stills, material.passage, wide, _library(material, settings))
-        if material.vouched:
-            data = replace(data, strangers=len(material.stills))
+        strangers = len(material.stills) if material.vouched else 0
+        data = wide_tuning_set(stills, material.passage, wide, _library(material, settings), strangers=strangers)
         return finetune_wide(base, data, wide, progress=progress)
 
     def perturbations(self, material: Material, settings: TuneSettings) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from trainer.finetune import TuningSet, trimmed_loss
 from trainer.library import Library, visibly_differ
+from trainer.nuisances import UNPRINTED, with_nuisance
 from trainer.optics import Draw, Passage, Picture
 from trainer.wide_model import WideDetector
 
@@ -27,11 +28,13 @@ MOST_TRIES = 10
 class WideTuneSettings:
     """How a detector is tuned.
 
-    `draws` is how often each clean face is perturbed. `trim` is the share of each batch's faces of strangers that
+    `draws` is how often each clean face is perturbed. The share `nuisance` of the faces is tuned on once more with
+    something that is no trigger. `trim` is the share of each batch's faces of strangers that
     nothing is learnt from: those with the highest loss.
     """
 
     draws: int = 8
+    nuisance: float = 0.1
     epochs: int = 24
     batch: int = 64
     learning_rate: float = 1e-3
@@ -41,9 +44,15 @@ class WideTuneSettings:
 
 
 def wide_tuning_set(
-    stills: Sequence[Picture], passage: Passage, settings: WideTuneSettings, library: Library
+    stills: Sequence[Picture], passage: Passage, settings: WideTuneSettings, library: Library, *, strangers: int = 0
 ) -> TuningSet:
-    """Return the clean faces as the detector gets them, and their perturbed copies."""
+    """Return the clean faces as the detector gets them, and their perturbed copies; those with nuisances come last.
+
+    Nobody vouches for the first `strangers` of the faces, so they get no nuisances: what is tuned on with one is
+    never doubted.
+    """
+    wanted = round(settings.nuisance * len(stills))
+    stills = [*stills, *_with_nuisances(stills[strangers:], wanted, settings)]
     clean_NYXC = passage.finish(stills)
     changed = []
     for number in range(settings.draws):
@@ -51,7 +60,17 @@ def wide_tuning_set(
         sources = stills if passage.at_native_size else clean_NYXC
         made = [_changed(library, still_YXC, draw) for still_YXC in sources]
         changed.append(passage.finish(made) if passage.at_native_size else np.stack(made))
-    return TuningSet(clean_NYXC, tuple(changed))
+    return TuningSet(clean_NYXC, tuple(changed), strangers)
+
+
+def _with_nuisances(stills: Sequence[Picture], wanted: int, settings: WideTuneSettings) -> list[Picture]:
+    """Return so many of the faces once more, with what would otherwise be new at the place and so look like a trigger.
+
+    Nothing printed is among it: whoever learns to overlook prints overlooks triggers that are prints (decision 0048).
+    """
+    draw = np.random.default_rng((settings.seed, 9))
+    chosen = draw.permutation(len(stills))[:wanted]
+    return [with_nuisance(stills[each], str(draw.choice(UNPRINTED)), draw) for each in chosen]
 
 
 def _changed(library: Library, still_YXC: Picture, draw: Draw) -> Picture:

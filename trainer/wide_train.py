@@ -49,7 +49,8 @@ class WideSettings:
 
     `pairs` are in the pool, and `epochs` passes go through it with `batch` pairs a step, whose norms see a part of
     them at a time. `averaged` is the share of the run, at its end, over which the weights are averaged. `left_out`
-    names kinds of perturbation that are not learnt from (leave one out): the pool is the same, without them.
+    names kinds of perturbation that are not learnt from (leave one out): the pool is the same, without them. `pool`
+    is where it lies, if not beside the checkpoint.
     """
 
     seed: int = 1
@@ -67,6 +68,7 @@ class WideSettings:
     validation_draws: int = 2
     left_out: tuple[str, ...] = ()
     chain: WideChainSettings = field(default_factory=WideChainSettings)
+    pool: Path | None = None
     threads: int = 1
     workers: int = 2
 
@@ -122,8 +124,9 @@ def pretrain_wide(
 ) -> WideDetector:
     """Train the detector `start` and return the average of its last weights, in evaluation mode.
 
-    `folder/pool` keeps the pairs' statistics. After every epoch `folder` gets a checkpoint, from which the same call
-    goes on, and a line in `metrics.jsonl`. `validation` (other people) is only watched: nothing is chosen by it.
+    `folder/pool`, or `settings.pool`, keeps the pairs' statistics. After every epoch `folder` gets a checkpoint, from
+    which the same call goes on, and a line in `metrics.jsonl`. `validation` (other people) is only watched: nothing is
+    chosen by it.
 
     Raises:
         DataError: No face is large enough, there are too few pairs, or the folder's checkpoint or pool belongs to
@@ -174,7 +177,7 @@ def _pool(
     pool_settings = PoolSettings(faces.sha256, settings.pairs, chain=settings.chain)
     # The processes that draw need the other cores: threads that wait for one spin away most of what there is.
     torch.set_num_threads(1)
-    pool = open_pool(folder / "pool", pool_settings, drawing, scale=scale)
+    pool = open_pool(settings.pool or folder / "pool", pool_settings, drawing, scale=scale)
     torch.set_num_threads(settings.threads)
     with torch.no_grad():
         start.places_mean.copy_(torch.from_numpy(pool.places_mean))
@@ -194,7 +197,7 @@ def _whitened(run: "_Run", pool: Pool, settings: WideSettings, *, fresh: bool) -
 def _fingerprint(faces: Pictures, validation: Pictures, settings: WideSettings) -> str:
     facts = {
         "format": CHECKPOINT_FORMAT,
-        "settings": asdict(settings) | {"threads": None, "workers": None},
+        "settings": asdict(settings) | {"pool": None, "threads": None, "workers": None},
         "faces": faces.sha256,
         "validation": validation.sha256,
     }

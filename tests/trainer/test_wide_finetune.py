@@ -70,3 +70,21 @@ def test_tuning_learns_the_environment() -> None:
     tuned = finetune_wide(drawn_wide(), data, replace(SETTINGS, epochs=30))
     clean_N, changed_N = score_pixels(tuned, data.clean_NYXC), score_pixels(tuned, data.changed[0])
     assert np.median(changed_N) > np.quantile(clean_N, 0.75)
+
+
+def test_share_of_the_faces_is_tuned_on_with_nuisances() -> None:
+    """Every face is there as it is; a share comes once more with something on, and perturbed like the others."""
+    plain, more = _data(replace(SETTINGS, nuisance=0.0)), _data(replace(SETTINGS, nuisance=0.5))
+    np.testing.assert_array_equal(plain.clean_NYXC, np.stack(STILLS))
+    np.testing.assert_array_equal(more.clean_NYXC[:24], plain.clean_NYXC)
+    assert len(more.clean_NYXC) == len(more.changed[0]) == 36
+    for each_YXC in more.clean_NYXC[24:]:
+        assert not (each_YXC == plain.clean_NYXC).all(axis=(1, 2, 3)).any()
+
+
+def test_strangers_get_no_nuisances() -> None:
+    """What nobody vouches for is never among the faces that are not doubted."""
+    library = Library(lambda draw: STILLS[int(draw.integers(24))])
+    data = wide_tuning_set(STILLS, PASSAGE, replace(SETTINGS, nuisance=0.5), library, strangers=20)
+    assert data.strangers == 20
+    assert len(data.clean_NYXC) == 24 + 4

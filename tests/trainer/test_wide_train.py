@@ -108,6 +108,21 @@ def test_small_faces_are_left_out() -> None:
         usable_stills(_pictures(2, 0, side_px=60))
 
 
+def test_pool_may_lie_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs that differ in seed or kinds alone go through one pool; where it lies is no part of a run."""
+    asked: list[Path] = []
+
+    def spy(folder: Path, *_: object, **__: object) -> None:
+        asked.append(folder)
+        raise DataError("seen enough")
+
+    monkeypatch.setattr(wide_train, "open_pool", spy)
+    for settings in (SETTINGS, replace(SETTINGS, pool=tmp_path / "shared")):
+        with pytest.raises(DataError, match="seen enough"):
+            _train(tmp_path / "run", settings)
+    assert asked == [tmp_path / "run" / "pool", tmp_path / "shared"]
+
+
 def test_one_thread_computes_while_processes_draw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Threads that wait beside busy processes spin: two of them drew an eighth of what one draws."""
     threads: list[int] = []
