@@ -10,7 +10,7 @@ from gateway.contract.evaluation import EVALUATION_NAME, Evaluation
 SHIPPED_SHA256 = MappingProxyType(
     {
         "paper": "0c9649a80c523a272dbd15d08034557a5414d9f0d4d3ce03c819bbf631f7fc6e",
-        "wide": "54777e1f5189d077ff96828c8e9542e3d146929596f3f35b716ae81aa4cbeed9",
+        "wide": "4a590c884c1bbe6ded4a0610ca5ae5541e0c0a383fee5b19e6c9a37f5c172a17",
     }
 )
 """Digest of the manifest of every shipped bundle, by name."""
