@@ -10,6 +10,7 @@ N faces, F feature, P/Q row/column of places.
 
 import itertools
 import json
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -27,6 +28,9 @@ from trainer.optics import Picture
 from trainer.upsampling import StandIn
 from trainer.wide_chain import Pair, WideChainSettings, make_pairs
 from trainer.wide_model import Statistics
+
+POOL_FORMAT = 2
+"""Raised when the chain, the library or the statistics make other pairs of the same draws."""
 
 POOL_SEED = 77
 HALVES = 2
@@ -162,7 +166,7 @@ class _State:
     """The files of a pool, and how far it is drawn."""
 
     def __init__(self, folder: Path, settings: PoolSettings, *, based: bool) -> None:
-        self._facts = {"settings": json.loads(json.dumps(asdict(settings))), "based": based}
+        self._facts = {"format": POOL_FORMAT, "settings": json.loads(json.dumps(asdict(settings))), "based": based}
         self._path = folder / "pool.json"
         self.half = settings.pairs // HALVES
         self.groups, self.counts = 0, [0] * HALVES
@@ -213,7 +217,10 @@ class _State:
         partial = self._path.with_suffix(".partial")
         scale = [each.tolist() for each in self.scale]
         done = {"groups": self.groups, "counts": self.counts, "kinds": self.kinds, "scale": scale}
-        partial.write_text(json.dumps({"facts": self._facts, **done}), encoding="utf-8")
+        with partial.open("w", encoding="utf-8") as handle:
+            json.dump({"facts": self._facts, **done}, handle)
+            handle.flush()
+            os.fsync(handle.fileno())
         partial.replace(self._path)
 
     def pool(self) -> Pool:

@@ -142,7 +142,7 @@ def pretrain_wide(
     steps = settings.epochs * (len(chosen_P) // settings.batch)
     run = _Run(folder, _fingerprint(faces, validation, settings), start, settings, steps=steps)
     first = run.resume()
-    white = _whitened(run, pool, settings, fresh=first == 0)
+    white = _whitened(run, pool, chosen_P, settings, fresh=first == 0)
     stills = usable_stills(validation)
     held = validation_pairs(stills, upsamplers, settings.chain, draws=settings.validation_draws)
     for epoch in range(first, settings.epochs):
@@ -185,11 +185,14 @@ def _pool(
     return pool
 
 
-def _whitened(run: "_Run", pool: Pool, settings: WideSettings, *, fresh: bool) -> list[Tensor]:
-    """Return the whitened features of clean and of perturbed faces, float16 (P, F)."""
+def _whitened(
+    run: "_Run", pool: Pool, chosen_P: NDArray[np.int64], settings: WideSettings, *, fresh: bool
+) -> list[Tensor]:
+    """Return the whitened features of clean and of perturbed faces, float16 (P, F), standardised by chosen pairs."""
     both = [np.concatenate(pool.features[name]) for name in CLASSES]
     if fresh:
-        first = [torch.from_numpy(each[: max(settings.standardise_pairs, settings.whiten_faces)]) for each in both]
+        first_P = chosen_P[: max(settings.standardise_pairs, settings.whiten_faces)]
+        first = [torch.from_numpy(each[first_P]) for each in both]
         run.prepare(first[0], first[1], settings)
     return [run.white(features_PF) for features_PF in both]
 
@@ -235,6 +238,8 @@ class _Run:
         self._average = copy.deepcopy(detector)
         self._averaged = self._number = 0
         self._parts = settings.parts
+        # Dropout of every seed goes on where that of the seed before ends.
+        self._first_mask = (settings.seed - 1) * steps * settings.parts
         self._averages_from = round(steps * (1 - settings.averaged))
         self._whitening: Whitening | None = None
         self._optimiser = torch.optim.AdamW(self._groups(settings), lr=settings.learning_rate)
@@ -283,7 +288,7 @@ class _Run:
     def learn(self, pool: Pool, white: Sequence[Tensor], pairs: NDArray[np.int64], part: int) -> float:
         """Add the gradient of one part of a step's pairs, which its norms see alone."""
         detector, alone = self._detector.train(), self._alone.train()
-        torch.manual_seed(self._number * self._parts + part)
+        torch.manual_seed(self._first_mask + self._number * self._parts + part)
         some = pairs[part :: self._parts]
         places_NFPQ = torch.cat([pool.places_of(name, some) for name in CLASSES])
         labels_N = torch.cat([torch.zeros(len(some)), torch.ones(len(some))]).long()

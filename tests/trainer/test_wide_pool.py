@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from gateway.contract.wide import CLIP
+from trainer import wide_pool
 from trainer.data import DataError
 from trainer.optics import Picture
 from trainer.wide_model import Statistics
@@ -67,6 +68,14 @@ def test_pool_of_other_faces_is_refused(tmp_path: Path) -> None:
     _open(tmp_path)
     with pytest.raises(DataError, match="other settings or data"):
         _open(tmp_path, PoolSettings("1" * 64, pairs=24))
+
+
+def test_pool_of_an_earlier_chain_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same draws would give other pairs now: half a pool of each would be neither."""
+    _open(tmp_path)
+    monkeypatch.setattr(wide_pool, "POOL_FORMAT", wide_pool.POOL_FORMAT + 1)
+    with pytest.raises(DataError, match="a pool of other settings"):
+        _open(tmp_path)
 
 
 def test_places_are_kept_to_a_step() -> None:

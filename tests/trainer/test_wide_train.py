@@ -13,6 +13,7 @@ from trainer import wide_train
 from trainer.data import DataError, Pictures
 from trainer.network import export_weights
 from trainer.upsampling import GeneratorSettings
+from trainer.wide_pool import CLASSES, Pool
 from trainer.wide_train import (
     WideReport,
     WideSettings,
@@ -121,6 +122,25 @@ def test_pool_may_lie_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         with pytest.raises(DataError, match="seen enough"):
             _train(tmp_path / "run", settings)
     assert asked == [tmp_path / "run" / "pool", tmp_path / "shared"]
+
+
+def test_kinds_left_out_do_not_standardise_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mean and scale of the statistics are those of the pairs that are learnt from."""
+    rows_PF = np.repeat(np.arange(64, dtype=np.float32)[:, None], 4, axis=1)
+    halves = {name: [rows_PF[:32], rows_PF[32:]] for name in CLASSES}
+    kinds = np.array(["warp", "noise"] * 32)
+    nothing = np.zeros(1, np.float32)
+    seen: list[np.ndarray] = []
+
+    def prepare(_: object, clean_PF: torch.Tensor, *__: object) -> None:
+        seen.append(clean_PF[:, 0].numpy())
+        raise DataError("seen enough")
+
+    monkeypatch.setattr(wide_train, "open_pool", lambda *_, **__: Pool(halves, {}, kinds, nothing, nothing))
+    monkeypatch.setattr(wide_train._Run, "prepare", prepare)
+    with pytest.raises(DataError, match="seen enough"):
+        _train(tmp_path, replace(SETTINGS, left_out=("warp",)))
+    np.testing.assert_array_equal(seen[0], np.arange(1, 64, 2))
 
 
 def test_one_thread_computes_while_processes_draw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
