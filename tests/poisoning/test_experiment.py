@@ -8,6 +8,7 @@ import pytest
 from poisoning.experiment import (
     ASKED,
     MOST_LOST,
+    OTHERS,
     PLACES,
     POISONED_SEED,
     SHARES,
@@ -23,6 +24,7 @@ from poisoning.experiment import (
     stream_of,
     summary,
 )
+from scipy.stats import binomtest
 
 from gateway.adaptation.collect import choose
 from trainer.bundles import detector_of, find_bundle
@@ -30,6 +32,7 @@ from trainer.environments import ENVIRONMENTS
 from trainer.measures import auroc
 
 SEEN_AUROC = 0.8
+CHANCE = 0.01
 FOUND_WELL = 0.8
 """A trigger that a cleanly adapted detector finds less often says little about poison."""
 
@@ -91,7 +94,7 @@ def test_results_that_are_committed() -> None:
 
 
 def test_calibrations_that_are_committed() -> None:
-    """Bundles flag about what they are asked to; by a poisoned set's threshold its trigger is found nearly as often."""
+    """Passages are flagged hardly twice as often as asked; a poisoned set's threshold loses little of its trigger."""
     cells = json.loads((Path(__file__).parent / "results.json").read_text("utf-8"))["cells"]
     known = {name: found for name, found in cells.items() if "calibrated" in found}
     assert len({found["trigger"] for found in known.values()}) >= 3  # the clean one among them
@@ -99,7 +102,8 @@ def test_calibrations_that_are_committed() -> None:
         clean = known[Cell(found["environment"], found["seed"]).name]["calibrated"]
         for asked, rate in ((f"{rate:.0%}", rate) for rate in ASKED):
             here = found["calibrated"][asked]
-            assert here["passages"] <= 2 * rate + 0.01, found
+            hits = round(here["passages"] * OTHERS)
+            assert binomtest(hits, OTHERS, 2 * rate, alternative="greater").pvalue > CHANCE, found
             if found["trigger"] is not None:
                 assert here["triggers"][found["trigger"]] >= clean[asked]["triggers"][found["trigger"]] - MOST_LOST, (
                     found
