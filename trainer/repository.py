@@ -54,8 +54,8 @@ LIFETIME = {
 """How long signatures of each role hold; half of it before the end they are renewed, where the key is online."""
 
 
-LOCK_S = 5.0
-"""So long another process may write; a publication takes less, and the watchdog of the service waits no longer."""
+LOCK_S = 2.0
+"""So long another process may write; a publication takes less, and the watchdog waits seven seconds for all of it."""
 
 
 class RepositoryError(Exception):

@@ -8,10 +8,13 @@ alone, and is drawn in two halves, each a sequence of its own.
 N faces, F feature, P/Q row/column of places.
 """
 
+import fcntl
+import hashlib
 import itertools
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -148,25 +151,40 @@ def open_pool(folder: Path, settings: PoolSettings, drawing: Drawing, *, scale: 
     """Return the pool in `folder`, drawing what is missing of it; `scale` is a base's, if one is gone on from.
 
     Raises:
-        DataError: The folder holds a pool of other faces or settings.
+        DataError: The folder holds a pool of other faces, settings or base, or another run is drawing there.
     """
     folder.mkdir(parents=True, exist_ok=True)
     stills = drawing.stills
     library = Library(lambda draw: stills[int(draw.integers(len(stills)))], drawing.upsamplers)
     groups = _Groups(stills, library, settings)
-    state = _State(folder, settings, based=scale is not None)
-    if state.scale is None:
-        state.scale = scale if scale is not None else scale_of_places(groups, settings)
-    if not state.complete:
-        _draw(state, groups, drawing)
+    with _alone(folder):
+        state = _State(folder, settings, scale)
+        if state.scale is None:
+            state.scale = scale if scale is not None else scale_of_places(groups, settings)
+        if not state.complete:
+            _draw(state, groups, drawing)
     return state.pool()
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    with (folder / "pool.lock").open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DataError(f"{folder}: another run is drawing this pool; start again when it has") from error
+        yield
 
 
 class _State:
     """The files of a pool, and how far it is drawn."""
 
-    def __init__(self, folder: Path, settings: PoolSettings, *, based: bool) -> None:
-        self._facts = {"format": POOL_FORMAT, "settings": json.loads(json.dumps(asdict(settings))), "based": based}
+    def __init__(self, folder: Path, settings: PoolSettings, scale: Scale | None) -> None:
+        self._facts = {
+            "format": POOL_FORMAT,
+            "settings": json.loads(json.dumps(asdict(settings))),
+            "based": None if scale is None else hashlib.sha256(np.concatenate(scale).tobytes()).hexdigest(),
+        }
         self._path = folder / "pool.json"
         self.half = settings.pairs // HALVES
         self.groups, self.counts = 0, [0] * HALVES
@@ -176,10 +194,12 @@ class _State:
         if not fresh:
             saved = json.loads(self._path.read_text(encoding="utf-8"))
             if saved["facts"] != self._facts:
-                raise DataError(f"{self._path}: a pool of other settings or data; give another --out or remove it")
+                raise DataError(
+                    f"{self._path}: a pool of other settings, data or base; give another --pool or --out, or remove it"
+                )
             self.groups, self.counts, self.kinds = saved["groups"], saved["counts"], saved["kinds"]
-            mean, scale = (np.array(each, np.float32) for each in saved["scale"])
-            self.scale = mean, scale
+            mean, by = (np.array(each, np.float32) for each in saved["scale"])
+            self.scale = mean, by
         shapes = {"features": (FEATURES,), "places": (PLACE_FEATURES, PLACES, PLACES)}
         self.arrays = {
             (what, name, half): np.lib.format.open_memmap(

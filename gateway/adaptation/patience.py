@@ -1,12 +1,22 @@
 """When a bundle is tried again that could not be opened in time: a busy machine says nothing of a bundle. Pure."""
 
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import TypeVar
+
 from gateway import backoff
+from gateway.errors import LateFault
+
+_Result = TypeVar("_Result")
 
 MOST_TRIES = 10
 """A session that hangs leaves its thread behind, so nothing is tried without end."""
 
 FIRST_PAUSE_S = 60.0
 LAST_PAUSE_S = 6 * 3600.0
+
+AT_ONCE = 3
+"""So often what cannot wait is tried without a pause."""
 
 
 class Patience:
@@ -35,3 +45,15 @@ class Patience:
     def forget(self) -> None:
         """Begin anew: it was opened, or is not wanted any more."""
         self.sha256, self._tries, self._due_s = None, 0, float("inf")
+
+
+async def insist(on: Callable[[], Awaitable[_Result]]) -> _Result:
+    """Return what a call gives; where time runs out it is made again, a few times, for it cannot wait.
+
+    Raises:
+        LateFault: Time ran out at the last try too.
+    """
+    for _ in range(AT_ONCE - 1):
+        with suppress(LateFault):
+            return await on()
+    return await on()

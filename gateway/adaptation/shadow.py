@@ -96,6 +96,7 @@ class Trial:
         self._times_s: deque[tuple[float, float]] = deque(maxlen=MOST_TIMES)
         self._planted_in_use = self._planted_by_both = 0
         self._judged_in_use = self._judged_by_both = 0
+        self._has_drifted = False
         self._passages: deque[tuple[float, bool, bool]] = deque(maxlen=MOST_PASSAGES)
         """Of each the statistic in use, whether the bundle in use flagged it, and whether this one does."""
         self._limits = limits
@@ -170,8 +171,12 @@ class Trial:
         return self._flagged_in_use / self.finished if self.finished else 0.0
 
     def outcome(self, now_s: float, *, has_drifted: bool = False) -> Outcome | None:
-        """Return how it ended, or None while it goes on; `has_drifted` where the bundle in use is out of its depth."""
-        reason = self._fault or self._why_not() or (self._why_less() if has_drifted else self._why_fewer())
+        """Return how it ended, or None while it goes on; `has_drifted` where the bundle in use is out of its depth.
+
+        Where it was so once it is for this trial: what passed then is still counted when the light is back.
+        """
+        self._has_drifted |= has_drifted
+        reason = self._fault or self._why_not() or (self._why_less() if self._has_drifted else self._why_fewer())
         if reason:
             return Outcome(passed=False, reason=reason)
         is_over = now_s - self._began_s >= self._limits.longest_s and self.faces >= LEAST_FACES

@@ -16,7 +16,7 @@ import structlog
 from gateway import backoff
 from gateway.adaptation import swap
 from gateway.adaptation.canaries import plant
-from gateway.adaptation.patience import Patience
+from gateway.adaptation.patience import Patience, insist
 from gateway.adaptation.place import Answer, Finished, Pace, Place, Said, Seen
 from gateway.adaptation.shadow import Limits, Trial
 from gateway.adaptation.writes import Write, Writes
@@ -314,9 +314,9 @@ class Updater:
 
     async def _activate(self, sha256: str) -> swap.Event:
         share = 0.0 if self._trial is None else self._trial.share_in_use
-        self._line.clear()
         if not await self._place.activate():
             return swap.Missed(sha256)
+        self._line.clear()  # what was scored until now, the bundle before has scored
         if self._candidate is not None:
             self._trial = self._new_trial(self._candidate, self._pace.probation, share)
         return swap.Activated(sha256)
@@ -346,8 +346,8 @@ class Updater:
         self._end_trial()
         self._reason = reason
         try:
-            undone = await self._place.restore()
-        except BundleError as error:  # what judges goes on: there is nothing else that could
+            undone = await insist(self._place.restore)
+        except (BundleError, LateFault) as error:  # what judges goes on: there is nothing else that could
             self._reason = self._refusal = f"{reason}; but no other bundle can judge: {error}"
             _log.error("model_damaged", environment=self._environment, reason=self._reason)
             return swap.Restored()

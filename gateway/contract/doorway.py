@@ -90,7 +90,8 @@ class Doorway:
 
     def admits(self, host: str, open_hosts: Sequence[str]) -> bool:
         """Count a new connection; return whether it may stay beside those that are open."""
-        if len(open_hosts) >= self._limits.connections or open_hosts.count(host) >= self._limits.of_address:
+        beside = sum(network_of(each) == network_of(host) for each in open_hosts)
+        if len(open_hosts) >= self._limits.connections or beside >= self._limits.of_address:
             return self._refuse("connections", host)
         if not self._spares(host) and self._connections.take(host):
             return self._refuse("connection_rate", host)

@@ -119,7 +119,8 @@ def test_bundle_that_cures_false_alarms_of_a_drifted_place_passes_there() -> Non
     cure = drifted(attackers=0, seen=0)
     assert cure.share_in_use > 0.2
     assert cure.outcome(1.0, has_drifted=True) is None
-    outcome = cure.outcome(1.0)
+    assert cure.outcome(2.0) is None  # the light is back; what passed before it was is still counted
+    outcome = drifted(attackers=0, seen=0).outcome(1.0)
     assert outcome is not None
     assert "that the bundle in use flags it sees" in outcome.reason
 

@@ -8,7 +8,7 @@ from fakes.screening import make_bundle
 from structlog.testing import capture_logs
 
 from gateway.adaptation import swap
-from gateway.adaptation.patience import MOST_TRIES
+from gateway.adaptation.patience import AT_ONCE, MOST_TRIES
 from gateway.adaptation.place import Answer, Pace, Said, Seen
 from gateway.adaptation.updater import COMPARE_EVERY, MOST_ASKED, MOST_BATCHES, Updater
 from gateway.contract.bundle import Bundle, BundleError
@@ -115,8 +115,9 @@ class FakePlace:
             raise BundleError("nothing to go back to")
 
     async def restore(self) -> str | None:
-        """Note it."""
+        """Note it, or be late."""
         self.done.append("restore")
+        self._hurry("restore")
         return NEW
 
     async def keep_restored(self, undone: str | None, reason: str, *, is_pinned: bool) -> None:
@@ -420,6 +421,26 @@ async def test_bundle_that_the_disk_names_is_followed_when_there_is_time(is_on_p
             await place.changed.wait()
         task.cancel()
     assert place.done == ["choose 3", "follow a", "discard", "follow a"]
+
+
+@pytest.mark.parametrize("late", [AT_ONCE - 1, AT_ONCE])
+async def test_rollback_on_a_busy_machine_is_insisted_on_and_never_ends_the_gateway(late: int) -> None:
+    """It cannot wait; where time runs out again and again, what judges goes on and the operator is told."""
+    place = FakePlace()
+    subject = patient(place, Clock())
+
+    def hurry(what: str) -> None:
+        if what == "restore" and place.done.count("restore") <= late:
+            raise LateFault("the inference session on the CPU gave no answer within 30 s")
+
+    place._hurry = hurry  # type: ignore[method-assign]
+    await subject._obey(ROLL_BACK)
+    assert place.done.count("restore") == min(late + 1, AT_ONCE)
+    assert place.said[-1][0] == "steady"
+    assert place.answer is not None
+    is_told = "no answer within 30 s" in str(place.answer.refusal)
+    assert is_told == (late == AT_ONCE)
+    assert any(done.startswith("kept: ") for done in place.done) != is_told
 
 
 async def test_line_that_never_empties_does_not_keep_a_bundle_from_being_judged() -> None:

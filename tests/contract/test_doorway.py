@@ -47,6 +47,15 @@ def test_addresses_that_one_subscriber_may_take_are_one(one: str, other: str, is
     assert bool(rates.take(other)) is is_same
 
 
+def test_connections_of_one_subscriber_are_bounded_together() -> None:
+    """Over IPv6 whoever has a network has as many addresses as connections."""
+    doorway = Doorway(Limits(connections=100, of_address=4), clock=lambda: 0.0)
+    open_hosts = [f"2001:db8::{number:x}" for number in range(1, 5)]
+    assert not doorway.admits("2001:db8::ffff", open_hosts)
+    assert doorway.admits("2001:db8:0:1::1", open_hosts)
+    assert doorway.refused["connections"] == 1
+
+
 def test_addresses_are_forgotten_beyond_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory stays flat, and whoever asks all the time stays counted."""
     monkeypatch.setattr(doorway_module, "MOST_ADDRESSES", 10)

@@ -1,5 +1,6 @@
 """The pool of pairs: it repeats, goes on where it was interrupted, and keeps what the graph would see."""
 
+import fcntl
 from pathlib import Path
 
 import cv2
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from gateway.contract.wide import CLIP
+from gateway.contract.wide import CLIP, PLACE_FEATURES
 from trainer import wide_pool
 from trainer.data import DataError
 from trainer.optics import Picture
@@ -66,8 +67,28 @@ def test_processes_draw_the_same_after_torch_has_used_threads(tmp_path: Path) ->
 def test_pool_of_other_faces_is_refused(tmp_path: Path) -> None:
     """A folder's pool serves the faces it was drawn of."""
     _open(tmp_path)
-    with pytest.raises(DataError, match="other settings or data"):
+    with pytest.raises(DataError, match="other settings, data or base"):
         _open(tmp_path, PoolSettings("1" * 64, pairs=24))
+
+
+def test_pool_of_another_base_is_refused(tmp_path: Path) -> None:
+    """The statistics of its places are in steps of the base that it was drawn for."""
+    drawing = Drawing(STILLS, [], 0, lambda _: None)
+    ones = np.ones(PLACE_FEATURES, np.float32)
+    open_pool(tmp_path, SETTINGS, drawing, scale=(ones, ones))
+    open_pool(tmp_path, SETTINGS, drawing, scale=(ones, ones))
+    for scale in ((ones, 2 * ones), None):
+        with pytest.raises(DataError, match="other settings, data or base"):
+            open_pool(tmp_path, SETTINGS, drawing, scale=scale)
+
+
+def test_pool_is_drawn_by_one_run_at_a_time(tmp_path: Path) -> None:
+    """Two that write the same files would make one that is neither's."""
+    with (tmp_path / "pool.lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(DataError, match="another run is drawing this pool"):
+            _open(tmp_path)
+    _open(tmp_path)
 
 
 def test_pool_of_an_earlier_chain_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
