@@ -1,8 +1,8 @@
 """Which faces of a drifted place may teach the detector; pure: no clock, no I/O.
 
 An attacker passes too, and 2 % of triggered faces blind a detector that is tuned on them. So one face of a track and
-few of a time are taken, only tracks that were found clean, and of those the most suspicious third is never used, nor
-faces that share a pattern at one place: people differ, a trigger does not.
+few of a time are taken, only tracks that were found clean. Of those the most suspicious third never teaches, though it
+calibrates, and faces that share a pattern at one place do neither: people differ, a trigger does not.
 
 N faces, Y/X pixel row/column, P places, V values of a patch.
 """
@@ -30,7 +30,7 @@ MOST_FACES = 640
 
 HELD_BACK = 0.3
 OPERATOR_SHARE = 0.05
-"""Of all faces at most so many teach on an operator's word, although their scores are high."""
+"""Of all faces at most so many are used on an operator's word, although their scores are high; others are not sent."""
 
 SIDE_PX = 32
 PATCH_PX = 8
@@ -69,7 +69,7 @@ class Choice:
     """Places in the sequence that was chosen from: those to tune on, and those that quarantine holds back.
 
     Held back are those with the highest scores, and apart from them those that share a pattern. `operator` are those to
-    tune on because an operator called their alert false.
+    tune on because an operator called their alert false; more of these than `OPERATOR_SHARE` stand nowhere.
     """
 
     clean: tuple[int, ...]
@@ -142,12 +142,14 @@ def choose(faces: Sequence[CleanFace]) -> Choice:
     """Return which faces are used: never the share `HELD_BACK` with the highest scores, never a repeated pattern.
 
     What an operator called a false alert is used whatever its score, the earliest first and few; not with a pattern.
+    Of more, none calibrates: whoever may judge alerts would move the threshold. Nor do they count among the highest
+    scores, where each would let one more of the others teach.
     """
     repeats = {int(place) for place in np.flatnonzero(repeated([face.pixels_YXC for face in faces]))}
     vouched = [place for place, face in enumerate(faces) if face.alert_id is not None]
     operator = [place for place in vouched if place not in repeats][: int(OPERATOR_SHARE * len(faces))]
-    judged = sorted(set(range(len(faces))) - set(operator), key=lambda place: faces[place].score)
-    highest = set(judged[len(judged) - int(np.ceil(HELD_BACK * len(judged))) :]) | (set(vouched) - set(operator))
+    judged = sorted(set(range(len(faces))) - set(vouched), key=lambda place: faces[place].score)
+    highest = set(judged[len(judged) - int(np.ceil(HELD_BACK * len(judged))) :])
     clean = sorted(set(judged) - highest - repeats)
     return Choice(tuple(clean), tuple(sorted(highest - repeats)), tuple(sorted(repeats)), tuple(operator))
 

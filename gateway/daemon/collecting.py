@@ -176,10 +176,11 @@ class Collecting:
         await self.flush()
         while self._waiting:
             await self._keep(self._waiting.popleft())
-        if self._voided:
-            voided = tuple(self._voided)
-            self._voided.clear()
-            await self._void(voided)
+        if confirmed := tuple(self._voided):
+            # They stay noted until they are obeyed: whoever obeys them may be cancelled, and a flush follows then.
+            if await self._void(confirmed):
+                obeyed = {id(word) for word in confirmed}
+                self._voided = deque((word for word in self._voided if id(word) not in obeyed), maxlen=MOST_ALERTS)
             await self.flush()
         if not self._voided:  # nothing is sent before what must not teach is gone
             await self._sending.look()
@@ -229,8 +230,11 @@ class Collecting:
         except OSError as error:
             _log.warning("clean_face_not_kept", camera=face.camera, reason=error.strerror)
 
-    async def _void(self, confirmed: Sequence[tuple[str, _Alerted | None]]) -> None:
-        """Erase what was kept because confirmed alerts were called false before, and what was kept around them."""
+    async def _void(self, confirmed: Sequence[tuple[str, _Alerted | None]]) -> bool:
+        """Erase what was kept because confirmed alerts were called false before, and what was kept around them.
+
+        Returns whether all of it is gone; else it is tried again at the next look.
+        """
         try:
             hours = await asyncio.to_thread(self._sets.forget_alerts, {alert_id for alert_id, _ in confirmed})
             for alert_id, word in confirmed:
@@ -243,9 +247,9 @@ class Collecting:
                 )
         except OSError as error:
             _log.error("clean_hours_not_voided", reason=error.strerror)
-            self._voided = deque([*confirmed, *self._voided], maxlen=MOST_ALERTS)  # tried again at the next look
-            return
+            return False
         _log.info("clean_hours_voided", count=hours)
+        return True
 
 
 def _spot(alerted: _Alerted) -> _Spot:

@@ -1,6 +1,8 @@
 """Collecting in service: nothing without drift, clean tracks alone, and what operators say of alerts."""
 
+import asyncio
 import errno
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -157,6 +159,56 @@ async def test_word_that_was_not_obeyed_before_the_end_is_obeyed_after_it(
     await once_more.collecting.load()
     await once_more.collecting.settle()
     assert once_more.kept == 1
+
+
+async def test_word_is_obeyed_after_a_stop_that_came_while_it_was_obeyed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An orderly stop cancels the task and writes down what is left: a word is left until its hours are gone."""
+    hall = Hall(tmp_path)
+    hall.track()
+    await hall.collecting.settle()
+    await hall.alert("a1")
+    hall.collecting.judge("a1", is_confirmed=True)
+    began, may_end = threading.Event(), threading.Event()
+
+    def slow(_self: CleanSets, _alerts: object) -> int:
+        began.set()
+        may_end.wait(20)
+        return 0
+
+    with monkeypatch.context() as patched:
+        patched.setattr(CleanSets, "forget_alerts", slow)
+        async with asyncio.TaskGroup() as group:
+            settling = group.create_task(hall.collecting.settle(), name="settle")
+            assert await asyncio.to_thread(began.wait, 20)
+            settling.cancel()
+        may_end.set()
+    await hall.collecting.flush()
+    after = Hall(tmp_path, hall.markers)
+    await after.collecting.load()
+    await after.collecting.settle()
+    assert after.kept == 0
+
+
+async def test_word_that_comes_while_another_is_obeyed_is_obeyed_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was obeyed goes, and nothing else."""
+    hall = Hall(tmp_path)
+    asked: list[list[str]] = []
+
+    def forget(alert_ids: set[str]) -> int:
+        asked.append(sorted(alert_ids))
+        if len(asked) == 1:
+            hall.collecting.judge("a2", is_confirmed=True)
+        return 0
+
+    monkeypatch.setattr(hall.sets, "forget_alerts", forget)
+    await hall.alert("a1", True)
+    await hall.collecting.settle()
+    await hall.collecting.settle()
+    assert asked == [["a1"], ["a2"]]
 
 
 async def test_notes_that_cannot_be_read_or_written_stop_nothing(tmp_path: Path) -> None:
