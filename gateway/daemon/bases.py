@@ -5,14 +5,16 @@ in. Faces that may teach are judged by it too, whatever judges their environment
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 
 import structlog
 
 from gateway.adaptation.collect import CleanFace
+from gateway.adaptation.patience import Patience
 from gateway.contract.bundle import Bundle, BundleError
 from gateway.daemon.environments import Environments
-from gateway.errors import RuntimeFault
+from gateway.errors import LateFault, RuntimeFault
 from gateway.models.shipped import is_release
 from gateway.screening.runtime import BundleDetector
 from gateway.screening.screen import prepare
@@ -24,12 +26,21 @@ _log = structlog.get_logger()
 class Bases:
     """The bases of adapted environments, opened when they are first asked; one beside each environment at most.
 
-    `base_of` returns the release that a bundle was adapted from, for a thread; None where it is not here.
+    `base_of` returns the release that a bundle was adapted from, for a thread; None where it is not here. One that does
+    not open in time leaves a thread behind, so it is tried again after a growing pause and not for each face.
     """
 
-    def __init__(self, environments: Callable[[], Environments], base_of: Callable[[Bundle], Bundle | None]) -> None:
+    def __init__(
+        self,
+        environments: Callable[[], Environments],
+        base_of: Callable[[Bundle], Bundle | None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._environments = environments
         self._base_of = base_of
+        self._clock = clock
+        self._patience: dict[str, Patience] = {}
         self._open: dict[str, tuple[str, Bundle, BundleDetector]] = {}
 
     async def score(self, environment: str, face: CleanFace) -> float | None:
@@ -39,13 +50,21 @@ class Bases:
         running = self._environments().bundles.get(environment)
         if running is None:
             return None
+        patience, sha256 = self._patience.setdefault(environment, Patience()), running.identity.sha256
+        if not patience.allows(sha256, self._clock()):
+            return None
         try:
             base, detector = await self._detector(environment, running)
             pixels_NYXC, _ = prepare([_crop(face)], base.profile)
             scores_N = await detector.screen(pixels_NYXC)
+        except LateFault as error:
+            retry_s = patience.note(sha256, self._clock())
+            _log.warning("base_not_asked", environment=environment, reason=str(error), retry_s=retry_s)
+            return None
         except (BundleError, RuntimeFault) as error:
             _log.warning("base_not_asked", environment=environment, reason=str(error))
             return None
+        patience.forget()
         return float(scores_N[0])
 
     async def _detector(self, environment: str, running: Bundle) -> tuple[Bundle, BundleDetector]:

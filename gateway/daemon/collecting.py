@@ -101,6 +101,7 @@ class Collecting:
         self._voided: deque[tuple[str, _Alerted | None]] = deque(maxlen=MOST_ALERTS)
         self._changed = asyncio.Event()
         self._noted = _Notes()
+        self._is_loaded = False
         self.dropped = 0
 
     def on_scored(
@@ -176,6 +177,8 @@ class Collecting:
         await self.flush()
         while self._waiting:
             await self._keep(self._waiting.popleft())
+        if not self._is_loaded:  # where alerts were is not known yet, nor what must not teach
+            return
         if confirmed := tuple(self._voided):
             # They stay noted until they are obeyed: whoever obeys them may be cancelled, and a flush follows then.
             if await self._void(confirmed):
@@ -186,11 +189,21 @@ class Collecting:
             await self._sending.look()
 
     async def load(self) -> None:
-        """Learn where alerts of earlier runs were, and which words on them are still to be obeyed."""
+        """Learn where alerts of earlier runs were, and which words on them are still to be obeyed.
+
+        Nothing is sent or written down before; where the disk cannot be read, every `settle` and `flush` tries again.
+        """
         try:
             text = (await self._place.road.markers.all()).get(_MARKER)
+        except StorageError as error:
+            _log.warning("alerts_not_taken_up", reason=f"{error}; it is tried again")
+            return
+        if self._is_loaded:  # by a stop, meanwhile
+            return
+        self._is_loaded = True
+        try:
             notes = _Notes() if text is None else _Notes.model_validate_json(text)
-        except (StorageError, ValidationError) as error:
+        except ValidationError as error:
             _log.warning("alerts_not_taken_up", reason=f"{type(error).__name__}: clean faces around them stay")
             return
         self._noted = notes
@@ -205,7 +218,11 @@ class Collecting:
             self._changed.set()
 
     async def flush(self) -> None:
-        """Write down what a restart needs, where that is new."""
+        """Write down what a restart needs, where that is new, beside what was noted before."""
+        if not self._is_loaded:
+            await self.load()
+        if not self._is_loaded:
+            return
         notes = _Notes(
             alerts={alert_id: _spot(alerted) for alert_id, alerted in self._alerts.items()},
             voided={alert_id: None if alerted is None else _spot(alerted) for alert_id, alerted in self._voided},

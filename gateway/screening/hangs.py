@@ -14,7 +14,7 @@ class Hangs(Protocol):
         """Return how many runs in a row ended because the GPU hung."""
 
     def note(self, in_a_row: int) -> None:
-        """Remember that the GPU hung so many times in a row; this process is about to end."""
+        """Remember that the GPU hung so many times in a row; this process may be about to end."""
 
     def forget(self) -> None:
         """The GPU works again."""

@@ -198,7 +198,8 @@ class InferenceThread:
     """The one thread that screens: bundles share it, batches go in one at a time, scores come out.
 
     On a GPU a warm CPU session stands by; an error of the device switches every bundle to it, and `keep_on_gpu` brings
-    them back. A hang ends the process, and the next one starts on the CPU.
+    them back. A hang ends the process where a bundle in use cannot answer, and the next one starts on the CPU, unless
+    the GPU answered a batch after it.
     """
 
     def __init__(
@@ -271,6 +272,9 @@ class InferenceThread:
                 raise self._hung(device, deadline_s) from None
             sessions.took_s = self._clock() - began_s
             self.measured.note(len(pixels_NYXC), took_s=sessions.took_s, device=device)
+            if self._has_hung and device == "cuda" and sessions.gpu is not None:  # not left within this batch
+                self._has_hung = False
+                self._hangs.forget()
         self._see_whether_gpu_is_wanted()
         if not np.isfinite(scores_N).all():
             raise ScoreFault("the inference session returned scores that are not finite")
@@ -347,9 +351,13 @@ class InferenceThread:
             aside.end()
 
     def _hung(self, device: Literal["cpu", "cuda"], deadline_s: float) -> LateFault:
-        """Return the fault that ends this process; where it was the GPU, the next one is told."""
-        self._has_hung = True
+        """Return the fault; where it was the GPU, the next run is told, for this one may end by it.
+
+        It need not: the fault of a bundle that is only tried is survived. A batch that the GPU answers after takes the
+        word back.
+        """
         if device == "cuda":
+            self._has_hung = True
             self._hangs.note(1 if self._has_lasted() else self._tries + 1)
         where = "on the GPU" if device == "cuda" else "on the CPU"
         return LateFault(f"the inference session {where} gave no answer within {deadline_s:g} s")

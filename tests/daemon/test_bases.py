@@ -9,15 +9,18 @@ from fakes.adaptation import faces
 from fakes.collecting import SETTINGS
 from fakes.daemons import Box, running_daemon
 from fakes.offers import ONE, child, files_of, store_of
+from structlog.testing import capture_logs
 
 from gateway.adaptation.clean_sets import CleanSets
 from gateway.adaptation.collect import CleanFace
+from gateway.adaptation.patience import FIRST_PAUSE_S, LAST_PAUSE_S
 from gateway.contract.bundle import Bundle, SelfTest
 from gateway.contract.geometry import reduce_to
 from gateway.daemon.bases import Bases
 from gateway.daemon.collecting import Collecting, Place
 from gateway.daemon.models import Updates
 from gateway.daemon.sending import Sending
+from gateway.errors import LateFault
 from gateway.models.shipped import resolve_bundle
 
 LOWER = 5.0
@@ -70,6 +73,35 @@ async def test_adaptation_of_another_base_has_none(tmp_path: Path) -> None:
         assert daemon.models is not None
         bases = Bases(lambda: daemon.environments, daemon.models.base_of)
         assert await bases.score("default", FACE) is None
+
+
+async def test_base_that_does_not_open_in_time_is_tried_again_after_a_pause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each try may leave a thread behind, so faces in between do not try; they teach nothing."""
+    put_into_use(tmp_path, lulled(tmp_path / "lulled"))
+    now_s, tries = [0.0], []
+
+    async def late(bundle: Bundle) -> None:
+        tries.append(bundle)
+        raise LateFault("the inference session on the CPU gave no answer within 30 s")
+
+    async with running_daemon(tmp_path, ONE, updates=Updates(tmp_path / "state")) as box:
+        daemon = box.daemon
+        assert daemon.models is not None
+        bases = Bases(lambda: daemon.environments, daemon.models.base_of, clock=lambda: now_s[0])
+        with monkeypatch.context() as patched:
+            patched.setattr(daemon.environments, "open_bundle", late)
+            with capture_logs() as logs:
+                assert [await bases.score("default", FACE) for _ in range(5)] == [None] * 5
+            assert len(tries) == 1
+            assert [(log["event"], log["retry_s"]) for log in logs] == [("base_not_asked", FIRST_PAUSE_S)]
+            now_s[0] += FIRST_PAUSE_S
+            assert await bases.score("default", FACE) is None
+            assert len(tries) == 2
+        assert await bases.score("default", FACE) is None
+        now_s[0] += LAST_PAUSE_S
+        assert await bases.score("default", FACE) is not None
 
 
 async def test_second_drift_is_collected_for_under_adapted_weights(tmp_path: Path) -> None:

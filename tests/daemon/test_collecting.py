@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import json
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -224,6 +225,56 @@ async def test_notes_that_cannot_be_read_or_written_stop_nothing(tmp_path: Path)
     with capture_logs() as logs:
         await Hall(tmp_path, markers).collecting.load()
     assert [log["event"] for log in logs] == ["alerts_not_taken_up"]
+
+
+async def test_notes_that_cannot_be_read_at_first_are_read_later(tmp_path: Path) -> None:
+    """A disk that is away at the start: nothing is written over what stands there, and what comes meanwhile is kept.
+
+    A word that was not obeyed yet is obeyed then, and before it nothing is looked at to be sent.
+    """
+    before, markers = Hall(tmp_path), FailingMarkers()
+    for hour in (0, 4, 8, 12):
+        before.now_s = 3600.0 * hour + 1800.0
+        before.track()
+    await before.collecting.settle()
+    for number, hour in enumerate((0, 4, 8)):
+        before.now_s = 3600.0 * hour + 1800.0
+        await before.alert(f"a{number}")
+    before.collecting.judge("a0", is_confirmed=True)
+    await before.collecting.flush()
+    markers.facts = before.markers.facts
+
+    after = Hall(tmp_path, markers)
+    after.now_s = 3600.0 * 12 + 1800.0
+    await after.collecting.load()
+    await after.alert("a3")
+    after.collecting.judge("a1", is_confirmed=True)  # nobody knows yet where it was
+    await after.collecting.settle()
+    assert (after.kept, after.told) == (4, [])
+    markers.fails = False
+    await after.collecting.settle()
+    assert after.kept == 2
+
+    last = Hall(tmp_path, markers)
+    await last.collecting.load()
+    for alert_id in ("a2", "a3"):
+        last.collecting.judge(alert_id, is_confirmed=True)
+    await last.collecting.settle()
+    assert last.kept == 0
+
+
+async def test_stop_before_the_notes_were_read_takes_nothing_away(tmp_path: Path) -> None:
+    """Nor does it lose what was noted until then."""
+    hall = Hall(tmp_path)
+    await hall.alert("a1")
+    hall.collecting.judge("a1", is_confirmed=True)
+    await hall.collecting.flush()
+    stopped = Hall(tmp_path, hall.markers)
+    stopped.track(label="triggered", alert_id="a2")
+    await stopped.collecting.flush()
+    (text,) = hall.markers.facts.values()
+    noted = json.loads(text)
+    assert (sorted(noted["alerts"]), sorted(noted["voided"])) == (["a1", "a2"], ["a1"])
 
 
 class FailingMarkers(FakeMarkers):

@@ -279,6 +279,42 @@ async def test_process_that_was_held_up_takes_nothing_for_a_hang(
     await inference.close()
 
 
+@pytest.mark.parametrize("answers_after", [False, True])
+async def test_gpu_that_was_late_and_answers_again_is_no_hang(
+    bundles: tuple[Bundle, Bundle], tmp_path: Path, answers_after: bool
+) -> None:
+    """A bundle that is only tried may be late, and the run goes on: the next one begins on the GPU, if that answers."""
+    hangs, devices, release = HangFile(tmp_path / "hangs"), FakeDevices(healthy), threading.Event()
+    deadlines = Deadlines(gpu_s=10, cpu_s=10, open_s=2.0)
+    inference = InferenceThread(threads=1, deadlines=deadlines, hangs=hangs, opener=devices.open)
+    detector = await inference.open(bundles[0])
+    devices.gpu = lambda _: release.wait(20)
+    with pytest.raises(LateFault, match="on the GPU gave no answer within 2 s"):
+        await inference.open(bundles[1])
+    release.set()
+    assert hangs.count() == 1
+    if answers_after:
+        await detector.screen(drawn_faces(1))
+    await inference.close()
+    assert hangs.count() == (0 if answers_after else 1)
+
+
+async def test_gpu_that_was_late_and_fails_then_stays_noted(bundles: tuple[Bundle, Bundle], tmp_path: Path) -> None:
+    """A batch that the CPU answered in its place says nothing good of it."""
+    hangs, devices, release = HangFile(tmp_path / "hangs"), FakeDevices(healthy), threading.Event()
+    deadlines = Deadlines(gpu_s=10, cpu_s=10, open_s=2.0)
+    inference = InferenceThread(threads=1, deadlines=deadlines, hangs=hangs, opener=devices.open)
+    detector = await inference.open(bundles[0])
+    devices.gpu = lambda _: release.wait(20)
+    with pytest.raises(LateFault):
+        await inference.open(bundles[1])
+    release.set()
+    devices.break_gpu()
+    await detector.screen(drawn_faces(1))
+    await inference.close()
+    assert hangs.count() == 1
+
+
 async def test_gpu_that_hangs_at_the_start_is_told_to_the_next_run(
     bundles: tuple[Bundle, Bundle], tmp_path: Path
 ) -> None:
