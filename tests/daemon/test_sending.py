@@ -212,19 +212,30 @@ async def test_damaged_or_useless_notes_stop_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("few")
 async def test_disk_that_takes_nothing_does_not_stop_a_set(tmp_path: Path, trainer: FakeTrainer) -> None:
-    """It costs no more than that a restart knows nothing of the job."""
+    """It costs no more than that a restart knows nothing of the job.
+
+    Nothing is sent only while it is not known which alerts were confirmed before the start.
+    """
 
     class Full(FakeMarkers):
+        is_readable = False
+
         async def set(self, name: str, value: str | None) -> None:
             raise StorageError("the disk is full")
 
         async def all(self) -> dict[str, str]:
-            raise StorageError("the disk is full")
+            if not self.is_readable:
+                raise StorageError("the disk is away")
+            return await super().all()
 
-    hall = Hall(tmp_path, Full())
+    markers = Full()
+    hall = Hall(tmp_path, markers)
     await hall.sending.load()
     await hall.tracks_of(40)
     hall.now_s += HOLD_S
+    await hall.collecting.settle()
+    assert trainer.completed == []
+    markers.is_readable = True
     await hall.collecting.settle()
     assert (len(trainer.completed), hall.said[-1][2]) == (1, ["queued"])
 
