@@ -247,7 +247,7 @@ def write_by_hand(draw: random.Random, place: MemoryPlace) -> None:
 async def settle(place: MemoryPlace, updater: Updater) -> None:
     """Let the disk have room and everything be written and followed, as it is between two events."""
     place.is_full = False
-    await updater._write()
+    await updater._writes.go_on()
     await updater._look_at_disk()
 
 

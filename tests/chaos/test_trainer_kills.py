@@ -18,7 +18,6 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from subprocess import DEVNULL
 
 import pytest
 from chaos.report import SEED, record
@@ -172,12 +171,18 @@ def check_not_vacuous(ended: list[Ended], services: Services, troubles: Counter[
         assert len(ended) > KILLS / 10
 
 
-async def kill_command(folder: Path, number: int, dice: random.Random) -> int:
-    """Start what an operator starts, kill it while it fine-tunes, and return how many jobs' processes died with it."""
-    log = folder / f"log-{number}"
+async def start_command(folder: Path, name: str) -> asyncio.subprocess.Process:
+    """Start what an operator starts, and wait until it serves: before that it has no hands for a signal."""
+    log = folder / f"log-{name}"
     with log.open("wb") as said:
         process = await asyncio.create_subprocess_exec(*COMMAND, str(folder / "trainer.yaml"), stderr=said)
     await until_said(log, "trainer_listening", within_s=START_S)
+    return process
+
+
+async def kill_command(folder: Path, number: int, dice: random.Random) -> int:
+    """Start the command, kill it while it fine-tunes, and return how many jobs' processes died with it."""
+    process = await start_command(folder, str(number))
     await asyncio.sleep(dice.uniform(0, LONGEST_JOB_S))
     children = children_of(process.pid, b"trainer.job_run")
     process.kill()
@@ -207,7 +212,7 @@ async def test_real_job_ends_once_when_the_command_is_killed_while_it_fine_tunes
             cut += await kill_command(tmp_path, number, dice)
             await asyncio.to_thread(reader.look, "hall")
             await asyncio.to_thread(searcher.look)
-        last = await asyncio.create_subprocess_exec(*COMMAND, str(tmp_path / "trainer.yaml"), stderr=DEVNULL)
+        last = await start_command(tmp_path, "last")
         await brought
         last.send_signal(signal.SIGTERM)
         assert await last.wait() == 0
