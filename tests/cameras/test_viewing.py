@@ -123,7 +123,8 @@ async def test_a_camera_that_nobody_may_watch_declines(tmp_path: Path) -> None:
 async def test_a_camera_that_publishes_is_watched_at_the_same_time() -> None:
     """Two peers in one worker: one receives, the other sends."""
     job = CameraJob("gate", PeerSource(LOOPBACK), connect_s=60.0, stall_s=20.0, viewing=replace(VIEWING, most=1))
-    async with watched(job) as (lines, _), publisher() as camera, viewer() as connection:
+    # The publisher outlives the watching, which would end with an error when it goes first.
+    async with publisher() as camera, watched(job) as (lines, _), viewer() as connection:
         answer = await lines.offer("gate", offer_of(camera))
         assert isinstance(answer, wire.Answered)
         await accept(camera, answer.sdp)
