@@ -5,10 +5,8 @@ A crash before that leaves files that nothing names, which the next attempt writ
 """
 
 import datetime as dt
-import fcntl
 import os
 import shutil
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from tuf.api.exceptions import RepositoryError as TufError
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 
 from gateway.contract.bundle import BundleError, open_bundle
+from gateway.contract.file_lock import lock_within
 from gateway.contract.repository import (
     BUNDLE_FILES,
     MAX_SNAPSHOT_BYTES,
@@ -330,18 +329,11 @@ class Repository:
             os.close(descriptor)
 
     def _lock(self, descriptor: int) -> None:
-        """Take the lock; the system has no wait for it that ends, so it is asked again and again."""
-        ends_at_s = time.monotonic() + LOCK_S
-        while True:
-            try:
-                return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() >= ends_at_s:
-                    raise RepositoryHeld(
-                        f"{self._folder}: another process has been writing into it for {LOCK_S:g} s; see whether a "
-                        "`spectragate-trainer keys` or a second `serve` hangs, then try again"
-                    ) from None
-            time.sleep(LOCK_S / 200)
+        if not lock_within(descriptor, LOCK_S):
+            raise RepositoryHeld(
+                f"{self._folder}: another process has been writing into it for {LOCK_S:g} s; see whether a "
+                "`spectragate-trainer keys` or a second `serve` hangs, then try again"
+            )
 
 
 def empty_targets() -> Targets:

@@ -5,11 +5,9 @@
 byte. Synchronous: for a thread, never for the event loop.
 """
 
-import fcntl
 import hashlib
 import os
 import secrets
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -21,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from gateway.adaptation.disk import DISK, Disk, replace_file
 from gateway.adaptation.slots import MOST_DENIED, MOST_STARTS, Slots
 from gateway.contract.bundle import MANIFEST_NAME, Bundle, BundleError, Sha256, open_bundle
+from gateway.contract.file_lock import lock_within
 from gateway.contract.repository import BUNDLE_FILES, EnvironmentName
 from gateway.errors import StorageError
 
@@ -297,18 +296,10 @@ class BundleStore:
             os.close(descriptor)
 
     def _lock(self, descriptor: int) -> None:
-        """Take the lock; the system has no wait for it that ends, so it is asked again and again."""
-        ends_at_s = time.monotonic() + LOCK_S
-        while True:
-            try:
-                return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() >= ends_at_s:
-                    text = (
-                        f"{self._folder}: another process held it for {LOCK_S:g} s; see what `spectragate model` does"
-                    )
-                    raise StorageError(text) from None
-            time.sleep(LOCK_S / 200)
+        if not lock_within(descriptor, LOCK_S):
+            raise StorageError(
+                f"{self._folder}: another process held it for {LOCK_S:g} s; see what `spectragate model` does"
+            )
 
 
 def _record(path: Path, environment: str) -> _Record | None:
