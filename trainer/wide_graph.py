@@ -18,6 +18,7 @@ from gateway.contract.wide import (
     DOWN_MAPS,
     EDGE_PX,
     EDGE_STEP,
+    FINE,
     KERNELS,
     LARGEST_LOCAL,
     LOW,
@@ -25,7 +26,7 @@ from gateway.contract.wide import (
     PLACES,
     POOL,
     SIDE_PX,
-    SIGNED_IN_BLOCK,
+    SIGNED_IN_PLACES,
     STRONGEST,
     TILE_POOL,
     TILE_PX,
@@ -173,7 +174,6 @@ def _of_residuals(g: _Nodes, residuals: str) -> _Residuals:
 
 
 def _in_places(g: _Nodes, blocks: str, residuals: _Residuals) -> list[str]:
-    chosen = [plane * BLOCK_PX**2 + number for plane in range(3) for number in SIGNED_IN_BLOCK]
     length = SIDE_PX - EDGE_STEP + 1
     pieces = []
     for short, axis, window in ((residuals.across, 2, (2, BLOCK_PX)), (residuals.down, 3, (BLOCK_PX, 2))):
@@ -185,7 +185,7 @@ def _in_places(g: _Nodes, blocks: str, residuals: _Residuals) -> list[str]:
         pieces.append(g.log(g.pooled("Max", padded, window, window), 0.1))
     every_8 = g.sliced(residuals.local, [0, 0], [2 * PLACES, 2 * PLACES], [2, 3], 2)
     return [
-        g.signed_log(g.add("Gather", [blocks, g.number(chosen)], axis=1)),
+        g.signed_log(g.add("Gather", [blocks, g.number(list(SIGNED_IN_PLACES))], axis=1)),
         g.log(every_8, 0.1),
         g.log(g.pooled("Max", residuals.peaks, (2, 2), (2, 2)), 1.0),
         residuals.flat,
@@ -268,17 +268,24 @@ def _shapes(g: _Nodes, places: str, epsilon: float) -> str:
     standard = _standardised(g, places, mean, scale)
     flat = g.shaped(standard, [0, 0, -1])
     mean = g.reduced("Mean", flat, [2])
-    around = g.add("Concat", [mean, g.spread(flat, mean)], axis=1)
-    context = g.add("Gemm", [around, "context.weight"], transB=1)
+    context = g.add("Gemm", [g.add("Concat", [mean, g.spread(flat, mean)], axis=1), "context.weight"], transB=1)
+    around = g.add("Add", [g.shaped(context, [0, -1, 1, 1]), "usual"])
     found, x = [], standard
     for index, kernel in enumerate(KERNELS, start=1):
         norm = [f"norm{index}.{part}" for part in ("weight", "bias", "running_mean", "running_var")]
+        if index == FINE + 1:
+            x = g.pooled("Max", x, (2, 2), (2, 2))
         x = g.add("Conv", [x, f"conv{index}.weight"], pads=[kernel // 2] * 4)
         if index == 1:
-            x = g.add("Add", [x, g.shaped(context, [0, -1, 1, 1])])
+            x = g.add("Add", [x, around])
         x = g.add("Relu", [g.add("BatchNormalization", [x, *norm], epsilon=epsilon)])
         found.append(x)
-    last = g.shaped(found[-1], [0, 0, PLACES**2])
-    strongest = g.largest(last, STRONGEST)
-    pools = [g.reduced("Mean", last, [2]), g.nth(strongest, 0), g.reduced("Mean", strongest, [2])]
-    return g.add("Concat", [*pools, g.reduced("Max", found[-2], [2, 3])], axis=1)
+    second, third, coarse = found[FINE - 2], g.shaped(found[FINE - 1], [0, 0, PLACES**2]), found[-1]
+    strongest = g.largest(third, STRONGEST)
+    fine = [
+        g.reduced("Max", second, [2, 3]),
+        g.reduced("Mean", third, [2]),
+        g.nth(strongest, 0),
+        g.reduced("Mean", strongest, [2]),
+    ]
+    return g.add("Concat", [*fine, *(g.reduced(kind, coarse, [2, 3]) for kind in ("Mean", "Max"))], axis=1)

@@ -32,7 +32,7 @@ from trainer.upsampling import StandIn
 from trainer.wide_chain import Pair, WideChainSettings, make_pairs
 from trainer.wide_model import Statistics
 
-POOL_FORMAT = 2
+POOL_FORMAT = 3
 """Raised when the chain, the library or the statistics make other pairs of the same draws."""
 
 POOL_SEED = 77
@@ -41,6 +41,9 @@ CLASSES = ("clean", "changed")
 
 TOGETHER = 16
 """Stills that pass the chain together: those that are coded as video share a frame."""
+
+AT_A_TIME = 4
+"""Faces whose statistics are computed together: the maps of more of them leave the caches of a core."""
 
 STEPS_OF_PLACES = 127
 """Standardised statistics of places are kept in so many steps on either side of zero."""
@@ -129,7 +132,13 @@ class _Seen:
     @torch.no_grad()
     def __call__(self, pairs: Sequence[Pair]) -> list[tuple[torch.Tensor, torch.Tensor]]:
         both = ([pair.clean_YXC for pair in pairs], [pair.changed_YXC for pair in pairs])
-        return [self._statistics(torch.from_numpy(np.stack(each)).permute(0, 3, 1, 2).float()) for each in both]
+        return [self._of(np.stack(each)) for each in both]
+
+    def _of(self, pixels_NYXC: Picture) -> tuple[torch.Tensor, torch.Tensor]:
+        planes_NCYX = torch.from_numpy(pixels_NYXC).permute(0, 3, 1, 2).float()
+        parts = (planes_NCYX[first : first + AT_A_TIME] for first in range(0, len(planes_NCYX), AT_A_TIME))
+        features, places = zip(*(self._statistics(part) for part in parts), strict=True)
+        return torch.cat(features), torch.cat(places)
 
 
 def scale_of_places(groups: Dataset[Drawn], settings: PoolSettings) -> Scale:

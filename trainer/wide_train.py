@@ -19,17 +19,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gateway.contract.network import PROFILES
-from gateway.contract.wide import HIDDEN, JOINED
+from gateway.contract.wide import HIDDEN, JOINED, JUDGED
 from trainer.data import DataError, Pictures
 from trainer.optics import Picture
 from trainer.upsampling import GeneratorSettings, StandIn, train_stand_in
 from trainer.whitening import Whitening, whitening_of
 from trainer.wide_chain import WideChainSettings
-from trainer.wide_model import JUDGED, WideDetector
+from trainer.wide_model import WideDetector
 from trainer.wide_pool import CLASSES, Drawing, Pool, PoolSettings, open_pool
 from trainer.wide_validate import validate_wide, validation_pairs
 
-CHECKPOINT_FORMAT = 2
+CHECKPOINT_FORMAT = 3
 
 LEAST_SIDE_PX = 96
 """Smaller stills are left out: enlarged to the detector's size they would show nothing but the enlargement."""

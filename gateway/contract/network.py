@@ -84,7 +84,7 @@ def _paper_profile() -> Profile:
 def _wide_profile() -> Profile:
     """Return the network of `wide`: a dense branch, a local branch, and two dense layers on both.
 
-    The dense branch sees 3,142 statistics of the face, the three convolutions of the local one 252 of each place. Means
+    The dense branch sees 3,142 statistics of the face, the five convolutions of the local one 262 of each place. Means
     and scales standardise the statistics; no optimiser moves them.
     """
     tensors = [
@@ -95,13 +95,14 @@ def _wide_profile() -> Profile:
         Tensor("places_mean", (wide.PLACE_FEATURES,), trainable=False),
         Tensor("places_scale", (wide.PLACE_FEATURES,), trainable=False),
         Tensor("context.weight", (wide.CHANNELS[0], 2 * wide.PLACE_FEATURES), trainable=True),
+        Tensor("usual", (wide.CHANNELS[0], wide.PLACES, wide.PLACES), trainable=True),
     ]
     incoming = wide.PLACE_FEATURES
     for index, (outgoing, kernel) in enumerate(zip(wide.CHANNELS, wide.KERNELS, strict=True), start=1):
         tensors.append(Tensor(f"conv{index}.weight", (outgoing, incoming, kernel, kernel), trainable=True))
         tensors.extend(_norm(f"norm{index}", outgoing))
         incoming = outgoing
-    joined = wide.HIDDEN + 3 * wide.CHANNELS[-1] + wide.CHANNELS[-2]
+    joined = wide.HIDDEN + wide.JUDGED
     for index, (outgoing, width) in enumerate(((wide.JOINED, joined), (2, wide.JOINED)), start=2):
         tensors.append(Tensor(f"dense{index}.weight", (outgoing, width), trainable=True))
         tensors.append(Tensor(f"dense{index}.bias", (outgoing,), trainable=True))

@@ -65,22 +65,33 @@ LARGEST_LOCAL = 8
 CLIP = 6.0
 """Standardised features are cut at this many standard deviations."""
 
-HIDDEN, JOINED = 192, 64
+HIDDEN, JOINED = 176, 64
 """Widths of the dense branch and of the layer that joins both branches."""
 
-SIGNED_IN_BLOCK = (0, 1, 8, 2, 9, 16)
-"""Coefficients of a block that the local branch also gets with their sign: the lowest, numbered along the rows."""
+SIGNED_LUMA = tuple(BLOCK_PX * u + v for u in range(4) for v in range(4))
+SIGNED_CHROMA = (0, 1, 8, 2, 9, 16)
+SIGNED_IN_PLACES = SIGNED_LUMA + tuple(plane * BLOCK_PX**2 + each for plane in (1, 2) for each in SIGNED_CHROMA)
+"""Which of the 192 coefficients of a block (Y, Cb, Cr, each along the rows) the local branch also gets with their sign:
+those of luma are a picture of half the size, in which the shape of a thing can be seen."""
 
 PLACES = SIDE_PX // BLOCK_PX
-PLACE_FEATURES = 3 * (BLOCK_PX**2 + len(SIGNED_IN_BLOCK)) + 3 * MAPS + 2 * len(ACROSS_MAPS)
+PLACE_FEATURES = 3 * BLOCK_PX**2 + len(SIGNED_IN_PLACES) + 3 * MAPS + 2 * len(ACROSS_MAPS)
 """The local branch sees 16 × 16 places of 8 × 8 px, each by so many statistics: the spectrum of its block, its lowest
 coefficients with their sign, strength, peak and flatness of every residual, straight pieces of 8 px across and down."""
 
-CHANNELS, KERNELS = (96, 64, 64), (1, 3, 3)
-"""The local branch: channels and kernel of each convolution over the places."""
+CHANNELS, KERNELS = (96, 64, 64, 96, 96), (1, 3, 3, 3, 3)
+"""The local branch: channels and kernel of each convolution over the places. The third sees 40 px; the last two go
+over places of twice the side and see 112 px, most of a face."""
+
+FINE = 3
+"""So many convolutions come before the places are halved in number."""
 
 STRONGEST = 8
 """How many of a channel's strongest places are averaged, beside the mean over all places and the strongest one."""
+
+JUDGED = CHANNELS[FINE - 2] + 3 * CHANNELS[FINE - 1] + 2 * CHANNELS[-1]
+"""How many values the local branch gives: maxima of the second convolution; means, maxima and means of the strongest of
+the third; means and maxima of the last."""
 
 FEATURES = (
     3 * (2 * (SIDE_PX // POOL) ** 2 + LOW**2)

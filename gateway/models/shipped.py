@@ -10,7 +10,7 @@ from gateway.contract.evaluation import EVALUATION_NAME, Evaluation
 SHIPPED_SHA256 = MappingProxyType(
     {
         "paper": "0c9649a80c523a272dbd15d08034557a5414d9f0d4d3ce03c819bbf631f7fc6e",
-        "wide": "4a590c884c1bbe6ded4a0610ca5ae5541e0c0a383fee5b19e6c9a37f5c172a17",
+        "wide": "be20ca57b5c5579011cd9c19e20a347db0f4b677c52baef56646938c7773993c",
     }
 )
 """Digest of the manifest of every shipped bundle, by name."""

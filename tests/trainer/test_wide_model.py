@@ -1,6 +1,7 @@
 """The `wide` network: its size and its statistics."""
 
 import numpy as np
+import pytest
 import torch
 from fakes.bundles import drawn_wide
 from numpy.typing import NDArray
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 from gateway.contract.constants import graph_constants
 from gateway.contract.network import PROFILES
 from gateway.contract.spectrum import spectrum
-from gateway.contract.wide import FEATURES, LOW, PLACE_FEATURES, PLACES, POOL
+from gateway.contract.wide import CHANNELS, FEATURES, FINE, LOW, PLACE_FEATURES, PLACES, POOL
 from trainer.export import make_self_test
 from trainer.network import export_weights
 from trainer.wide_model import WideDetector
@@ -76,3 +77,32 @@ def test_statistics_learn_nothing() -> None:
     assert detector.dense1.weight.grad is not None
     assert detector.context.weight.grad is not None
     assert detector.get_parameter("conv1.weight").grad is not None
+
+
+@pytest.mark.parametrize(("has", "training", "expected"), [
+    (True, True, torch.bfloat16), (True, False, torch.float32), (False, True, torch.float32),
+])  # fmt: skip
+def test_half_precision_is_for_training_where_the_processor_has_it(
+    monkeypatch: pytest.MonkeyPatch, has: bool, training: bool, expected: torch.dtype
+) -> None:
+    """Emulated it is twelve times slower, and what judges never rounds."""
+    monkeypatch.setattr("trainer.wide_model.HALF_PRECISION", has)
+    detector, seen = drawn_wide().train(training), []
+    detector.get_submodule("conv2").register_forward_hook(lambda _, __, made: seen.append(made.dtype))
+    detector(torch.from_numpy(make_self_test(WIDE)[:2]))
+    assert seen == [expected]
+
+
+def test_what_is_usual_differs_from_place_to_place() -> None:
+    """The same thing counts otherwise at another place of the picture, and a thing's shape over most of the face."""
+    detector = drawn_wide().eval()
+    standard_NFPQ = torch.zeros(2, PLACE_FEATURES, PLACES, PLACES)
+    standard_NFPQ[0, :, 2:4, 2:4] = standard_NFPQ[1, :, 10:12, 10:12] = 3
+    with torch.no_grad():
+        detector.usual.zero_()
+        before = detector.shapes(standard_NFPQ)
+        detector.usual[:, 2:4, 2:4] = -5
+        after = detector.shapes(standard_NFPQ)
+    inner = slice(0, CHANNELS[FINE - 2])
+    torch.testing.assert_close(before[0, inner], before[1, inner])
+    assert not torch.allclose(after[0, inner], after[1, inner], atol=0.1)
