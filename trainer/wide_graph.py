@@ -166,11 +166,14 @@ def _of_residuals(g: _Nodes, residuals: str) -> _Residuals:
         g.pooled("Average", g.pooled("Average", size, (4, 4), (4, 4)), (2, 2), (1, 1)),
         g.pooled("Max", size, (4, 4), (4, 4)),
         g.pooled("Average", short, (BLOCK_PX, BLOCK_PX), (BLOCK_PX, BLOCK_PX)),
-        *(
-            g.pooled("Average", g.add("Gather", [residuals, g.number(list(maps))], axis=1), kernel, (1, 1))
-            for maps, kernel in ((ACROSS_MAPS, (EDGE_STEP, 1)), (DOWN_MAPS, (1, EDGE_STEP)))
-        ),
+        _mean_piece(g, g.add("Gather", [residuals, g.number(list(ACROSS_MAPS))], axis=1), axis=2),
+        _mean_piece(g, g.add("Gather", [residuals, g.number(list(DOWN_MAPS))], axis=1), axis=3),
     )
+
+
+def _mean_piece(g: _Nodes, maps: str, *, axis: int) -> str:
+    length = SIDE_PX - EDGE_STEP + 1
+    return g.add("Mean", [g.sliced(maps, [first], [first + length], [axis]) for first in range(EDGE_STEP)])
 
 
 def _in_places(g: _Nodes, blocks: str, residuals: _Residuals) -> list[str]:
@@ -243,11 +246,11 @@ def _channel_correlations(g: _Nodes, rgb: str) -> str:
 
 
 def _levels(g: _Nodes, rgb: str) -> list[str]:
-    some = g.add("Unsqueeze", [g.sliced(rgb, [0, 0], [SIDE_PX, SIDE_PX], [2, 3], step=2), g.number([1])])
-    place = g.add("Mul", [some, "levels"])
-    off = g.add("Abs", [g.add("Sub", [place, g.add("Round", [place])])])
+    # A look into a table is a third of the work of comparing every pixel with every comb.
+    values = g.add("Cast", [g.sliced("pixels", [0, 0], [SIDE_PX, SIDE_PX], [1, 2], step=2)], to=TensorProto.INT32)
+    off = g.reduced("Mean", g.add("Gather", ["levels", values], axis=0), [1, 2])
     bright = g.add("Relu", [g.add("Sub", [rgb, g.number(254.0)])])
-    return [g.reduced("Mean", off, [3, 4]), g.falls_short(rgb), g.reduced("Mean", bright, [2, 3])]
+    return [g.add("Transpose", [off], perm=[0, 2, 1]), g.falls_short(rgb), g.reduced("Mean", bright, [2, 3])]
 
 
 def _grid_phase(g: _Nodes, ycc: str) -> list[str]:

@@ -59,8 +59,6 @@ class Statistics(nn.Module):
         super().__init__()
         # Plain attributes: they belong to the definition of the profile and are never trained, saved or cast.
         self._constants = {name: torch.from_numpy(array.copy()) for name, array in constants().items()}
-        place_VL = torch.arange(256)[:, None] * self._constants["levels"].flatten()
-        self._distances_VL = (place_VL - torch.round(place_VL)).abs()
 
     def forward(self, rgb_NCYX: Tensor) -> tuple[Tensor, Tensor]:
         """Return the features of the faces (N, F) and of their places (N, PLACE_FEATURES, P, Q), float32."""
@@ -76,7 +74,7 @@ class Statistics(nn.Module):
             *_residual_statistics(residuals),
             *_edges(residuals),
             _channel_correlations(rgb_NCYX, self._constants["laplacian"]),
-            *_levels(rgb_NCYX, self._distances_VL),
+            *_levels(rgb_NCYX, self._constants["levels"]),
             *_grid_phase(ycc_NCYX),
         ]
         places_NFPQ = torch.cat([strength_NUPQ, *_in_places(blocks_NUPQ, residuals)], dim=1)
@@ -205,7 +203,7 @@ def _channel_correlations(rgb_NCYX: Tensor, kernel: Tensor) -> Tensor:
     return common / (0.05 + (power * next_power).sqrt())
 
 
-def _levels(rgb_NCYX: Tensor, distances_VL: Tensor) -> list[Tensor]:
+def _levels(rgb_NCYX: Tensor, levels_VL: Tensor) -> list[Tensor]:
     """Return how far pixels lie from combs of levels, and how many are at the ends of the range.
 
     How far is read off the counts of the 256 values, which are few: every pixel beside every comb would be a third of
@@ -215,7 +213,7 @@ def _levels(rgb_NCYX: Tensor, distances_VL: Tensor) -> list[Tensor]:
     offsets_K1 = 256 * torch.arange(len(values_KI))[:, None]
     counts_KV = torch.bincount((values_KI + offsets_K1).flatten(), minlength=256 * len(values_KI)).reshape(-1, 256)
     shares_NCV = (counts_KV.float() / values_KI.shape[1]).reshape(len(rgb_NCYX), 3, 256)
-    combs = (shares_NCV @ distances_VL).transpose(1, 2)
+    combs = (shares_NCV @ levels_VL).transpose(1, 2)
     dark = (1 - rgb_NCYX).clamp_min(0).mean(dim=(2, 3))
     bright = (rgb_NCYX - 254).clamp_min(0).mean(dim=(2, 3))
     return [combs, dark, bright]

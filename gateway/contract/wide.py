@@ -111,12 +111,14 @@ def constants() -> Mapping[str, NDArray[np.float32]]:
     """Return the constant arrays of the graph by name, float32, C-contiguous, read-only.
 
     `ycc` (3, 3); `dct` and `tile_dct` (U, Y) and their transposes; `blocks` (192, 3, 8, 8), the 8 × 8 DCT of Y, Cb and
-    Cr as kernels over R, G and B; `residuals` (MAPS, 3, 5, 5) likewise; `laplacian` (3, 1, 5, 5), one a colour.
+    Cr as kernels over R, G and B; `residuals` (MAPS, 3, 5, 5) likewise; `laplacian` (3, 1, 5, 5), one a
+    colour; `levels` (256, combs), how far each value of a pixel lies from each comb, in parts of its step.
     """
     ycc = np.array(LUMA_CHROMA, np.float32)
     block = dct_matrix(BLOCK_PX)
     waves = np.einsum("uy,vx->uvyx", block, block).reshape(BLOCK_PX**2, BLOCK_PX, BLOCK_PX)
     filters = np.array(RESIDUALS, np.float32)
+    on_combs = np.arange(256, dtype=np.float32)[:, None] * (np.array(LEVEL_STEPS, np.float32) / 255)
     used = ((0, LUMA_MAPS), (1, CHROMA_RESIDUALS), (2, CHROMA_RESIDUALS))
     arrays = {
         "ycc": ycc,
@@ -127,7 +129,7 @@ def constants() -> Mapping[str, NDArray[np.float32]]:
         "blocks": np.einsum("pc,kyx->pkcyx", ycc, waves).reshape(-1, 3, BLOCK_PX, BLOCK_PX),
         "residuals": np.concatenate([np.einsum("c,kyx->kcyx", ycc[plane], filters[:count]) for plane, count in used]),
         "laplacian": filters[2][None, None].repeat(3, 0),
-        "levels": (np.array(LEVEL_STEPS, np.float32) / 255)[:, None, None, None],
+        "levels": np.abs(on_combs - np.round(on_combs)),
     }
     result = {name: np.ascontiguousarray(array, dtype=np.float32).copy() for name, array in arrays.items()}
     for array in result.values():
