@@ -73,7 +73,7 @@ def pretrain(**options: object) -> None:
     Perturbed copies stand in for triggers. Started again with the same options, it goes on where it was stopped.
     CIFAR-10 is read in its binary version, GTSRB as its folder of pictures. The profile `wide` is trained on faces
     alone, by --epochs passes through --pairs of them, whose statistics
-    (14 GB) stay in --pool; --clean, --chain and what is counted per epoch are for `paper`. To see what is found of
+    (16 GB) stay in --pool; --clean, --chain and what is counted per epoch are for `paper`. To see what is found of
     triggers of a kind that training never saw, train with --leave-out (stickers, pictures, waves, warps, quantisation,
     generators, or a single kind) and give `evaluate` the bundle: it tunes without them too, and marks what was seen.
     """
