@@ -210,6 +210,13 @@ class Jobs:
         """Give a job back, to be tried again from `until_s` on."""
         return await self._change(job, owner, {"state": JobState.QUEUED, "owner": None, "leased_until_s": until_s})
 
+    async def defer(self, job: str, owner: str, *, until_s: float) -> bool:
+        """Let a job that could not go on, for no fault of its own, be leased again from `until_s` on.
+
+        It stays the one that its environment's others wait for, and this attempt is not counted.
+        """
+        return await self._change(job, owner, {"leased_until_s": until_s, "attempts": _jobs.c.attempts - 1})
+
     async def finish(self, job: str, owner: str, outcome: Outcome) -> bool:
         """End a job; false where it is no longer the owner's.
 

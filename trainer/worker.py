@@ -9,7 +9,7 @@ import datetime as dt
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -167,7 +167,7 @@ class Worker:
 
         Raises:
             SQLAlchemyError, BaseError, OSError, PublishLater: The database, the store, the disk or the repository is
-                away; the job is leased again when this lease has run out.
+                away; the job is leased again soon, and has not used up an attempt.
         """
         jobs, lease_s = self._parts.jobs, self._config.jobs.lease_s
         with self._step("lease"):
@@ -186,6 +186,10 @@ class Worker:
         except* _AWAY as failures:
             away = failures
         if away is not None:
+            # Where the database itself is away, the lease runs out instead.
+            with suppress(SQLAlchemyError, OSError):
+                until_s = self._now().timestamp() + AGAIN_S
+                await jobs.defer(leased.job, self._owner, until_s=until_s)
             raise away.exceptions[0]
         if outcome is not None:
             _log.info("job_ended", job=leased.job, state=outcome.state.value, reason=outcome.reason)

@@ -86,6 +86,18 @@ async def test_a_released_job_waits_when_it_is_to_be_tried_later(jobs: Jobs) -> 
     assert await jobs.lease("b", now_s=110, for_s=30) is not None
 
 
+async def test_a_deferred_job_keeps_its_turn_and_its_attempts(jobs: Jobs) -> None:
+    """It comes again when it was said, before the others of its environment, as if it had not been tried."""
+    job, _ = await queued(jobs, 1), await queued(jobs, 2)
+    await jobs.lease("a", now_s=100, for_s=30)
+    assert await jobs.defer(job, "a", until_s=110)
+    assert await jobs.lease("b", now_s=109, for_s=30) is None
+    leased = await jobs.lease("b", now_s=110, for_s=30)
+    assert leased is not None
+    assert (leased.job, leased.attempts) == (job, 1)
+    assert not await jobs.defer(job, "a", until_s=120)
+
+
 async def test_a_cancelled_job_ends_unless_it_has_been_published(jobs: Jobs) -> None:
     """Its worker can no longer renew it; but what was published at that moment is told."""
     job = await queued(jobs, 1)

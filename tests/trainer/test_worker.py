@@ -27,7 +27,7 @@ from trainer.jobs import Jobs
 from trainer.keys import renew_signatures
 from trainer.publish import RepositoryPublisher
 from trainer.vault import KeyHandle, ServiceKeys
-from trainer.worker import Parts, PublishLater, Worker
+from trainer.worker import AGAIN_S, Parts, PublishLater, Worker
 
 NOON = dt.datetime(2026, 11, 25, 12, tzinfo=dt.UTC)
 
@@ -176,15 +176,30 @@ class FullDisk(NotingExecutor):
 
 
 async def test_a_job_is_waited_for_when_the_disk_takes_nothing(tmp_path: Path, jobs: Jobs) -> None:
-    """What is raised is what `run` waits for, no group around it; the job is done when its lease has run out."""
+    """What is raised is what `run` waits for, no group around it; the job is done a little later."""
     bench = Bench(tmp_path, jobs, FullDisk(fails=1))
     job = await bench.queue()
     with pytest.raises(OSError, match="No space left"):
         await bench.worker.work_once()
     assert (await bench.view(job)).state is JobState.RUNNING
-    bench.now += dt.timedelta(hours=1)
+    assert not await bench.worker.work_once()
+    bench.now += dt.timedelta(seconds=AGAIN_S)
     assert await bench.worker.work_once()
     assert (await bench.view(job)).state is JobState.PUBLISHED
+
+
+async def test_a_disk_that_was_full_takes_no_attempt_from_a_job_that_fails_later(tmp_path: Path, jobs: Jobs) -> None:
+    """What was not the job's fault does not count for its refusal."""
+    executor = FullDisk(fails=2)
+    bench = Bench(tmp_path, jobs, executor)
+    job = await bench.queue()
+    for _ in range(executor.fails):
+        with pytest.raises(OSError, match="No space left"):
+            await bench.worker.work_once()
+        bench.now += dt.timedelta(seconds=AGAIN_S)
+    leased = await jobs.lease("another", now_s=bench.now.timestamp(), for_s=30)
+    assert leased is not None
+    assert (leased.job, leased.attempts) == (job, 1)
 
 
 async def test_a_finished_bundle_waits_for_a_repository_that_another_process_holds(tmp_path: Path, jobs: Jobs) -> None:
