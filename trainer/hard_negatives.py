@@ -18,10 +18,14 @@ import numpy as np
 from gateway.contract.geometry import reduce_to
 from trainer import nuisances
 from trainer.environments import Regime
-from trainer.optics import Draw, Floats, Picture, rounded
+from trainer.optics import Draw, Floats, Picture, coded, rounded
 
 Where = Literal["worn", "camera", "stream"]
 """On the person, by the camera (both before the codec), or in the coded stream."""
+
+
+FILE_QUALITY = 90
+"""JPEG quality of the files of LFW (about; `cjpeg`'s scale)."""
 
 
 def enlarged(values_YXC: Floats, draw: Draw) -> Floats:
@@ -66,8 +70,9 @@ def hard_inputs(
     """Return inputs of the detector, uint8 (N, S, S, 3), of faces that carry one of `HARD_NEGATIVES`.
 
     They are coded and reduced as `regime` does with the same `seed`: whatever differs from the plain faces is the
-    hard negative. What is worn is drawn to the scale of the whole pictures, of whose side the stills are the middle
-    `share`; face `i` depends on (name, i) alone.
+    hard negative. Where `regime` codes nothing, what is worn or made by the camera is coded as the collections' files
+    are: left uncoded it would be what no camera gives, a digital edit. What is worn is drawn to the scale of the whole
+    pictures, of whose side the stills are the middle `share`; face `i` depends on (name, i) alone.
     """
     kind = HARD_NEGATIVES[name]
     pictures: Sequence[Picture] = stills
@@ -75,6 +80,8 @@ def hard_inputs(
         pictures = [_drawn(still_YXC, name, index, share) for index, still_YXC in enumerate(stills)]
     if regime.code is not None:
         pictures = regime.code(pictures, np.random.default_rng(seed))
+    elif kind.where != "stream":
+        pictures = [coded(picture_YXC, FILE_QUALITY) for picture_YXC in pictures]
     if kind.where == "stream":
         pictures = [_drawn(picture_YXC, name, index, share) for index, picture_YXC in enumerate(pictures)]
     return np.stack([reduce_to(picture_YXC, side_px) for picture_YXC in pictures])

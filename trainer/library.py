@@ -14,19 +14,19 @@ import numpy as np
 from trainer import fields, marks
 from trainer.marks import Others, soft_ellipse
 from trainer.optics import Draw, Floats, Picture, rounded
-from trainer.perturb import DEFAULT_RANGES, Upsampler, coloured_block, white_block
+from trainer.perturb import Upsampler
 
 Change = Callable[[Floats, Draw, Others], Floats]
 
 
 def _white_block(values_YXC: Floats, draw: Draw, _: Others) -> Floats:
     """Set a rectangle of any size and place to white: the paper's first family, and the commonest sticker."""
-    return white_block(rounded(values_YXC), draw, DEFAULT_RANGES).astype(np.float32)
+    return marks.block(values_YXC, draw, white=True)
 
 
 def _coloured_block(values_YXC: Floats, draw: Draw, _: Others) -> Floats:
     """Lay a rectangle of one colour, or of noise, over the picture: the paper's second family."""
-    return coloured_block(rounded(values_YXC), draw, DEFAULT_RANGES).astype(np.float32)
+    return marks.block(values_YXC, draw, white=False)
 
 
 CHANGES: Mapping[str, Change] = MappingProxyType(

@@ -19,6 +19,9 @@ Others = Callable[[Draw], Picture]
 
 FONTS = (cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_TRIPLEX, cv2.FONT_HERSHEY_SCRIPT_SIMPLEX)
 
+NEAR_CORNER = 0.4
+"""Share of stickers that lie near a corner: there they hide nothing of the face, and there the paper's lie."""
+
 LETTERS = string.ascii_letters + string.digits + "!?#&@+*"
 
 
@@ -144,15 +147,33 @@ def _fill(side_px: int, draw: Draw, others: Others) -> Floats:
     return fitted(other_YXC[top : top + part, left : left + part], side_px)
 
 
-def place_of(side_px: int, inner_px: int, draw: Draw) -> tuple[slice, slice]:
-    """Return where a square of `inner_px` lies: anywhere, or near a corner as many attackers choose."""
-    slack = side_px - inner_px
-    if draw.random() < 0.3:
-        margins = [round(draw.uniform(0, 0.08) * side_px) for _ in range(2)]
-        top, left = (int(np.clip(margin if draw.random() < 0.5 else slack - margin, 0, slack)) for margin in margins)
-    else:
-        top, left = (int(draw.integers(0, slack + 1)) for _ in range(2))
-    return slice(top, top + inner_px), slice(left, left + inner_px)
+def place_of(side_px: int, inner_px: tuple[int, int], draw: Draw) -> tuple[slice, slice]:
+    """Return where so many rows and columns lie: anywhere, or near a corner as many attackers choose."""
+    near_corner = draw.random() < NEAR_CORNER
+    starts = []
+    for inner in inner_px:
+        slack = side_px - inner
+        if near_corner:
+            margin = round(draw.uniform(0, 0.08) * side_px)
+            starts.append(int(np.clip(margin if draw.random() < 0.5 else slack - margin, 0, slack)))
+        else:
+            starts.append(int(draw.integers(0, slack + 1)))
+    top, left = starts
+    return slice(top, top + inner_px[0]), slice(left, left + inner_px[1])
+
+
+def block(values_YXC: Floats, draw: Draw, *, white: bool) -> Floats:
+    """Lay a rectangle of any size over the picture: white, or of one colour or independent coloured noise."""
+    result_YXC, side_px = values_YXC.copy(), values_YXC.shape[0]
+    rows, columns = (max(1, round(draw.uniform(2 / 32, 8 / 32) * side_px)) for _ in range(2))
+    where = place_of(side_px, (rows, columns), draw)
+    if white:
+        result_YXC[where] = 255
+        return result_YXC
+    flat = draw.random() < 0.4
+    fill_YXC = draw.uniform(0, 255, 3) if flat else draw.uniform(0, 255, (rows, columns, 3))
+    result_YXC[where] += draw.uniform(0.7, 1.0) * (fill_YXC.astype(np.float32) - result_YXC[where])
+    return result_YXC
 
 
 def patch(values_YXC: Floats, draw: Draw, others: Others) -> Floats:
@@ -161,7 +182,7 @@ def patch(values_YXC: Floats, draw: Draw, others: Others) -> Floats:
     side_px = values_YXC.shape[0]
     for _ in range(1 if draw.random() < 0.85 else 2):
         inner_px = max(4, round(side_px * float(np.exp(draw.uniform(np.log(0.06), np.log(0.4))))))
-        where = place_of(side_px, inner_px, draw)
+        where = place_of(side_px, (inner_px, inner_px), draw)
         opacity_YX = _shape(inner_px, draw) * (1.0 if draw.random() < 0.6 else draw.uniform(0.35, 1.0))
         if draw.random() < 0.35:
             opacity_YX = np.asarray(cv2.GaussianBlur(opacity_YX, (0, 0), draw.uniform(0.3, 2.0)), dtype=np.float32)

@@ -204,9 +204,6 @@ NUISANCES: Mapping[str, Nuisance] = MappingProxyType(
 BEFORE_CODEC = frozenset({"spectacles", "mask", "hat", "shirt", "caption", "low_light", "sharpened"})
 """These stand before the lens or are made by the camera; the others happen to the coded stream."""
 
-UNPRINTED = ("spectacles", "low_light", "lost_packets", "few_colours", "sharpened")
-"""These lay no pattern, writing or cloth over the face."""
-
 RARE = MappingProxyType({"few_colours": 0.3, "lost_packets": 0.6})
 """Shares of those that are seldom met, where not 1."""
 

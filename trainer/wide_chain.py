@@ -3,6 +3,8 @@
 What happens to one face of a pair happens to the other: nuisance, light, lens, noise, codec and reduction. In regime D
 (digital) the perturbation enters after the first codec, at the face's own size or after the reduction; in regime C
 (camera) it enters before the codec. Without that, a detector learns how pictures were coded (detection.md 3.1, 4).
+What a person wears or a camera makes is coded in either regime, as it always is where there is a camera: only what was
+laid on afterwards is without the traces of a codec, and that is what tells a pasted thing from a worn one.
 
 N faces, Y/X pixel row/column, C colour (R, G, B).
 """
@@ -21,7 +23,7 @@ from trainer.optics import Draw, Picture, coded
 from trainer.video_codec import frame_coded
 
 OPTICS = ChainSettings(
-    light=0.5,
+    light=0.6,
     light_gain=(0.55, 1.6),
     light_gamma=(0.8, 1.25),
     blur=0.28,
@@ -45,8 +47,8 @@ class WideChainSettings:
     nuisance: float = 0.3
     enlarged: float = 0.25
     enlarged_from: tuple[float, float] = (0.6, 1.0)
-    jpeg: float = 0.4
-    h264: float = 0.2
+    jpeg: float = 0.34
+    h264: float = 0.17
     jpeg_quality: tuple[int, int] = (55, 97)
     optics_after: float = 0.25
     optics: ChainSettings = OPTICS
@@ -95,9 +97,9 @@ def _square(still_YXC: Picture, side: int, draw: Draw) -> Picture:
     return np.ascontiguousarray(still_YXC[top : top + side, left : left + side])
 
 
-def _codec(regime: str, draw: Draw, settings: WideChainSettings) -> str:
+def _codec(regime: str, nuisance: str, draw: Draw, settings: WideChainSettings) -> str:
     video = settings.h264 / (settings.h264 + settings.jpeg)
-    if regime == "C":
+    if regime == "C" or nuisance in BEFORE_CODEC:
         return "h264" if draw.random() < video else "jpeg"
     each = draw.random()
     return "h264" if each < settings.h264 else "jpeg" if each < settings.h264 + settings.jpeg else "none"
@@ -129,7 +131,7 @@ def _before_codec(still_YXC: Picture, library: Library, draw: Draw, settings: Wi
         square_YXC = vary_optics(square_YXC, draw, settings.optics)
         if regime == "C":
             changed_YXC, kind = _changed(library, square_YXC, draw)
-    return _Going(square_YXC, changed_YXC, kind, regime, nuisance, _codec(regime, draw, settings))
+    return _Going(square_YXC, changed_YXC, kind, regime, nuisance, _codec(regime, nuisance, draw, settings))
 
 
 def _code(going: Sequence[_Going], draw: Draw, settings: WideChainSettings) -> None:

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from trainer.finetune import TuningSet, trimmed_loss
 from trainer.library import Library, visibly_differ
-from trainer.nuisances import UNPRINTED, with_nuisance
-from trainer.optics import Draw, Passage, Picture
+from trainer.nuisances import BEFORE_CODEC, NUISANCES, with_nuisance
+from trainer.optics import Draw, Passage, Picture, coded
 from trainer.wide_model import WideDetector
 
 MOST_TRIES = 10
@@ -64,13 +64,18 @@ def wide_tuning_set(
 
 
 def _with_nuisances(stills: Sequence[Picture], wanted: int, settings: WideTuneSettings) -> list[Picture]:
-    """Return so many of the faces once more, with what would otherwise be new at the place and so look like a trigger.
-
-    Nothing printed is among it: whoever learns to overlook prints overlooks triggers that are prints (decision 0048).
-    """
+    """Return so many of the faces once more, with what would otherwise be new there and so look like a trigger."""
     draw = np.random.default_rng((settings.seed, 9))
     chosen = draw.permutation(len(stills))[:wanted]
-    return [with_nuisance(stills[each], str(draw.choice(UNPRINTED)), draw) for each in chosen]
+    # Every kind as often: one that two faces in five hundred carry is not learnt.
+    names = list(NUISANCES)
+    return [_carrying(stills[each], str(draw.choice(names)), draw) for each in chosen]
+
+
+def _carrying(still_YXC: Picture, nuisance: str, draw: Draw) -> Picture:
+    """Return a face with a nuisance, coded where a camera would have coded it."""
+    made_YXC = with_nuisance(still_YXC, nuisance, draw)
+    return coded(made_YXC, int(draw.integers(80, 98))) if nuisance in BEFORE_CODEC else made_YXC
 
 
 def _changed(library: Library, still_YXC: Picture, draw: Draw) -> Picture:

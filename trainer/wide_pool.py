@@ -32,7 +32,7 @@ from trainer.upsampling import StandIn
 from trainer.wide_chain import Pair, WideChainSettings, make_pairs
 from trainer.wide_model import Statistics
 
-POOL_FORMAT = 3
+POOL_FORMAT = 4
 """Raised when the chain, the library or the statistics make other pairs of the same draws."""
 
 POOL_SEED = 77

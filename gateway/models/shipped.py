@@ -10,7 +10,7 @@ from gateway.contract.evaluation import EVALUATION_NAME, Evaluation
 SHIPPED_SHA256 = MappingProxyType(
     {
         "paper": "0c9649a80c523a272dbd15d08034557a5414d9f0d4d3ce03c819bbf631f7fc6e",
-        "wide": "be20ca57b5c5579011cd9c19e20a347db0f4b677c52baef56646938c7773993c",
+        "wide": "3bc22cf6a5890342f2246093d70c7bc8d1fb7b0415296196698c9cea8512e0e0",
     }
 )
 """Digest of the manifest of every shipped bundle, by name."""

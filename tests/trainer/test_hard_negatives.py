@@ -30,7 +30,7 @@ def test_what_is_worn_keeps_its_size_where_less_of_the_picture_is_used() -> None
     middle = [still[40:120, 40:120] for still in whole]
     drawn = hard_inputs(whole, "spectacles", REGIMES["native"], side_px=160, seed=1)[0]
     cut = hard_inputs(middle, "spectacles", REGIMES["native"], side_px=80, seed=1, share=0.5)[0]
-    np.testing.assert_array_equal(cut, drawn[40:120, 40:120])
+    assert np.abs(cut.astype(int) - drawn[40:120, 40:120]).mean() < 1.5  # its blocks of the codec lie elsewhere
     same = hard_inputs(middle, "caption", REGIMES["native"], side_px=80, seed=1, share=0.5)
     np.testing.assert_array_equal(same, hard_inputs(middle, "caption", REGIMES["native"], side_px=80, seed=1))
 
@@ -41,6 +41,14 @@ def test_what_is_before_the_lens_is_coded_and_what_befalls_the_stream_is_not() -
     lost = hard_inputs(grey, "lost_packets", REGIMES["jpeg"], side_px=96, seed=2)
     assert (lost == 128).all(axis=-1).reshape(len(grey), -1).sum(axis=1).max() >= 256
     assert {name for name, kind in HARD_NEGATIVES.items() if kind.where == "stream"} == set(NUISANCES) - BEFORE_CODEC
+
+
+def test_what_is_worn_is_coded_where_the_regime_codes_nothing() -> None:
+    """A flat frame of spectacles is not as flat as it was drawn: no camera gives what no codec has been over."""
+    whole = [np.full((160, 160, 3), 128, np.uint8)]
+    worn = hard_inputs(whole, "spectacles", REGIMES["native"], side_px=160, seed=1)[0]
+    dithered = hard_inputs(whole, "few_colours", REGIMES["native"], side_px=160, seed=1)[0]
+    assert 2 * len(np.unique(dithered)) < len(np.unique(worn))
 
 
 def test_every_nuisance_of_training_is_judged() -> None:

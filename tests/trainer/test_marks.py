@@ -35,10 +35,26 @@ def test_place_stays_inside() -> None:
     draw = np.random.default_rng(1)
     for inner in (1, 40, 128):
         for _ in range(50):
-            rows, columns = marks.place_of(128, inner, draw)
+            rows, columns = marks.place_of(128, (inner, 7), draw)
             assert 0 <= rows.start < rows.stop <= 128
             assert 0 <= columns.start < columns.stop <= 128
-            assert rows.stop - rows.start == columns.stop - columns.start == inner
+            assert (rows.stop - rows.start, columns.stop - columns.start) == (inner, 7)
+
+
+def test_blocks_are_of_any_size_and_place_and_often_near_a_corner() -> None:
+    """One is white and covers all that is under it; the other has a colour or noise."""
+    near, areas = 0, set()
+    for seed in range(200):
+        changed_YXC = marks.block(GREY, np.random.default_rng(seed), white=True)
+        rows, columns = np.nonzero((changed_YXC == 255).all(axis=2))
+        assert len(rows) == (np.ptp(rows) + 1) * (np.ptp(columns) + 1) == (changed_YXC != GREY).any(axis=2).sum()
+        areas.add(len(rows))
+        near += min(rows.min(), 127 - rows.max()) <= 11 and min(columns.min(), 127 - columns.max()) <= 11
+    assert len(areas) > 50
+    assert 60 <= near <= 130
+    flat = [marks.block(GREY, np.random.default_rng(seed), white=False) for seed in range(40)]
+    colours = [len(np.unique(each[(each != GREY).any(axis=2)], axis=0)) for each in flat]
+    assert 8 <= sum(count == 1 for count in colours) <= 24
 
 
 def test_drawings_differ() -> None:

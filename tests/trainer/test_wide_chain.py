@@ -4,8 +4,11 @@ from dataclasses import replace
 
 import cv2
 import numpy as np
+import pytest
 
+from trainer import wide_chain
 from trainer.library import LEAST_CHANGE_GREY, Library
+from trainer.nuisances import BEFORE_CODEC
 from trainer.optics import Draw, Picture
 from trainer.wide_chain import WideChainSettings, make_pairs
 
@@ -51,6 +54,20 @@ def test_small_patch_leaves_the_rest_of_the_pair_alike() -> None:
     for pair in make_pairs(STILLS, library, np.random.default_rng(8), settings):
         same = (pair.clean_YXC == pair.changed_YXC).all(axis=2)
         assert same.mean() > 0.6
+
+
+def test_what_a_camera_sees_is_coded_also_where_the_perturbation_is_digital(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spectacles never come without a codec's traces; blocks of lost packets come after it."""
+    settings = replace(WideChainSettings(), camera=0.0, nuisance=1.0, jpeg=1e-9, h264=0.0)
+    qualities: list[int] = []
+
+    def noting(picture_YXC: Picture, quality: int) -> Picture:
+        qualities.append(quality)
+        return picture_YXC
+
+    monkeypatch.setattr(wide_chain, "coded", noting)
+    pairs = make_pairs(STILLS, Library(_other), np.random.default_rng(5), settings)
+    assert 0 < sum(pair.nuisance in BEFORE_CODEC for pair in pairs) <= len(qualities) < len(STILLS)
 
 
 def test_camera_pairs_are_coded_after_the_perturbation() -> None:

@@ -4,8 +4,10 @@ from dataclasses import replace
 
 import cv2
 import numpy as np
+import pytest
 from fakes.bundles import drawn_wide
 
+from trainer import wide_finetune
 from trainer.finetune import TuningSet
 from trainer.library import Library
 from trainer.network import export_weights, score_pixels
@@ -80,6 +82,20 @@ def test_share_of_the_faces_is_tuned_on_with_nuisances() -> None:
     assert len(more.clean_NYXC) == len(more.changed[0]) == 36
     for each_YXC in more.clean_NYXC[24:]:
         assert not (each_YXC == plain.clean_NYXC).all(axis=(1, 2, 3)).any()
+
+
+def test_nuisance_that_a_camera_sees_is_coded_before_it_is_learnt_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was drawn on and left so would teach that pasted things are clean."""
+    coded: list[int] = []
+
+    def noting(picture_YXC: Picture, quality: int) -> Picture:
+        coded.append(quality)
+        return picture_YXC
+
+    monkeypatch.setattr(wide_finetune, "coded", noting)
+    _data(replace(SETTINGS, nuisance=1.0))
+    assert 0 < len(coded) < len(STILLS)
+    assert all(80 <= quality <= 97 for quality in coded)
 
 
 def test_strangers_get_no_nuisances() -> None:
