@@ -14,19 +14,19 @@ import numpy as np
 from trainer import fields, marks
 from trainer.marks import Others, soft_ellipse
 from trainer.optics import Draw, Floats, Picture, rounded
-from trainer.perturb import Upsampler
+from trainer.perturb import DEFAULT_RANGES, Upsampler, coloured_block, white_block
 
 Change = Callable[[Floats, Draw, Others], Floats]
 
 
 def _white_block(values_YXC: Floats, draw: Draw, _: Others) -> Floats:
     """Set a rectangle of any size and place to white: the paper's first family, and the commonest sticker."""
-    return marks.block(values_YXC, draw, white=True)
+    return white_block(rounded(values_YXC), draw, DEFAULT_RANGES, marks.place_of).astype(np.float32)
 
 
 def _coloured_block(values_YXC: Floats, draw: Draw, _: Others) -> Floats:
     """Lay a rectangle of one colour, or of noise, over the picture: the paper's second family."""
-    return marks.block(values_YXC, draw, white=False)
+    return coloured_block(rounded(values_YXC), draw, DEFAULT_RANGES, marks.place_of).astype(np.float32)
 
 
 CHANGES: Mapping[str, Change] = MappingProxyType(

@@ -162,20 +162,6 @@ def place_of(side_px: int, inner_px: tuple[int, int], draw: Draw) -> tuple[slice
     return slice(top, top + inner_px[0]), slice(left, left + inner_px[1])
 
 
-def block(values_YXC: Floats, draw: Draw, *, white: bool) -> Floats:
-    """Lay a rectangle of any size over the picture: white, or of one colour or independent coloured noise."""
-    result_YXC, side_px = values_YXC.copy(), values_YXC.shape[0]
-    rows, columns = (max(1, round(draw.uniform(2 / 32, 8 / 32) * side_px)) for _ in range(2))
-    where = place_of(side_px, (rows, columns), draw)
-    if white:
-        result_YXC[where] = 255
-        return result_YXC
-    flat = draw.random() < 0.4
-    fill_YXC = draw.uniform(0, 255, 3) if flat else draw.uniform(0, 255, (rows, columns, 3))
-    result_YXC[where] += draw.uniform(0.7, 1.0) * (fill_YXC.astype(np.float32) - result_YXC[where])
-    return result_YXC
-
-
 def patch(values_YXC: Floats, draw: Draw, others: Others) -> Floats:
     """Lay one or two patches on the face: any shape, fill, size, place, opacity and edge."""
     result_YXC = values_YXC.copy()

@@ -88,28 +88,37 @@ def _between(bounds: tuple[float, float], draw: Draw) -> float:
     return float(draw.uniform(*bounds))
 
 
-def _block_slices(side_px: int, ranges: Ranges, draw: Draw) -> tuple[slice, slice]:
+def anywhere(side_px: int, inner_px: tuple[int, int], draw: Draw) -> tuple[slice, slice]:
+    """Return where a rectangle of so many rows and columns lies in a picture of that side."""
+    top, left = (int(draw.integers(0, side_px - inner + 1)) for inner in inner_px)
+    return slice(top, top + inner_px[0]), slice(left, left + inner_px[1])
+
+
+Place = Callable[[int, tuple[int, int], Draw], tuple[slice, slice]]
+"""Draws a place as `anywhere` does."""
+
+
+def _block_slices(side_px: int, ranges: Ranges, draw: Draw, place: Place) -> tuple[slice, slice]:
     rows, columns = (max(1, round(_between(ranges.block_side, draw) * side_px)) for _ in range(2))
-    top, left = int(draw.integers(0, side_px - rows + 1)), int(draw.integers(0, side_px - columns + 1))
-    return slice(top, top + rows), slice(left, left + columns)
+    return place(side_px, (rows, columns), draw)
 
 
-def white_block(picture_YXC: Picture, draw: Draw, ranges: Ranges) -> Picture:
-    """Set a rectangle of any size and place to white."""
+def white_block(picture_YXC: Picture, draw: Draw, ranges: Ranges, place: Place = anywhere) -> Picture:
+    """Set a rectangle of any size to white."""
     result_YXC = picture_YXC.copy()
-    result_YXC[_block_slices(picture_YXC.shape[0], ranges, draw)] = 255
+    result_YXC[_block_slices(picture_YXC.shape[0], ranges, draw, place)] = 255
     return result_YXC
 
 
-def coloured_block(picture_YXC: Picture, draw: Draw, ranges: Ranges) -> Picture:
+def coloured_block(picture_YXC: Picture, draw: Draw, ranges: Ranges, place: Place = anywhere) -> Picture:
     """Lay a rectangle of one flat colour, or of independent coloured noise, over the picture."""
     result_YXC = picture_YXC.astype(np.float32)
-    place = _block_slices(picture_YXC.shape[0], ranges, draw)
-    shape = result_YXC[place].shape
+    where = _block_slices(picture_YXC.shape[0], ranges, draw, place)
+    shape = result_YXC[where].shape
     flat = draw.random() < 0.4
     colour_YXC = np.broadcast_to(draw.uniform(0, 255, 3), shape) if flat else draw.uniform(0, 255, shape)
     opacity = _between(ranges.block_opacity, draw)
-    result_YXC[place] += opacity * (colour_YXC.astype(np.float32) - result_YXC[place])
+    result_YXC[where] += opacity * (colour_YXC.astype(np.float32) - result_YXC[where])
     return rounded(result_YXC)
 
 

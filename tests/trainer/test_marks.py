@@ -3,6 +3,7 @@
 import numpy as np
 
 from trainer import marks
+from trainer.library import CHANGES
 from trainer.optics import Picture
 
 GREY = np.full((128, 128, 3), 120, np.float32)
@@ -45,14 +46,14 @@ def test_blocks_are_of_any_size_and_place_and_often_near_a_corner() -> None:
     """One is white and covers all that is under it; the other has a colour or noise."""
     near, areas = 0, set()
     for seed in range(200):
-        changed_YXC = marks.block(GREY, np.random.default_rng(seed), white=True)
+        changed_YXC = CHANGES["white_block"](GREY, np.random.default_rng(seed), _other)
         rows, columns = np.nonzero((changed_YXC == 255).all(axis=2))
         assert len(rows) == (np.ptp(rows) + 1) * (np.ptp(columns) + 1) == (changed_YXC != GREY).any(axis=2).sum()
         areas.add(len(rows))
         near += min(rows.min(), 127 - rows.max()) <= 11 and min(columns.min(), 127 - columns.max()) <= 11
     assert len(areas) > 50
     assert 60 <= near <= 130
-    flat = [marks.block(GREY, np.random.default_rng(seed), white=False) for seed in range(40)]
+    flat = [CHANGES["coloured_block"](GREY, np.random.default_rng(seed), _other) for seed in range(40)]
     colours = [len(np.unique(each[(each != GREY).any(axis=2)], axis=0)) for each in flat]
     assert 8 <= sum(count == 1 for count in colours) <= 24
 
