@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.optics import Draw, Floats, Picture
+from trainer.perturb import anywhere
 
 Others = Callable[[Draw], Picture]
 """Gives another square picture, of whatever size."""
@@ -149,15 +150,12 @@ def _fill(side_px: int, draw: Draw, others: Others) -> Floats:
 
 def place_of(side_px: int, inner_px: tuple[int, int], draw: Draw) -> tuple[slice, slice]:
     """Return where so many rows and columns lie: anywhere, or near a corner as many attackers choose."""
-    near_corner = draw.random() < NEAR_CORNER
+    if draw.random() >= NEAR_CORNER:
+        return anywhere(side_px, inner_px, draw)
     starts = []
     for inner in inner_px:
-        slack = side_px - inner
-        if near_corner:
-            margin = round(draw.uniform(0, 0.08) * side_px)
-            starts.append(int(np.clip(margin if draw.random() < 0.5 else slack - margin, 0, slack)))
-        else:
-            starts.append(int(draw.integers(0, slack + 1)))
+        slack, margin = side_px - inner, round(draw.uniform(0, 0.08) * side_px)
+        starts.append(int(np.clip(margin if draw.random() < 0.5 else slack - margin, 0, slack)))
     top, left = starts
     return slice(top, top + inner_px[0]), slice(left, left + inner_px[1])
 
