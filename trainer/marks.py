@@ -12,8 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.optics import Draw, Floats, Picture
-from trainer.perturb import anywhere
+from trainer.optics import Draw, Floats, Picture, anywhere
 
 Others = Callable[[Draw], Picture]
 """Gives another square picture, of whatever size."""

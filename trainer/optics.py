@@ -1,4 +1,4 @@
-"""What happens to any picture on its way, whatever is on it: rounding, motion, coding. Nothing here is a perturbation.
+"""What any picture goes through, whatever is on it: rounding, motion, coding, a place for something. No perturbations.
 
 Y/X pixel row/column, C colour (R, G, B).
 """
@@ -64,3 +64,9 @@ def resized(picture_YXC: Picture, side_px: int) -> Picture:
     shrinks = side_px < max(picture_YXC.shape[:2])
     how = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(picture_YXC, (side_px, side_px), interpolation=how), dtype=np.uint8)
+
+
+def anywhere(side_px: int, inner_px: tuple[int, int], draw: Draw) -> tuple[slice, slice]:
+    """Return where a rectangle of so many rows and columns lies in a picture of that side."""
+    top, left = (int(draw.integers(0, side_px - inner + 1)) for inner in inner_px)
+    return slice(top, top + inner_px[0]), slice(left, left + inner_px[1])

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.optics import Draw, Picture, rounded
+from trainer.optics import Draw, Picture, anywhere, rounded
 
 
 class Perturbation(Protocol):
@@ -86,12 +86,6 @@ class PerturbSettings:
 
 def _between(bounds: tuple[float, float], draw: Draw) -> float:
     return float(draw.uniform(*bounds))
-
-
-def anywhere(side_px: int, inner_px: tuple[int, int], draw: Draw) -> tuple[slice, slice]:
-    """Return where a rectangle of so many rows and columns lies in a picture of that side."""
-    top, left = (int(draw.integers(0, side_px - inner + 1)) for inner in inner_px)
-    return slice(top, top + inner_px[0]), slice(left, left + inner_px[1])
 
 
 Place = Callable[[int, tuple[int, int], Draw], tuple[slice, slice]]
