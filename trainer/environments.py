@@ -15,7 +15,6 @@ from types import MappingProxyType
 import cv2
 import numpy as np
 
-from gateway.contract.geometry import reduce_to
 from trainer.optics import Draw, Floats, Passage, Picture, coded, motion_blurred, rounded
 from trainer.video_codec import CRF, frame_coded
 
@@ -98,13 +97,14 @@ class Regime:
 
     def passage(self, *, side_px: int, seed: int) -> Passage:
         """Return the way of this regime's faces to a detector of that side."""
-        return Passage(lambda pictures: self.finish(pictures, side_px=side_px, seed=seed), self.at_native_size)
+        code = self.code
+        if code is None:
+            return Passage(None, side_px, self.at_native_size)
+        return Passage(lambda pictures: code(pictures, np.random.default_rng(seed)), side_px, self.at_native_size)
 
     def finish(self, pictures: Sequence[Picture], *, side_px: int, seed: int) -> Picture:
         """Return inputs of the detector, uint8 (N, S, S, 3): coded where this regime codes, and reduced."""
-        if self.code is not None:
-            pictures = self.code(pictures, np.random.default_rng(seed))
-        return np.stack([reduce_to(picture_YXC, side_px) for picture_YXC in pictures])
+        return self.passage(side_px=side_px, seed=seed).finish(pictures)
 
 
 def _jpeg(pictures: Sequence[Picture], draw: Draw) -> Sequence[Picture]:

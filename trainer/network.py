@@ -57,9 +57,10 @@ def score_pixels(detector: Network, pixels_NYXC: NDArray[np.uint8], *, batch: in
     batch = batch or max(1, PIXELS_AT_ONCE // detector.profile.side_px**2)
     was_training = detector.training
     detector.eval()
+    device = next(detector.parameters()).device
     parts = [
-        detector.score(torch.from_numpy(np.ascontiguousarray(pixels_NYXC[start : start + batch]))).numpy()
+        detector.score(torch.from_numpy(np.ascontiguousarray(pixels_NYXC[start : start + batch])).to(device)).cpu()
         for start in range(0, len(pixels_NYXC), batch)
     ]
     detector.train(was_training)
-    return np.concatenate(parts).astype(np.float32) if parts else np.empty(0, np.float32)
+    return torch.cat(parts).numpy().astype(np.float32) if parts else np.empty(0, np.float32)

@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from gateway.contract.geometry import reduce_to
+
 Picture = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 Draw = np.random.Generator
@@ -19,12 +21,21 @@ Draw = np.random.Generator
 class Passage:
     """How faces of an environment reach the detector, the same for clean and changed ones.
 
-    `finish` codes and reduces many square faces at once to uint8 (N, S, S, 3); with `at_native_size` perturbations and
-    triggers enter before it, else after.
+    `code` codes many square faces at once, or is None; then they are reduced to `side_px`. With `at_native_size`
+    perturbations and triggers enter before it, else after.
     """
 
-    finish: Callable[[Sequence[Picture]], Picture]
+    code: Callable[[Sequence[Picture]], Sequence[Picture]] | None
+    side_px: int
     at_native_size: bool
+
+    def finish(self, pictures: Sequence[Picture], *, lay: Callable[[int, Picture], Picture] | None = None) -> Picture:
+        """Return inputs of the detector, uint8 (N, S, S, 3); `lay` changes what was coded, by its number."""
+        if self.code is not None:
+            pictures = self.code(pictures)
+        if lay is not None:
+            pictures = [lay(number, picture_YXC) for number, picture_YXC in enumerate(pictures)]
+        return np.stack([reduce_to(picture_YXC, self.side_px) for picture_YXC in pictures])
 
 
 def rounded(values_YXC: Floats) -> Picture:

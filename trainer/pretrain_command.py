@@ -19,6 +19,7 @@ OUTPUT = click.Path(path_type=Path)
 # Named here as well as where they are made, so that --help need not load what it takes to make them.
 CHAIN_NAMES = ("plain", "drift")
 PROFILE_NAMES = ("paper", "wide")
+DEVICE_NAMES = ("cpu", "cuda")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +42,7 @@ class _Asked:
     faces_per_epoch: int
     clean_per_epoch: int
     version_number: int
+    device: str
     threads: int
 
 
@@ -66,6 +68,9 @@ class _Asked:
 @click.option("--faces-per-epoch", default=9500, show_default=True, type=click.IntRange(64))
 @click.option("--clean-per-epoch", default=4500, show_default=True, type=click.IntRange(64), help="Of each --clean.")
 @click.option("--version", "version_number", default=1, show_default=True, help="Version number of the bundle.")
+@click.option(
+    "--device", default="cpu", show_default=True, type=click.Choice(DEVICE_NAMES), help="For `wide`: cuda is a GPU."
+)
 @click.option("--threads", default=2, show_default=True, type=click.IntRange(1, 256))
 def pretrain(**options: object) -> None:
     """Train a base detector from clean pictures alone and write OUT/bundle.
@@ -83,6 +88,8 @@ def pretrain(**options: object) -> None:
     asked = _Asked(**options)  # type: ignore[arg-type]
     if asked.leave_out and asked.profile != "wide":
         raise click.UsageError("--leave-out is for --profile wide")
+    if asked.device != "cpu" and asked.profile != "wide":
+        raise click.UsageError("--device cuda is for --profile wide: that of the paper is trained on the CPU")
     try:
         sha256 = _wide_bundle(asked) if asked.profile == "wide" else _paper_bundle(asked)
     except (DataError, BundleError) as error:
@@ -139,7 +146,9 @@ def _wide_bundle(asked: _Asked) -> str:
             left_out=left_out,
             epochs=asked.epochs or 3,
             learning_rate=asked.learning_rate or 3e-3,
+            device=asked.device,
             threads=asked.threads,
+            workers=max(2, asked.threads),
         ),
         base=base,
         facts=BundleFacts(asked.version_number, command_line(), dt.datetime.now(dt.UTC).date()),

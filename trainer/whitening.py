@@ -51,7 +51,7 @@ def whitening_of(standard_NF: Tensor, *, floor: float = FLOOR) -> Whitening:
     rest = floor**-0.5
     # Along its principal directions the sample is scaled to 1, in all others, where it does not vary, by the floor.
     scale_R = (variance_R + floor).rsqrt()
-    identity_FF = torch.eye(len(mean_F), dtype=torch.float64)
+    identity_FF = torch.eye(len(mean_F), dtype=torch.float64, device=values.device)
     turn_FF = rest * identity_FF + (directions_FR * (scale_R - rest)) @ directions_FR.T
     back_FF = identity_FF / rest + (directions_FR * (1 / scale_R - 1 / rest)) @ directions_FR.T
     return Whitening(mean_F.float(), turn_FF.float(), back_FF.float())

@@ -51,19 +51,44 @@ def wide_tuning_set(
     Nobody vouches for the first `strangers` of the faces, so they get no nuisances: what is tuned on with one is
     never doubted.
     """
-    wanted = round(settings.nuisance * len(stills))
-    stills = [*stills, *_with_nuisances(stills[strangers:], wanted, settings)]
-    clean_NYXC = passage.finish(stills)
+    own = len(stills)
+    carrying = _with_nuisances(stills[strangers:], round(settings.nuisance * own), settings)
+    stills = [*stills, *(each.picture_YXC for each in carrying)]
+
+    def lay(number: int, picture_YXC: Picture) -> Picture:
+        return carrying[number - own].on_stream(picture_YXC) if number >= own else picture_YXC
+
+    clean_NYXC = passage.finish(stills, lay=lay)
+    after_codec = passage.code is not None
+    sources: Sequence[Picture] | Picture = clean_NYXC
+    if passage.at_native_size:
+        # Without a codec there is no stream after the trigger: it is laid on what came out of one.
+        sources = stills if after_codec else [lay(number, still_YXC) for number, still_YXC in enumerate(stills)]
     changed = []
     for number in range(settings.draws):
         draw = np.random.default_rng((settings.seed, 7, number))
-        sources = stills if passage.at_native_size else clean_NYXC
-        made = [_changed(library, still_YXC, draw) for still_YXC in sources]
-        changed.append(passage.finish(made) if passage.at_native_size else np.stack(made))
+        made = [_changed(library, source_YXC, draw) for source_YXC in sources]
+        if passage.at_native_size:
+            changed.append(passage.finish(made, lay=lay if after_codec else None))
+        else:
+            changed.append(np.stack(made))
     return TuningSet(clean_NYXC, tuple(changed), strangers)
 
 
-def _with_nuisances(stills: Sequence[Picture], wanted: int, settings: WideTuneSettings) -> list[Picture]:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Carrying:
+    """A face with what is worn or made by the camera, and what of the stream is to be laid on it once it is coded."""
+
+    picture_YXC: Picture
+    stream: str
+    seed: int
+
+    def on_stream(self, picture_YXC: Picture) -> Picture:
+        """Return the coded face with what happens to the stream, the same on its clean and on its perturbed copies."""
+        return with_nuisance(picture_YXC, self.stream, np.random.default_rng(self.seed)) if self.stream else picture_YXC
+
+
+def _with_nuisances(stills: Sequence[Picture], wanted: int, settings: WideTuneSettings) -> list[_Carrying]:
     """Return so many of the faces once more, with what would otherwise be new there and so look like a trigger."""
     draw = np.random.default_rng((settings.seed, 9))
     chosen = draw.permutation(len(stills))[:wanted]
@@ -72,10 +97,12 @@ def _with_nuisances(stills: Sequence[Picture], wanted: int, settings: WideTuneSe
     return [_carrying(stills[each], str(draw.choice(names)), draw) for each in chosen]
 
 
-def _carrying(still_YXC: Picture, nuisance: str, draw: Draw) -> Picture:
+def _carrying(still_YXC: Picture, nuisance: str, draw: Draw) -> _Carrying:
     """Return a face with a nuisance, coded where a camera would have coded it."""
+    if nuisance not in BEFORE_CODEC:
+        return _Carrying(still_YXC, nuisance, int(draw.integers(2**31)))
     made_YXC = with_nuisance(still_YXC, nuisance, draw)
-    return coded(made_YXC, int(draw.integers(80, 98))) if nuisance in BEFORE_CODEC else made_YXC
+    return _Carrying(coded(made_YXC, int(draw.integers(80, 98))), "", 0)
 
 
 def _changed(library: Library, still_YXC: Picture, draw: Draw) -> Picture:

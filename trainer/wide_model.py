@@ -61,7 +61,12 @@ class Statistics(nn.Module):
         self._constants = {name: torch.from_numpy(array.copy()) for name, array in constants().items()}
 
     def forward(self, rgb_NCYX: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the features of the faces (N, F) and of their places (N, PLACE_FEATURES, P, Q), float32."""
+        """Return the features of the faces (N, F) and of their places (N, PLACE_FEATURES, P, Q), float32.
+
+        Computed where the planes are, on a processor or a GPU.
+        """
+        if self._constants["dct"].device != rgb_NCYX.device:
+            self._constants = {name: constant.to(rgb_NCYX.device) for name, constant in self._constants.items()}
         padded = functional.pad(rgb_NCYX, (2, 2, 2, 2), mode="replicate")
         residuals = _of_residuals(functional.conv2d(padded, self._constants["residuals"]))
         blocks_NUPQ = functional.conv2d(rgb_NCYX, self._constants["blocks"], stride=BLOCK_PX)
@@ -210,7 +215,7 @@ def _levels(rgb_NCYX: Tensor, levels_VL: Tensor) -> list[Tensor]:
     the work of all statistics.
     """
     values_KI = rgb_NCYX[:, :, ::2, ::2].flatten(2).flatten(0, 1).long()
-    offsets_K1 = 256 * torch.arange(len(values_KI))[:, None]
+    offsets_K1 = 256 * torch.arange(len(values_KI), device=values_KI.device)[:, None]
     counts_KV = torch.bincount((values_KI + offsets_K1).flatten(), minlength=256 * len(values_KI)).reshape(-1, 256)
     shares_NCV = (counts_KV.float() / values_KI.shape[1]).reshape(len(rgb_NCYX), 3, 256)
     combs = (shares_NCV @ levels_VL).transpose(1, 2)
@@ -278,7 +283,8 @@ class WideDetector(Network):
         spread_NF = ((standard_NFPQ * standard_NFPQ).mean(dim=(2, 3)) - mean_NF * mean_NF).clamp_min(0).sqrt()
         context_NC = self.context(torch.cat([mean_NF, spread_NF], dim=1))
         # Half precision in training alone, and dropout is coarser than its rounding.
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.training and HALF_PRECISION):
+        halves = self.training and HALF_PRECISION and not standard_NFPQ.is_cuda
+        with torch.autocast("cpu", torch.bfloat16, enabled=halves):
             first = self._convolved(1, standard_NFPQ, context_NC[:, :, None, None] + self.usual)
             second = self._convolved(2, first)
             third = self._convolved(3, second)

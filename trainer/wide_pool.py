@@ -42,7 +42,7 @@ CLASSES = ("clean", "changed")
 TOGETHER = 16
 """Stills that pass the chain together: those that are coded as video share a frame."""
 
-AT_A_TIME = 4
+AT_A_TIME = {"cpu": 4, "cuda": 2 * TOGETHER}
 """Faces whose statistics are computed together: the maps of more of them leave the caches of a core."""
 
 STEPS_OF_PLACES = 127
@@ -67,12 +67,16 @@ class PoolSettings:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Drawing:
-    """What draws a pool: the faces, the generators, so many processes; `progress` hears of the pairs done."""
+    """What draws a pool: the faces, the generators, so many processes; `progress` hears of the pairs done.
+
+    `device` computes the statistics: `cpu` or `cuda`.
+    """
 
     stills: Sequence[Picture]
     upsamplers: Sequence[StandIn]
     workers: int
     progress: Callable[[int], None]
+    device: str = "cpu"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,11 +93,11 @@ class Pool:
     places_mean: NDArray[np.float32]
     places_scale: NDArray[np.float32]
 
-    def places_of(self, name: str, pairs: Sequence[int] | NDArray[np.int64]) -> torch.Tensor:
-        """Return standardised statistics of places of a class, float32 (N, PLACE_FEATURES, P, Q)."""
+    def places_of(self, name: str, pairs: Sequence[int] | NDArray[np.int64], *, device: str = "cpu") -> torch.Tensor:
+        """Return standardised statistics of places of a class, float32 (N, PLACE_FEATURES, P, Q), on a device."""
         halves, size = self.places[name], len(self.places[name][0])
         steps_NFPQ = np.stack([halves[int(pair) // size][int(pair) % size] for pair in pairs])
-        return torch.from_numpy(steps_NFPQ).float() * (CLIP / STEPS_OF_PLACES)
+        return torch.from_numpy(steps_NFPQ).to(device).float() * (CLIP / STEPS_OF_PLACES)
 
 
 Scale = tuple[NDArray[np.float32], NDArray[np.float32]]
@@ -103,9 +107,9 @@ Drawn = tuple[int, list[Pair]]
 
 def in_steps(places_NFPQ: torch.Tensor, scale: Scale) -> NDArray[np.int8]:
     """Return statistics of places standardised and rounded to whole steps."""
-    mean, by = (torch.from_numpy(each)[:, None, None] for each in scale)
+    mean, by = (torch.from_numpy(each).to(places_NFPQ.device)[:, None, None] for each in scale)
     steps = ((places_NFPQ - mean) * by * (STEPS_OF_PLACES / CLIP)).round()
-    return np.asarray(steps.clamp(-STEPS_OF_PLACES, STEPS_OF_PLACES).to(torch.int8))
+    return np.asarray(steps.clamp(-STEPS_OF_PLACES, STEPS_OF_PLACES).to(torch.int8).cpu())
 
 
 class _Groups(Dataset[Drawn]):
@@ -126,25 +130,24 @@ class _Groups(Dataset[Drawn]):
 class _Seen:
     """What the constants of the graph make of pairs, clean faces first."""
 
-    def __init__(self) -> None:
-        self._statistics = Statistics()
+    def __init__(self, device: str) -> None:
+        self._statistics, self._device = Statistics(), device
 
     @torch.no_grad()
     def __call__(self, pairs: Sequence[Pair]) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        both = ([pair.clean_YXC for pair in pairs], [pair.changed_YXC for pair in pairs])
-        return [self._of(np.stack(each)) for each in both]
+        pictures = [pair.clean_YXC for pair in pairs] + [pair.changed_YXC for pair in pairs]
+        planes_NCYX = torch.from_numpy(np.stack(pictures)).to(self._device).permute(0, 3, 1, 2).float()
+        step = AT_A_TIME[self._device]
+        parts = (planes_NCYX[first : first + step] for first in range(0, len(planes_NCYX), step))
+        features, places = (torch.cat(each) for each in zip(*(self._statistics(part) for part in parts), strict=True))
+        count = len(pairs)
+        return [(features[:count], places[:count]), (features[count:], places[count:])]
 
-    def _of(self, pixels_NYXC: Picture) -> tuple[torch.Tensor, torch.Tensor]:
-        planes_NCYX = torch.from_numpy(pixels_NYXC).permute(0, 3, 1, 2).float()
-        parts = (planes_NCYX[first : first + AT_A_TIME] for first in range(0, len(planes_NCYX), AT_A_TIME))
-        features, places = zip(*(self._statistics(part) for part in parts), strict=True)
-        return torch.cat(features), torch.cat(places)
 
-
-def scale_of_places(groups: Dataset[Drawn], settings: PoolSettings) -> Scale:
+def scale_of_places(groups: Dataset[Drawn], settings: PoolSettings, *, device: str) -> Scale:
     """Return mean and scale (1 / spread) of the statistics of places over the first pairs of a pool."""
     kept: list[torch.Tensor] = []
-    seen, wanted, count = _Seen(), min(SCALED_BY, settings.pairs // HALVES), 0
+    seen, wanted, count = _Seen(device), min(SCALED_BY, settings.pairs // HALVES), 0
     for number in itertools.count(0, HALVES):
         pairs = groups[number][1][: wanted - count]
         count += len(pairs)
@@ -153,7 +156,7 @@ def scale_of_places(groups: Dataset[Drawn], settings: PoolSettings) -> Scale:
             break
     all_NFPQ = torch.cat(kept)
     deviation = all_NFPQ.std((0, 2, 3)) + 1e-3
-    return np.asarray(all_NFPQ.mean((0, 2, 3))), np.asarray(1 / deviation)
+    return np.asarray(all_NFPQ.mean((0, 2, 3)).cpu()), np.asarray((1 / deviation).cpu())
 
 
 def open_pool(folder: Path, settings: PoolSettings, drawing: Drawing, *, scale: Scale | None = None) -> Pool:
@@ -169,7 +172,7 @@ def open_pool(folder: Path, settings: PoolSettings, drawing: Drawing, *, scale: 
     with _alone(folder):
         state = _State(folder, settings, scale)
         if state.scale is None:
-            state.scale = scale if scale is not None else scale_of_places(groups, settings)
+            state.scale = scale if scale is not None else scale_of_places(groups, settings, device=drawing.device)
         if not state.complete:
             _draw(state, groups, drawing)
     return state.pool()
@@ -233,7 +236,7 @@ class _State:
         if some:
             rows = slice(first, first + len(some))
             for name, (features, places) in zip(CLASSES, seen(some), strict=True):
-                self.arrays["features", name, half][rows] = np.asarray(features)
+                self.arrays["features", name, half][rows] = np.asarray(features.cpu())
                 self.arrays["places", name, half][rows] = in_steps(places, self.scale)
         self.kinds[half] += [pair.kind for pair in some]
         self.counts[half] += len(some)
@@ -266,7 +269,7 @@ def _draw(state: _State, groups: _Groups, drawing: Drawing) -> None:
     loader = DataLoader(
         groups, batch_size=None, sampler=numbers, num_workers=drawing.workers, collate_fn=lambda drawn: drawn
     )
-    seen = _Seen()
+    seen = _Seen(drawing.device)
     for half, pairs in loader:
         state.add(half, pairs, seen)
         if state.complete or state.groups % SAVED_EVERY == 0:

@@ -1,6 +1,6 @@
 """From clean faces to a bundle of the profile `wide`: train, calibrate on other people, test on yet others, write."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from trainer.library import KINDS
 from trainer.network import load_weights, score_pixels
 from trainer.pretrain import LEAST_FACES, BundleFacts, Made, data_digests, family_results, write_pretrained
 from trainer.train import Source
+from trainer.upsampling import StandIn
 from trainer.wide_model import WideDetector
 from trainer.wide_train import (
     WideReport,
@@ -55,7 +56,17 @@ def pretrain_wide_bundle(
     if base is not None:
         settings = replace(settings, base_sha256=base.identity.sha256)
         load_weights(start, base.weights)
-    detector = pretrain_wide(split.train, split.validation, settings, start=start, folder=folder, report=report)
+    torch.set_num_threads(settings.threads)
+    upsamplers = stand_ins(split.train)
+    detector = pretrain_wide(
+        split.train,
+        split.validation,
+        settings,
+        start=start,
+        upsamplers=upsamplers,
+        folder=folder,
+        report=report,
+    )
     torch.set_num_threads(settings.threads)
     made = Made(
         split=split,
@@ -64,17 +75,21 @@ def pretrain_wide_bundle(
         perturbations=tuple(kind for kind in KINDS if kind not in settings.left_out),
         data=data_digests([Source(split.train, settings.pairs)], split),
         base=base,
-        results=lambda calibration_N: _results(detector, split, settings, calibration_N),
+        results=lambda calibration_N: _results(detector, split, settings, upsamplers, calibration_N),
     )
     return write_pretrained(detector, made, facts, folder / "bundle")
 
 
 def _results(
-    detector: WideDetector, split: FaceSplit, settings: WideSettings, calibration_N: NDArray[np.float32]
+    detector: WideDetector,
+    split: FaceSplit,
+    settings: WideSettings,
+    upsamplers: Sequence[StandIn],
+    calibration_N: NDArray[np.float32],
 ) -> tuple[FamilyResult, ...]:
     """Judge on people used for nothing else; kinds that were left out of training are judged as well."""
     stills = usable_stills(split.test)
-    held = validation_pairs(stills, stand_ins(split.train), settings.chain, draws=RESULT_DRAWS)
+    held = validation_pairs(stills, upsamplers, settings.chain, draws=RESULT_DRAWS)
     clean_N = score_pixels(detector, held.clean_NYXC)
     changed_N = score_pixels(detector, held.changed_NYXC)
     named_N = np.array([f"{kind}, {regime}" for kind, regime in zip(held.kinds, held.regimes, strict=True)])

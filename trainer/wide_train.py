@@ -50,7 +50,7 @@ class WideSettings:
     `pairs` are in the pool, and `epochs` passes go through it with `batch` pairs a step, whose norms see a part of
     them at a time. `averaged` is the share of the run, at its end, over which the weights are averaged. `left_out`
     names kinds of perturbation that are not learnt from (leave one out): the pool is the same, without them. `pool`
-    is where it lies, if not beside the checkpoint.
+    is where it lies, if not beside the checkpoint. `device` is `cpu` or `cuda`; `workers` draw the pool.
     """
 
     seed: int = 1
@@ -69,6 +69,7 @@ class WideSettings:
     left_out: tuple[str, ...] = ()
     chain: WideChainSettings = field(default_factory=WideChainSettings)
     pool: Path | None = None
+    device: str = "cpu"
     threads: int = 1
     workers: int = 2
 
@@ -119,22 +120,24 @@ def pretrain_wide(
     settings: WideSettings,
     *,
     start: WideDetector,
+    upsamplers: Sequence[StandIn],
     folder: Path,
     report: Callable[[WideReport], None],
 ) -> WideDetector:
     """Train the detector `start` and return the average of its last weights, in evaluation mode.
 
-    `folder/pool`, or `settings.pool`, keeps the pairs' statistics. After every epoch `folder` gets a checkpoint, from
-    which the same call goes on, and a line in `metrics.jsonl`. `validation` (other people) is only watched: nothing is
-    chosen by it.
+    `upsamplers` are the `stand_ins` of the faces. `folder/pool`, or `settings.pool`, keeps the pairs' statistics. After
+    every epoch `folder` gets a checkpoint, from which the same call goes on, and a line in `metrics.jsonl`.
+    `validation` (other people) is only watched: nothing is chosen by it.
 
     Raises:
         DataError: No face is large enough, there are too few pairs, or the folder's checkpoint or pool belongs to
-            other settings or data.
+            other settings or data, or there is no such device.
     """
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise DataError("no GPU that this torch can use; train with --device cpu, or install a torch built for CUDA")
     torch.set_num_threads(settings.threads)
     started = time.monotonic()
-    upsamplers = stand_ins(faces)
     pool = _pool(faces, upsamplers, settings, start=start, folder=folder, report=report)
     chosen_P = np.flatnonzero(~np.isin(pool.kinds, settings.left_out))
     if len(chosen_P) < settings.batch:
@@ -149,11 +152,12 @@ def pretrain_wide(
         order = np.random.default_rng((settings.seed, epoch)).permutation(chosen_P)
         starts = range(0, len(order) - settings.batch + 1, settings.batch)
         losses = [run.step(pool, white, np.sort(order[at : at + settings.batch])) for at in starts]
+        loss = float(torch.stack(losses).mean())
         found, seconds = validate_wide(run.result(), held), time.monotonic() - started
-        done = WideReport(epoch + 1, settings.epochs, len(chosen_P), float(np.mean(losses)), found, seconds)
+        done = WideReport(epoch + 1, settings.epochs, len(chosen_P), loss, found, seconds)
         run.save(epoch + 1, done)
         report(done)
-    return run.result()
+    return run.result().cpu()
 
 
 def _pool(
@@ -173,6 +177,7 @@ def _pool(
         upsamplers,
         settings.workers,
         lambda pairs: report(WideReport(0, settings.epochs, pairs, float("nan"), {}, time.monotonic() - started)),
+        settings.device,
     )
     pool_settings = PoolSettings(faces.sha256, settings.pairs, chain=settings.chain)
     # The processes that draw need the other cores: threads that wait for one spin away most of what there is.
@@ -192,15 +197,17 @@ def _whitened(
     both = [np.concatenate(pool.features[name]) for name in CLASSES]
     if fresh:
         first_P = chosen_P[: max(settings.standardise_pairs, settings.whiten_faces)]
-        first = [torch.from_numpy(each[first_P]) for each in both]
+        first = [torch.from_numpy(each[first_P]).to(settings.device) for each in both]
         run.prepare(first[0], first[1], settings)
     return [run.white(features_PF) for features_PF in both]
 
 
 def _fingerprint(faces: Pictures, validation: Pictures, settings: WideSettings) -> str:
+    where = asdict(settings) | {"pool": None, "threads": None, "workers": None}
+    del where["device"]
     facts = {
         "format": CHECKPOINT_FORMAT,
-        "settings": asdict(settings) | {"pool": None, "threads": None, "workers": None},
+        "settings": where,
         "faces": faces.sha256,
         "validation": validation.sha256,
     }
@@ -232,9 +239,10 @@ class _Run:
         self._checkpoint = folder / "checkpoint.pt"
         self._metrics = folder / "metrics.jsonl"
         self._fingerprint = fingerprint
-        self._detector = detector
+        self._device = settings.device
+        self._detector = detector.to(self._device)
         torch.manual_seed(settings.seed)
-        self._alone = _Alone()
+        self._alone = _Alone().to(self._device)
         self._average = copy.deepcopy(detector)
         self._averaged = self._number = 0
         self._parts = settings.parts
@@ -276,29 +284,30 @@ class _Run:
         """Return features whitened, as the first layer learns from them, float16."""
         assert self._whitening is not None  # noqa: S101 - prepared or loaded before
         parts = [torch.from_numpy(features_PF[first : first + 1024]) for first in range(0, len(features_PF), 1024)]
-        return torch.cat([self._whitening.apply(self._detector.standardised(part)).half() for part in parts])
+        standard = (self._detector.standardised(part.to(self._device)) for part in parts)
+        return torch.cat([self._whitening.apply(part).half() for part in standard])
 
-    def step(self, pool: Pool, white: Sequence[Tensor], pairs: NDArray[np.int64]) -> float:
-        """Learn from pairs of the pool and return the loss of the detector."""
+    def step(self, pool: Pool, white: Sequence[Tensor], pairs: NDArray[np.int64]) -> Tensor:
+        """Learn from pairs of the pool and return the loss of the detector, where it is computed."""
         self._optimiser.zero_grad(set_to_none=True)
         losses = [self.learn(pool, white, pairs, part) for part in range(self._parts)]
         self.finish()
-        return float(np.mean(losses))
+        return torch.stack(losses).mean()
 
-    def learn(self, pool: Pool, white: Sequence[Tensor], pairs: NDArray[np.int64], part: int) -> float:
-        """Add the gradient of one part of a step's pairs, which its norms see alone."""
+    def learn(self, pool: Pool, white: Sequence[Tensor], pairs: NDArray[np.int64], part: int) -> Tensor:
+        """Add the gradient of one part of a step's pairs, which its norms see alone, and return its loss."""
         detector, alone = self._detector.train(), self._alone.train()
         torch.manual_seed(self._first_mask + self._number * self._parts + part)
         some = pairs[part :: self._parts]
-        places_NFPQ = torch.cat([pool.places_of(name, some) for name in CLASSES])
-        labels_N = torch.cat([torch.zeros(len(some)), torch.ones(len(some))]).long()
+        places_NFPQ = torch.cat([pool.places_of(name, some, device=self._device) for name in CLASSES])
+        labels_N = (torch.arange(2 * len(some)) >= len(some)).long().to(self._device)
         hidden_NH = detector.hidden(torch.cat([each[some] for each in white]).float())
         shapes_NK = detector.shapes(places_NFPQ.contiguous(memory_format=torch.channels_last))
         loss = functional.cross_entropy(detector.joined(hidden_NH, shapes_NK), labels_N)
         dense, local = (functional.cross_entropy(each, labels_N) for each in alone(hidden_NH, shapes_NK))
         total: Tensor = (loss + DENSE_ALONE * dense + LOCAL_ALONE * local) / self._parts
         total.backward()  # type: ignore[no-untyped-call]
-        return float(loss.detach())
+        return loss.detach()
 
     def finish(self) -> None:
         """Move the weights by the gradients that were added."""
@@ -328,7 +337,7 @@ class _Run:
         if not self._checkpoint.exists():
             self._metrics.write_text("", encoding="utf-8")
             return 0
-        saved: dict[str, Any] = torch.load(self._checkpoint, weights_only=True)
+        saved: dict[str, Any] = torch.load(self._checkpoint, weights_only=True, map_location=self._device)
         if saved["fingerprint"] != self._fingerprint:
             raise DataError(f"{self._checkpoint}: belongs to other settings or data; give another --out or remove it")
         self._detector.load_state_dict(saved["detector"])

@@ -6,8 +6,11 @@ sessions can never share or mix them (decision 0005).
 N faces, Y/X pixel row/column, C colour (R, G, B).
 """
 
+import ctypes
 import os
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -50,6 +53,9 @@ CUDA_OPTIONS = {
     # Short mantissas may move a score by more than the self-test allows.
     "use_tf32": "0",
 }
+
+CUDA_LIBRARIES = ("cudart", "cublasLt", "cublas", "nvrtc", "curand", "cufft", "cudnn")
+"""What onnxruntime's CUDA provider needs, each after what it needs itself."""
 
 BUCKETS = (1, 8, 32, 128)
 """Batch sizes that a session ever sees: a smaller batch is filled up, so that memory and kernels stay warm."""
@@ -164,10 +170,22 @@ def open_on_cpu(bundle: Bundle, threads: int, opener: OpenSession) -> Session:
     return session
 
 
+def load_cuda_libraries(packages: Path = Path(onnxruntime.__file__).parents[1]) -> None:
+    """Load the libraries that the extra `cuda` installs: the system's loader does not look where packages lie.
+
+    What is missing there is left to the loader. (onnxruntime's own `preload_dlls` prints what it misses.)
+    """
+    for name in CUDA_LIBRARIES:
+        for path in sorted(packages.glob(f"nvidia/*/lib/lib{name}.so.*")):
+            with suppress(OSError):
+                ctypes.CDLL(str(path))
+
+
 def open_on_gpu(bundle: Bundle, threads: int, opener: OpenSession) -> tuple[Session | None, str]:
     """Return a tested session on the GPU with every batch size warm, or None and why there is none."""
     if CUDA not in onnxruntime.get_available_providers():
         return None, "this onnxruntime has no CUDA support"
+    load_cuda_libraries()
     try:
         session = opener(bundle, CUDA, threads)
         # The provider list names CUDA where there is none; the session then silently runs on the CPU.

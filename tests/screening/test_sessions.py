@@ -1,5 +1,6 @@
 """Inference sessions: the right weights, never mixed, fixed batches, no telemetry."""
 
+import ctypes
 import gc
 import os
 import subprocess
@@ -12,7 +13,7 @@ from fakes.bundles import drawn_detector, write_drawn_bundle
 from fakes.sessions import FakeDevices, FakeSession, drawn_faces, healthy, silent_fallback
 
 from gateway.contract.bundle import Bundle, open_bundle
-from gateway.screening.sessions import BUCKETS, CUDA, open_on_gpu, open_session, run_in_buckets
+from gateway.screening.sessions import BUCKETS, CUDA, load_cuda_libraries, open_on_gpu, open_session, run_in_buckets
 from trainer.network import score_pixels
 
 
@@ -80,6 +81,26 @@ def test_session_on_this_machine_says_why_it_has_no_gpu(bundles: tuple[Bundle, B
     silent, told = open_on_gpu(bundles[0], 1, FakeDevices(silent_fallback).open)
     assert silent is None
     assert told
+
+
+def test_cuda_libraries_are_loaded_from_where_packages_put_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each after what it needs, in the layouts of CUDA 12 and 13; one that cannot be loaded stops none."""
+    consolidated = [f"cu13/lib/{name}" for name in ("libcublas.so.13", "libcublasLt.so.13", "libnvvm.so.4")]
+    for name in ("cudnn/lib/libcudnn.so.9", *consolidated, "cuda_runtime/lib/libcudart.so.12"):
+        path = tmp_path / "nvidia" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    asked: list[str] = []
+
+    def load(path: str) -> None:
+        asked.append(Path(path).name)
+        raise OSError("file too short")
+
+    monkeypatch.setattr(ctypes, "CDLL", load)
+    load_cuda_libraries(tmp_path)
+    assert asked == ["libcudart.so.12", "libcublasLt.so.13", "libcublas.so.13", "libcudnn.so.9"]
 
 
 def test_telemetry_of_onnxruntime_is_off_before_its_first_import(tmp_path: Path) -> None:

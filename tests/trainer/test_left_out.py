@@ -69,7 +69,7 @@ def test_tuning_leaves_out_what_training_did() -> None:
     base = trained_on(*(kind for kind in KINDS if kind not in GROUPS["stickers"]))
     assert left_out_by(base) == GROUPS["stickers"]
     stills = drawn_faces(4, side_px=128).pixels
-    material = Material(stills, Passage(lambda pictures: np.stack(list(pictures)), at_native_size=True))
+    material = Material(stills, Passage(None, 128, at_native_size=True))
     settings = TuneSettings(plan="fc", left_out=left_out_by(base))
     assert set(WideRecipe().perturbations(material, settings)) == set(KINDS) - {*GROUPS["stickers"], "generator"}
 

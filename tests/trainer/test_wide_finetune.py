@@ -28,7 +28,7 @@ def _still(seed: int) -> Picture:
 
 
 STILLS = [_still(seed) for seed in range(24)]
-PASSAGE = Passage(lambda pictures: np.stack(list(pictures)), at_native_size=True)
+PASSAGE = Passage(None, 128, at_native_size=True)
 
 
 def _data(settings: WideTuneSettings = SETTINGS) -> TuningSet:
@@ -104,3 +104,15 @@ def test_strangers_get_no_nuisances() -> None:
     data = wide_tuning_set(STILLS, PASSAGE, replace(SETTINGS, nuisance=0.5), library, strangers=20)
     assert data.strangers == 20
     assert len(data.clean_NYXC) == 24 + 4
+
+
+def test_nuisance_of_the_stream_comes_after_the_codec_and_alike_on_clean_and_changed() -> None:
+    """A dithered stream is dithered after it was coded; coded first, its faces would look like an attack."""
+    grey = Passage(lambda pictures: [np.full_like(each, 100) for each in pictures], 128, at_native_size=True)
+    library = Library(lambda draw: STILLS[int(draw.integers(24))])
+    data = wide_tuning_set(STILLS, grey, replace(SETTINGS, nuisance=1.0), library)
+    carried_N = (data.clean_NYXC != 100).any(axis=(1, 2, 3))
+    assert not carried_N[:24].any()
+    assert 0 < carried_N[24:].sum() < 24
+    for copies_NYXC in data.changed:
+        np.testing.assert_array_equal(copies_NYXC, data.clean_NYXC)

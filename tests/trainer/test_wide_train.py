@@ -12,7 +12,7 @@ import torch
 from trainer import wide_train
 from trainer.data import DataError, Pictures
 from trainer.network import export_weights
-from trainer.upsampling import GeneratorSettings
+from trainer.upsampling import GeneratorSettings, train_stand_in
 from trainer.wide_pool import CLASSES, Pool
 from trainer.wide_train import (
     WideReport,
@@ -27,12 +27,6 @@ SETTINGS = WideSettings(
 )
 
 
-@pytest.fixture(autouse=True)
-def _quick_generators(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Generators are trained for the pool and the validation; a few steps do here."""
-    monkeypatch.setattr(wide_train, "STAND_INS", (GeneratorSettings(steps=4, channels=(4, 8)),))
-
-
 def _pictures(count: int, first: int, side_px: int = 140) -> Pictures:
     pixels = []
     for seed in range(first, first + count):
@@ -44,11 +38,15 @@ def _pictures(count: int, first: int, side_px: int = 140) -> Pictures:
 
 
 FACES, OTHERS = _pictures(16, 0), _pictures(128, 100)
+STAND_INS = [train_stand_in(FACES, GeneratorSettings(steps=4, channels=(4, 8)))]
+"""A few steps do here."""
 
 
 def _train(folder: Path, settings: WideSettings = SETTINGS) -> tuple[list[WideReport], dict[str, np.ndarray]]:
     reports: list[WideReport] = []
-    detector = pretrain_wide(FACES, OTHERS, settings, start=fresh_wide(settings), folder=folder, report=reports.append)
+    detector = pretrain_wide(
+        FACES, OTHERS, settings, start=fresh_wide(settings), upsamplers=STAND_INS, folder=folder, report=reports.append
+    )
     return reports, export_weights(detector)
 
 
@@ -68,7 +66,15 @@ def test_run_repeats_and_goes_on_after_an_interruption(tmp_path: Path) -> None:
             raise _Stop
 
     with pytest.raises(_Stop):
-        pretrain_wide(FACES, OTHERS, SETTINGS, start=fresh_wide(SETTINGS), folder=tmp_path / "again", report=stop)
+        pretrain_wide(
+            FACES,
+            OTHERS,
+            SETTINGS,
+            start=fresh_wide(SETTINGS),
+            upsamplers=STAND_INS,
+            folder=tmp_path / "again",
+            report=stop,
+        )
     again, resumed = _train(tmp_path / "again")
     assert [report.epoch for report in again] == [2], "neither the pool nor the first pass is made again"
     for name, values in whole.items():
@@ -159,3 +165,11 @@ def test_one_thread_computes_while_processes_draw(tmp_path: Path, monkeypatch: p
     finally:
         torch.set_num_threads(before)
     assert threads == [1]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_absent_gpu_is_said_before_anything_is_drawn(tmp_path: Path) -> None:
+    """Asked for a GPU where there is none, training says so at once and in words."""
+    with pytest.raises(DataError, match="--device cpu"):
+        _train(tmp_path / "run", replace(SETTINGS, device="cuda"))
+    assert not (tmp_path / "run").exists()
