@@ -13,6 +13,7 @@ import hashlib
 import itertools
 import json
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -50,6 +51,9 @@ STEPS_OF_PLACES = 127
 
 SCALED_BY = 1024
 """So many first pairs give the mean and scale of the statistics of places."""
+
+OPENED_WITHIN_S = 10.0
+"""Who opens a pool that is drawn is done with it sooner; who draws one takes minutes."""
 
 SAVED_EVERY = 64
 """After so many groups drawn, what is on disk counts as done."""
@@ -180,11 +184,16 @@ def open_pool(folder: Path, settings: PoolSettings, drawing: Drawing, *, scale: 
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
+    deadline_s = time.monotonic() + OPENED_WITHIN_S
     with (folder / "pool.lock").open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise DataError(f"{folder}: another run is drawing this pool; start again when it has") from error
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() > deadline_s:
+                    raise DataError(f"{folder}: another run is drawing this pool; start again when it has") from error
+                time.sleep(0.1)
         yield
 
 

@@ -82,13 +82,25 @@ def test_pool_of_another_base_is_refused(tmp_path: Path) -> None:
             open_pool(tmp_path, SETTINGS, drawing, scale=scale)
 
 
-def test_pool_is_drawn_by_one_run_at_a_time(tmp_path: Path) -> None:
+def test_pool_is_drawn_by_one_run_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two that write the same files would make one that is neither's."""
+    monkeypatch.setattr(wide_pool, "OPENED_WITHIN_S", 0.2)
     with (tmp_path / "pool.lock").open("w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         with pytest.raises(DataError, match="another run is drawing this pool"):
             _open(tmp_path)
     _open(tmp_path)
+
+
+def test_runs_that_open_a_drawn_pool_at_once_wait_for_one_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several runs that start together share a pool; none is sent away because another is just opening it."""
+    _open(tmp_path)
+    with (tmp_path / "pool.lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        monkeypatch.setattr(wide_pool.time, "sleep", lambda _: fcntl.flock(other, fcntl.LOCK_UN))
+        _open(tmp_path)
 
 
 def test_pool_of_an_earlier_chain_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
