@@ -59,7 +59,9 @@ class _Asked:
     metavar="KIND",
     help="For `wide`: a kind of perturbation, or a group, to train without.",
 )
-@click.option("--seed", default=1, show_default=True, help="Repeats a run exactly, on the same kind of machine.")
+@click.option(
+    "--seed", default=1, show_default=True, help="Repeats a run exactly, on CPUs of one kind; on a GPU nearly."
+)
 @click.option("--split-seed", default=1, show_default=True, help="Divides the people; keep it when you use --base.")
 @click.option("--base", type=EXISTING, help="Bundle folder to go on from, in place of drawn weights.")
 @click.option("--chain", default="plain", show_default=True, type=click.Choice(CHAIN_NAMES), help="Light and blur.")
@@ -77,10 +79,11 @@ def pretrain(**options: object) -> None:
 
     Perturbed copies stand in for triggers. Started again with the same options, it goes on where it was stopped.
     CIFAR-10 is read in its binary version, GTSRB as its folder of pictures. The profile `wide` is trained on faces
-    alone, by --epochs passes through --pairs of them, whose statistics
-    (16 GB) stay in --pool; --clean, --chain and what is counted per epoch are for `paper`. To see what is found of
-    triggers of a kind that training never saw, train with --leave-out (stickers, pictures, waves, warps, quantisation,
-    generators, or a single kind) and give `evaluate` the bundle: it tunes without them too, and marks what was seen.
+    alone, by --epochs passes through --pairs of them, whose statistics (16 GB of 102,400) stay in --pool; as many
+    processes draw them as there are --threads, and --device cuda computes with a GPU; --clean, --chain and what is
+    counted per epoch are for `paper`. To see what is found of triggers of a kind that training never saw, train with
+    --leave-out (stickers, pictures, waves, warps, quantisation, generators, or a single kind) and give `evaluate` the
+    bundle: it tunes without them too, and marks what was seen.
     """
     from gateway.contract.bundle import BundleError
     from trainer.data import DataError
