@@ -17,8 +17,9 @@ from gateway.contract.calibration import TrackRule
 from gateway.contract.geometry import reduce_to
 from trainer.data import Pictures
 from trainer.network import Network, score_pixels
-from trainer.passages import Views, clean_track_statistics, plain_faces
+from trainer.passages import Views, plain_faces
 from trainer.pretrain import calibrate
+from trainer.walks import tracks_of
 
 MIDDLE = (0.25, 0.65)
 """Between these shares of all scores centre and spread are read: triggered faces that the base sees lie above."""
@@ -84,7 +85,8 @@ def calibrate_adapted(
     per_still = -(-tracks // len(held_back))  # as many people as there are, before one passes twice
     walking = held_back.subset(order[: max(1, tracks // per_still)], "held back")
     standing = held_back.subset(order[: max(1, round(beside * len(found.clean_faces)))], "held back")
-    statistics = clean_track_statistics(detector, walking, rule, per_still=per_still, seed=seed, views=views)
+    made = tracks_of(detector.profile, views)
+    statistics = made.statistics(detector, walking, rule, per_still=per_still, seed=seed)
     faces_NYXC = plain_faces(standing, side_px=detector.profile.side_px, seed=seed, views=views)
     return Calibration(
         rule=rule,

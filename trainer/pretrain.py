@@ -17,8 +17,9 @@ from trainer.export import make_self_test, write_bundle
 from trainer.measures import auroc, detection_rate, threshold_at, wilson_interval
 from trainer.model import Detector
 from trainer.network import Network, export_weights, load_weights, score_pixels
-from trainer.passages import SOURCE, STILLS, Views, clean_track_statistics, plain_faces
+from trainer.passages import STILLS, Views, plain_faces
 from trainer.train import EpochReport, PretrainSettings, Source, fresh_detector, pretrain, validation_pairs
+from trainer.walks import tracks_of
 
 LEAST_FACES = 200
 """With fewer, the parts for calibration and test are too small to say anything."""
@@ -158,11 +159,12 @@ def calibrate(detector: Network, stills: Pictures, rule: TrackRule, *, seed: int
         raise DataError(f"{stills.name}: no face of at least {detector.profile.side_px} px to calibrate by")
     stills = stills.subset(usable, stills.name)
     faces_NYXC = plain_faces(stills, side_px=detector.profile.side_px, seed=seed, views=views)
+    tracks = tracks_of(detector.profile, views)
     return Calibration(
         rule=rule,
         clean_faces=tuple(sorted(score_pixels(detector, faces_NYXC).tolist())),
-        clean_tracks=clean_track_statistics(detector, stills, rule, per_still=TRACKS_PER_STILL, seed=seed, views=views),
-        source=f"{SOURCE}; {len(stills)} stills of {len(set(stills.groups))} people",
+        clean_tracks=tracks.statistics(detector, stills, rule, per_still=TRACKS_PER_STILL, seed=seed),
+        source=f"{tracks.source}; {len(stills)} stills of {len(set(stills.groups))} people",
     )
 
 

@@ -18,6 +18,7 @@ from trainer.train import Source
 from trainer.upsampling import StandIn
 from trainer.wide_model import WideDetector
 from trainer.wide_train import (
+    Shown,
     WideReport,
     WideSettings,
     fresh_wide,
@@ -57,16 +58,8 @@ def pretrain_wide_bundle(
         settings = replace(settings, base_sha256=base.identity.sha256)
         load_weights(start, base.weights)
     torch.set_num_threads(settings.threads)
-    upsamplers = stand_ins(split.train)
-    detector = pretrain_wide(
-        split.train,
-        split.validation,
-        settings,
-        start=start,
-        upsamplers=upsamplers,
-        folder=folder,
-        report=report,
-    )
+    shown = Shown(split.train, split.validation, stand_ins(split.train))
+    detector = pretrain_wide(shown, settings, start=start, folder=folder, report=report)
     torch.set_num_threads(settings.threads)
     made = Made(
         split=split,
@@ -75,7 +68,7 @@ def pretrain_wide_bundle(
         perturbations=tuple(kind for kind in KINDS if kind not in settings.left_out),
         data=data_digests([Source(split.train, settings.pairs)], split),
         base=base,
-        results=lambda calibration_N: _results(detector, split, settings, upsamplers, calibration_N),
+        results=lambda calibration_N: _results(detector, split, settings, shown.upsamplers, calibration_N),
     )
     return write_pretrained(detector, made, facts, folder / "bundle")
 

@@ -115,21 +115,28 @@ def fresh_wide(settings: WideSettings) -> WideDetector:
     return WideDetector(PROFILES["wide"])
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Shown:
+    """What a run learns from and is watched by: faces, other people's, and the `stand_ins` of the former."""
+
+    faces: Pictures
+    validation: Pictures
+    upsamplers: Sequence[StandIn]
+
+
 def pretrain_wide(
-    faces: Pictures,
-    validation: Pictures,
+    shown: Shown,
     settings: WideSettings,
     *,
     start: WideDetector,
-    upsamplers: Sequence[StandIn],
     folder: Path,
     report: Callable[[WideReport], None],
 ) -> WideDetector:
     """Train the detector `start` and return the average of its last weights, in evaluation mode.
 
-    `upsamplers` are the `stand_ins` of the faces. `folder/pool`, or `settings.pool`, keeps the pairs' statistics. After
-    every epoch `folder` gets a checkpoint, from which the same call goes on, and a line in `metrics.jsonl`.
-    `validation` (other people) is only watched: nothing is chosen by it.
+    `folder/pool`, or `settings.pool`, keeps the pairs' statistics. After every epoch `folder` gets a checkpoint, from
+    which the same call goes on, and a line in `metrics.jsonl`. `shown.validation` is only watched: nothing is chosen by
+    it.
 
     Raises:
         DataError: No face is large enough, there are too few pairs, or the folder's checkpoint or pool belongs to
@@ -141,16 +148,16 @@ def pretrain_wide(
     torch.backends.cudnn.allow_tf32 = False
     torch.set_num_threads(settings.threads)
     started = time.monotonic()
-    pool = _pool(faces, upsamplers, settings, start=start, folder=folder, report=report)
+    pool = _pool(shown, settings, start=start, folder=folder, report=report)
     chosen_P = np.flatnonzero(~np.isin(pool.kinds, settings.left_out))
     if len(chosen_P) < settings.batch:
         raise DataError(f"{len(chosen_P)} pairs to learn from, and a step takes {settings.batch}: give more --pairs")
     steps = settings.epochs * (len(chosen_P) // settings.batch)
-    run = _Run(folder, _fingerprint(faces, validation, settings), start, settings, steps=steps)
+    run = _Run(folder, _fingerprint(shown, settings), start, settings, steps=steps)
     first = run.resume()
     white = _whitened(run, pool, chosen_P, settings, fresh=first == 0)
-    stills = usable_stills(validation)
-    held = validation_pairs(stills, upsamplers, settings.chain, draws=settings.validation_draws)
+    stills = usable_stills(shown.validation)
+    held = validation_pairs(stills, shown.upsamplers, settings.chain, draws=settings.validation_draws)
     for epoch in range(first, settings.epochs):
         order = np.random.default_rng((settings.seed, epoch)).permutation(chosen_P)
         starts = range(0, len(order) - settings.batch + 1, settings.batch)
@@ -164,8 +171,7 @@ def pretrain_wide(
 
 
 def _pool(
-    faces: Pictures,
-    upsamplers: Sequence[StandIn],
+    shown: Shown,
     settings: WideSettings,
     *,
     start: WideDetector,
@@ -176,13 +182,13 @@ def _pool(
     started = time.monotonic()
     scale = (start.places_mean.numpy().copy(), start.places_scale.numpy().copy()) if settings.base_sha256 else None
     drawing = Drawing(
-        usable_stills(faces),
-        upsamplers,
+        usable_stills(shown.faces),
+        shown.upsamplers,
         settings.workers,
         lambda pairs: report(WideReport(0, settings.epochs, pairs, float("nan"), {}, time.monotonic() - started)),
         settings.device,
     )
-    pool_settings = PoolSettings(faces.sha256, settings.pairs, chain=settings.chain)
+    pool_settings = PoolSettings(shown.faces.sha256, settings.pairs, chain=settings.chain)
     # The processes that draw need the other cores: threads that wait for one spin away most of what there is.
     torch.set_num_threads(1)
     pool = open_pool(settings.pool or folder / "pool", pool_settings, drawing, scale=scale)
@@ -205,14 +211,14 @@ def _whitened(
     return [run.white(features_PF) for features_PF in both]
 
 
-def _fingerprint(faces: Pictures, validation: Pictures, settings: WideSettings) -> str:
+def _fingerprint(shown: Shown, settings: WideSettings) -> str:
     where = asdict(settings) | {"pool": None, "threads": None, "workers": None}
     del where["device"]
     facts = {
         "format": CHECKPOINT_FORMAT,
         "settings": where,
-        "faces": faces.sha256,
-        "validation": validation.sha256,
+        "faces": shown.faces.sha256,
+        "validation": shown.validation.sha256,
     }
     return json.dumps(facts, sort_keys=True)
 

@@ -10,7 +10,7 @@ from gateway.contract.evaluation import EVALUATION_NAME, Evaluation
 SHIPPED_SHA256 = MappingProxyType(
     {
         "paper": "0c9649a80c523a272dbd15d08034557a5414d9f0d4d3ce03c819bbf631f7fc6e",
-        "wide": "3bc22cf6a5890342f2246093d70c7bc8d1fb7b0415296196698c9cea8512e0e0",
+        "wide": "83a40ed3c1851644bb80db4298a15a9377377067bb7344c1c083a8aceec8bf75",
     }
 )
 """Digest of the manifest of every shipped bundle, by name."""

@@ -15,6 +15,7 @@ from trainer.network import export_weights
 from trainer.upsampling import GeneratorSettings, train_stand_in
 from trainer.wide_pool import CLASSES, Pool
 from trainer.wide_train import (
+    Shown,
     WideReport,
     WideSettings,
     fresh_wide,
@@ -38,15 +39,13 @@ def _pictures(count: int, first: int, side_px: int = 140) -> Pictures:
 
 
 FACES, OTHERS = _pictures(16, 0), _pictures(128, 100)
-STAND_INS = [train_stand_in(FACES, GeneratorSettings(steps=4, channels=(4, 8)))]
-"""A few steps do here."""
+SHOWN = Shown(FACES, OTHERS, [train_stand_in(FACES, GeneratorSettings(steps=4, channels=(4, 8)))])
+"""A few steps do for the generator here."""
 
 
 def _train(folder: Path, settings: WideSettings = SETTINGS) -> tuple[list[WideReport], dict[str, np.ndarray]]:
     reports: list[WideReport] = []
-    detector = pretrain_wide(
-        FACES, OTHERS, settings, start=fresh_wide(settings), upsamplers=STAND_INS, folder=folder, report=reports.append
-    )
+    detector = pretrain_wide(SHOWN, settings, start=fresh_wide(settings), folder=folder, report=reports.append)
     return reports, export_weights(detector)
 
 
@@ -66,15 +65,7 @@ def test_run_repeats_and_goes_on_after_an_interruption(tmp_path: Path) -> None:
             raise _Stop
 
     with pytest.raises(_Stop):
-        pretrain_wide(
-            FACES,
-            OTHERS,
-            SETTINGS,
-            start=fresh_wide(SETTINGS),
-            upsamplers=STAND_INS,
-            folder=tmp_path / "again",
-            report=stop,
-        )
+        pretrain_wide(SHOWN, SETTINGS, start=fresh_wide(SETTINGS), folder=tmp_path / "again", report=stop)
     again, resumed = _train(tmp_path / "again")
     assert [report.epoch for report in again] == [2], "neither the pool nor the first pass is made again"
     for name, values in whole.items():
