@@ -14,7 +14,7 @@ import numpy as np
 from gateway.contract.calibration import TrackRule, running_statistic
 from gateway.contract.geometry import reduce_to
 from gateway.contract.network import Profile
-from trainer.data import Pictures
+from trainer.data import DataError, Pictures
 from trainer.network import Network, score_pixels
 from trainer.optics import Picture
 from trainer.passages import SOURCE, STILLS, Views, clean_track_statistics
@@ -60,6 +60,7 @@ def walked_track_statistics(
 
     Raises:
         CodecError: This machine's FFmpeg cannot code H.264.
+        DataError: Nobody comes near enough for the detector to see as many faces as a passage takes.
     """
     side_px = detector.profile.side_px
     order = np.random.default_rng((seed, 11)).permutation(len(stills) * per_still) % len(stills)
@@ -70,6 +71,10 @@ def walked_track_statistics(
             inputs = [reduce_to(face_YXC, side_px) for face_YXC in faces if face_YXC.shape[0] >= side_px]
             statistic = running_statistic(score_pixels(detector, np.stack(inputs)).tolist(), rule) if inputs else None
             statistics += [] if statistic is None else [statistic]
+    if not statistics:
+        raise DataError(
+            f"{stills.name}: no passage has {rule.first_face} faces of {side_px} px to calibrate by; give more pictures"
+        )
     return tuple(sorted(statistics))
 
 

@@ -99,10 +99,10 @@ class Degraded(_Numbered):
     """A part of the box works worse than it should; alerts still come."""
 
     kind: Literal["degraded"] = "degraded"
-    part: Code = Field(description="outbox, gpu, config, operating_point")
+    part: Code = Field(description="outbox, gpu, config, quality, operating_point")
     reason: Code = Field(
         description="disk_full, read_only, io_error, folder_missing, locked, corrupt, cpu_fallback, refused, "
-        "operating_point"
+        "quality, operating_point"
     )
 
 

@@ -26,7 +26,7 @@ SOURCE_REASONS = (
     *("too_large", "transport", "unreachable", "unreadable"),
 )
 DISK_REASONS = ("disk_full", "read_only", "io_error", "folder_missing", "locked", "corrupt")
-BOX_REASONS = ("starting", "waiting", "overloaded", "cpu_fallback", "operating_point", *DISK_REASONS)
+BOX_REASONS = ("starting", "waiting", "overloaded", "cpu_fallback", "quality", "operating_point", *DISK_REASONS)
 OPERATOR_REASONS = ("by_config", "by_command")
 STATUS_REASONS = (*SOURCE_REASONS, *BOX_REASONS, *OPERATOR_REASONS)
 

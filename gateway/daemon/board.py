@@ -7,7 +7,7 @@ the next `refresh`, not with every passage.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 import structlog
 
@@ -17,11 +17,21 @@ from gateway.contract.topics import OFF, ON, Topics
 from gateway.screening import decide
 from gateway.wording import promise_of
 
-OVERLOADED, OPERATING_POINT = "overloaded", "operating_point"
+OVERLOADED = "overloaded"
+
+PassageReason = Literal["quality", "operating_point"]
+"""What passages show: most who pass cannot be judged; more alerts are raised than was promised."""
 
 _KEPT = {"online", "offline"}
 
 _log = structlog.get_logger()
+
+
+class Told(Protocol):
+    """Who hears what passages show; `Daemon` is one."""
+
+    def on_passages(self, camera: str, reason: PassageReason, *, is_on: bool) -> None:
+        """Take whether a camera's passages show it."""
 
 
 class Shown(Protocol):
@@ -75,7 +85,7 @@ class Board:
         self._clock = clock
         self._cameras: dict[str, _Camera] = {}
         self._troubles: dict[str, str] = {}
-        self._exceeding: set[str] = set()
+        self._shown_by_passages: dict[PassageReason, set[str]] = {"quality": set(), "operating_point": set()}
 
     def state_of(self, camera: str) -> tuple[str, str | None] | None:
         """Return the word that stands for a camera, or None where it is unknown."""
@@ -92,17 +102,19 @@ class Board:
             self._shown.show(self._topics.alert(state.camera), OFF.encode())
         self._tell(state.camera, since_s=state.since_s)
 
-    def on_overload(self, camera: str, *, is_on: bool) -> None:
+    def on_overload(self, camera: str, is_on: bool) -> None:  # noqa: FBT001  (called back)
         """Take whether a camera's faces or frames are given up for want of time."""
         if camera in self._cameras:
             self._cameras[camera].is_overloaded = is_on
             self._tell(camera, since_s=self._clock())
 
-    def on_rate(self, camera: str, *, exceeds: bool) -> None:
-        """Take whether a camera raises more alerts than was promised."""
-        (self._exceeding.add if exceeds else self._exceeding.discard)(camera)
+    def on_passages(self, camera: str, reason: PassageReason, *, is_on: bool) -> bool:
+        """Take what a camera's passages show of how it is watched; return whether any camera's still show it."""
+        shown_by = self._shown_by_passages[reason]
+        (shown_by.add if is_on else shown_by.discard)(camera)
         if camera in self._cameras:
             self._tell(camera, since_s=self._clock())
+        return bool(shown_by)
 
     def on_trouble(self, part: str, reason: str | None) -> None:
         """Take what is wrong with a part that all cameras share; None where nothing is any more."""
@@ -155,8 +167,8 @@ class Board:
         if state.state != "online":
             return state.state, state.reason
         reason = OVERLOADED if known.is_overloaded else next(iter(self._troubles.values()), None)
-        if reason is None and state.camera in self._exceeding:
-            reason = OPERATING_POINT
+        if reason is None:
+            reason = next((why for why, cameras in self._shown_by_passages.items() if state.camera in cameras), None)
         return ("online", None) if reason is None else ("degraded", reason)
 
     def _tell(self, camera: str, *, since_s: float) -> None:

@@ -20,7 +20,7 @@ from gateway.contract.states import EnvironmentStats
 from gateway.contract.topics import Topics
 from gateway.daemon.adapting import Adapting
 from gateway.daemon.bases import Bases
-from gateway.daemon.board import OPERATING_POINT, Board
+from gateway.daemon.board import Board, PassageReason
 from gateway.daemon.calibration import Memory
 from gateway.daemon.cameras import Camera, Cameras, Ears
 from gateway.daemon.collecting import Collecting, Place
@@ -35,6 +35,7 @@ from gateway.daemon.operating import OperatingPoints
 from gateway.daemon.plan import Changes, Plan, changes, plan_of, reachable
 from gateway.daemon.postman import Delivering, Postman
 from gateway.daemon.sending import Road
+from gateway.daemon.sight import Sight
 from gateway.daemon.signalling import Signalling
 from gateway.daemon.statistics import ClockSteps, camera_stats, outbox_stats, product_version
 from gateway.daemon.teaching import witnesses
@@ -103,6 +104,7 @@ class Daemon:
         )
         self.obligations = Obligations(self.postman)
         self.operating = OperatingPoints(self, fittings.markers, model_of=self._model_of)
+        self.sight = Sight(self)
         realised_of = self.operating.realised
         self.board = Board(
             self.postman, fittings.topics, reference_of=self._reference_of, realised_of=realised_of, clock=clock
@@ -116,7 +118,7 @@ class Daemon:
         self.environments = Environments(self._shared(fittings), group)
         self.faces = FacesInView(self._standing)
         screening_of = self.environments.screening
-        ears = Ears(self.board.on_state, self._on_overload, screening_of, fittings.open_source, self.faces.see)
+        ears = Ears(self.board.on_state, self.board.on_overload, screening_of, fittings.open_source, self.faces.see)
         self.cameras = Cameras(ears, group, switches=fittings.positions)
         self.previews = fittings.lines.watch
         self.signalling = Signalling(
@@ -128,6 +130,7 @@ class Daemon:
 
     def _shared(self, fittings: Fittings) -> Shared:
         teaches, learners = self.teaches, (self.operating, self.collecting)
+        seers = (self.adapting, self.explaining, self.models, self.sight)
         return Shared(
             fittings.inference,
             LiveNaming(fittings.outbox.client_id, self.postman),
@@ -135,7 +138,7 @@ class Daemon:
             self.memory,
             load=fittings.calibration.load,
             rates=self._rates,
-            witnesses=witnesses(self.adapting, self.explaining, self.models, of_teachers=learners, teaches=teaches),
+            witnesses=witnesses(*seers, of_teachers=learners, teaches=teaches),
             bundle_of=configured_bundle if self.models is None else self.models.bundle_of,
             teaches=teaches,
         )
@@ -231,6 +234,7 @@ class Daemon:
         places = {name: camera.environment for name, camera in plan.cameras.items()}
         await self.adapting.know(places)
         await self.operating.know(places)
+        self.sight.know(places)
         return what
 
     def switch(self, name: str, is_on: bool) -> bool:  # noqa: FBT001  (called back)
@@ -256,9 +260,6 @@ class Daemon:
                 self.postman.verdict(outcome)
             case _:
                 self._see_device()
-
-    def _on_overload(self, camera: str, is_on: bool) -> None:  # noqa: FBT001  (called back)
-        self.board.on_overload(camera, is_on=is_on)
 
     def choose(self, environment: str, order: ModelOrder) -> bool:
         """Take what an operator wants of an environment's bundle; return whether there is such an environment."""
@@ -327,10 +328,9 @@ class Daemon:
         """Take what is wrong with the state folder; None where nothing is any more."""
         self.on_trouble("outbox", reason)
 
-    def on_rate(self, camera: str, *, exceeds: bool) -> None:
-        """Say whether a camera raises more alerts than was promised, in its status and among the alerts."""
-        self.board.on_rate(camera, exceeds=exceeds)
-        self.postman.tell(part=OPERATING_POINT, reason=OPERATING_POINT if self.operating.exceeding else None)
+    def on_passages(self, camera: str, reason: PassageReason, *, is_on: bool) -> None:
+        """Say what a camera's passages show of how it is watched, in its status and among the alerts."""
+        self.postman.tell(part=reason, reason=reason if self.board.on_passages(camera, reason, is_on=is_on) else None)
 
     def on_trouble(self, part: str, reason: str | None) -> None:
         """Say what is wrong with a part that all cameras share, in their status and among the alerts."""

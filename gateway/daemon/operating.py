@@ -9,7 +9,6 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import structlog
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from gateway.contract.messages import ModelIdentity, RealisedRate
 from gateway.daemon.adapting import Markers
+from gateway.daemon.board import Told
 from gateway.errors import StorageError
 from gateway.screening import decide
 from gateway.screening.monitor import RateMonitor
@@ -32,13 +32,6 @@ MOST_CONFIRMED = 1000
 _MARKER = "operating_point:"
 
 _log = structlog.get_logger()
-
-
-class Told(Protocol):
-    """Who hears of a camera whose rate changed its side; `Daemon` is one."""
-
-    def on_rate(self, camera: str, *, exceeds: bool) -> None:
-        """Take whether a camera's alerts exceed what was promised."""
 
 
 @dataclass(slots=True)
@@ -151,11 +144,6 @@ class OperatingPoints:
             last_day_tracks=None if day is None else day.count(self._clock()),
         )
 
-    @property
-    def exceeding(self) -> frozenset[str]:
-        """The cameras with more alerts than promised."""
-        return frozenset(name for name, known in self._cameras.items() if known.monitor.realised.exceeds)
-
     async def load(self) -> None:
         """Take up what earlier runs counted.
 
@@ -179,7 +167,7 @@ class OperatingPoints:
         for camera in [name for name, known in self._cameras.items() if cameras.get(name) != known.environment]:
             del self._cameras[camera]
             self._to_keep.pop(camera, None)
-            self._told.on_rate(camera, exceeds=False)
+            self._told.on_passages(camera, "operating_point", is_on=False)
             await self._keep(camera, None)
 
     async def run(self) -> None:
@@ -200,7 +188,7 @@ class OperatingPoints:
 
     def _begin(self, camera: str, known: _Camera) -> None:
         self._cameras[camera] = known
-        self._told.on_rate(camera, exceeds=known.monitor.realised.exceeds)
+        self._told.on_passages(camera, "operating_point", is_on=known.monitor.realised.exceeds)
 
     def _see(self, camera: str, known: _Camera, *, before: bool) -> None:
         found = known.monitor.realised
@@ -213,7 +201,7 @@ class OperatingPoints:
                 promised=round(found.promised, 2),
                 tracks_known=found.tracks,
             )
-            self._told.on_rate(camera, exceeds=found.exceeds)
+            self._told.on_passages(camera, "operating_point", is_on=found.exceeds)
         if found.exceeds != before or known.unkept >= KEEP_EVERY:
             self._to_keep[camera] = None
             self._changed.set()

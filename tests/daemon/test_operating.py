@@ -36,9 +36,10 @@ class Desk:
         """Return every fact."""
         return dict(self.kept)
 
-    def on_rate(self, camera: str, *, exceeds: bool) -> None:
+    def on_passages(self, camera: str, reason: str, *, is_on: bool) -> None:
         """Remember the word."""
-        self.told.append((camera, exceeds))
+        assert reason == "operating_point"
+        self.told.append((camera, is_on))
 
 
 def points(desk: Desk) -> OperatingPoints:
@@ -60,7 +61,6 @@ async def test_broken_promise_is_told_once_and_confirmation_takes_it_back() -> N
     here = points(desk)
     pass_by(here, 400, every=10)
     assert desk.told == [("gate", False), ("gate", True)]
-    assert here.exceeding == {"gate"}
     realised = here.realised("gate")
     assert realised is not None
     assert (realised.tracks, realised.alerts, realised.exceeds) == (400, 40, True)

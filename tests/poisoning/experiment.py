@@ -2,9 +2,10 @@
 
 `PYTHONPATH=.:tests python -m poisoning.experiment --data FOLDER --out tests/poisoning/results.json` does the cells
 that the file does not hold yet, one after the other, and can be broken off at any time; several, each with another
-`--match`, may write to the same file. Every triggered face is let in: what screening would have flagged before
-quarantine counts for the attacker. Triggers are put on faces of their own size, as a camera sees them, and tried
-where the evaluation says that a detector adapted to clean faces finds them.
+`--match`, may write to the same file. `--base wide` adapts the other profile; its cells stand in a file of their own.
+Every triggered face is let in: what screening would have flagged before quarantine counts for the attacker. Triggers
+are put on faces of their own size, as a camera sees them, and tried where the evaluation says that a detector adapted
+to clean faces finds them.
 
 N faces, Y/X pixel row/column, C colour (R, G, B).
 """
@@ -32,11 +33,10 @@ from trainer.bundles import detector_of, find_bundle, people_seen_by
 from trainer.data import Pictures, read_pictures, split_by_group
 from trainer.environments import ENVIRONMENTS
 from trainer.export import write_whole
-from trainer.gate import LIMITS
+from trainer.gate import LIMITS, LIMITS_OF
 from trainer.job_run import TRIM, Order, Result, read_result, run_job
 from trainer.measures import Scores, detection_rate
-from trainer.model import Detector
-from trainer.network import score_pixels
+from trainer.network import Network, score_pixels
 from trainer.optics import Picture
 from trainer.passages import CROPS, clean_track_statistics
 from trainer.triggers import Trigger, read_triggers
@@ -64,22 +64,22 @@ POISONED_SEED = 1
 
 PLACES = ("motion", "brightness", "low_light", "original")
 CLEAN_SEEDS = 5
-COMMAND = "PYTHONPATH=.:tests python -m poisoning.experiment --data FOLDER --out tests/poisoning/results.json"
-DEFENCE = {
+COMMAND = "PYTHONPATH=.:tests python -m poisoning.experiment --data FOLDER"
+_QUARANTINE = {
     "held_back": HELD_BACK,
     "alike": ALIKE,
     "least_contrast": LEAST_CONTRAST,
     "trim": TRIM,
-    **{f"limit_{name}": value for name, value in asdict(LIMITS).items()},
 }
-"""What the figures are of; cells of another defence do not stand in the same file."""
 
 MOST_LOST = 0.10
 FALSE_POSITIVE_RATE = 0.05
 ASKED = (0.1, 0.05, 0.01)
 """What a bundle is asked to flag of clean faces, by its own calibration."""
 
-FACE_PX = (24, 126)  # the face and its surroundings in a picture of 150 px
+FACE_PX: Mapping[str, tuple[int, int]] = {"paper": (24, 126), "wide": (11, 139)}
+"""By profile, the face and its surroundings in a picture of 150 px: no smaller than what the profile looks at."""
+
 REFERENCE_FACES = 500
 OTHERS = 250
 
@@ -119,6 +119,7 @@ def all_cells() -> Iterator[Cell]:
 class Material:
     """Who stands before the camera (nobody whom the base has seen), who is vouched for, and what attackers carry."""
 
+    base: str
     strangers: Pictures
     reference: Pictures
     triggers: Mapping[str, Trigger]
@@ -131,7 +132,8 @@ def read_material(data: Path, base: str) -> Material:
     seen = frozenset().union(*people_seen_by(find_bundle(base), read))
     if not seen:
         raise SystemExit(f"{data}: not the faces that {base} was trained on; whom it has seen cannot be told")
-    top, bottom = FACE_PX
+    profile = find_bundle(base).profile.name
+    top, bottom = FACE_PX[profile]
     large = [index for index, picture in enumerate(read.pixels) if picture.shape[0] == 150]
     cut = Pictures(
         "faces",
@@ -145,6 +147,7 @@ def read_material(data: Path, base: str) -> Material:
     triggers = read_triggers(data / "triggers")
     named = {trigger.name: trigger for trigger in triggers.at(native=True)}
     return Material(
+        base,
         cut.subset(strange, "strangers"),
         cut.subset(chosen.tolist(), "reference"),
         {name: named[name] for name in TRIGGERS},
@@ -152,9 +155,15 @@ def read_material(data: Path, base: str) -> Material:
             "base": find_bundle(base).identity.sha256,
             "faces": read.sha256,
             "triggers": triggers.sha256,
-            "defence": DEFENCE,
+            "defence": defence_of(profile),
         },
     )
+
+
+def defence_of(profile: str) -> dict[str, float]:
+    """Return what the figures are of; cells of another defence do not stand in the same file."""
+    limits = asdict(LIMITS_OF.get(profile, LIMITS))
+    return {**_QUARANTINE, **{f"limit_{name}": value for name, value in limits.items()}}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -165,7 +174,7 @@ class Stream:
     poisoned_N: Any
 
 
-def stream_of(cell: Cell, material: Material, base: Detector, *, count: int) -> Stream:
+def stream_of(cell: Cell, material: Material, base: Network, *, count: int) -> Stream:
     """Return a cell's stream; its people differ from seed to seed."""
     draw = np.random.default_rng((cell.seed, 11))
     site = _people(material, cell.seed)[1]
@@ -199,7 +208,7 @@ def others_of(cell: Cell, material: Material) -> list[Picture]:
 def do_cell(cell: Cell, material: Material, folder: Path, *, epochs: int = 20, count: int = WANTED) -> dict[str, Any]:
     """Collect, hold back, send and adapt as the product does; return all that is to be known of the cell."""
     began_s = time.process_time()
-    base = detector_of(find_bundle("paper"))
+    base = detector_of(find_bundle(material.base))
     stream = stream_of(cell, material, base, count=count)
     choice = choose(stream.faces)
     clean_set, contents = pack(stream.faces, choice, gateway="experiment", environment="hall")
@@ -211,7 +220,7 @@ def do_cell(cell: Cell, material: Material, folder: Path, *, epochs: int = 20, c
         (folder / "parts" / sha256).write_bytes(handle.open().seal(content, sha256))
     order = Order(
         clean_set=clean_set,
-        base="paper",
+        base=material.base,
         reference=str(_reference_file(folder, material.reference)),
         version=2,
         created="2026-11-25",
@@ -289,10 +298,10 @@ def flagged(scores: Sequence[float] | Scores, clean: Sequence[float], rate: floa
 
 @lru_cache(maxsize=8)
 def _base_judged(clean: Cell, material: Material) -> dict[str, float]:
-    return _judged(detector_of(find_bundle("paper")), others_of(clean, material), material)
+    return _judged(detector_of(find_bundle(material.base)), others_of(clean, material), material)
 
 
-def _judged(detector: Detector, others: Sequence[Picture], material: Material) -> dict[str, float]:
+def _judged(detector: Network, others: Sequence[Picture], material: Material) -> dict[str, float]:
     """Return the share of other people's faces that is found with each trigger on it, at 5 % false alarms."""
     clean_N = score_pixels(detector, _inputs(others, detector))
     found = {}
@@ -302,7 +311,7 @@ def _judged(detector: Detector, others: Sequence[Picture], material: Material) -
     return found
 
 
-def _inputs(pictures: Sequence[Picture], detector: Detector) -> Picture:
+def _inputs(pictures: Sequence[Picture], detector: Network) -> Picture:
     return np.stack([reduce_to(each, detector.profile.side_px) for each in pictures])
 
 
@@ -348,7 +357,8 @@ def _keep(path: Path, name: str, found: Mapping[str, Any], material: Material) -
         known = _known(path, material)
         known["cells"][name] = found
         said = summary(known["cells"])
-        known |= {"digests": dict(material.digests), "summary": said, "command": COMMAND}
+        command = f"{COMMAND} --base {material.base} --out tests/poisoning/{path.name}"
+        known |= {"digests": dict(material.digests), "summary": said, "command": command}
         write_whole(path, json.dumps(known, indent=1, sort_keys=True).encode() + b"\n")
     return said
 
@@ -364,11 +374,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--base", default="paper", help="the shipped bundle that is adapted")
     parser.add_argument("--match", default="", help="do those cells whose name this regular expression finds")
     parser.add_argument("--again", action="store_true", help="do cells anew that say nothing of calibration")
     parser.add_argument("--minutes", type=float, default=35.0, help="no cell is begun after so long")
     asked = parser.parse_args()
-    material = read_material(asked.data, "paper")
+    material = read_material(asked.data, asked.base)
     ends_s = time.monotonic() + 60.0 * asked.minutes
     for cell in all_cells():
         if not re.search(asked.match, cell.name) or is_done(_known(asked.out, material)["cells"], cell, asked.again):

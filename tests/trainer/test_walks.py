@@ -7,6 +7,7 @@ from fakes.drawn_faces import drawn_faces
 
 from gateway.contract.calibration import TrackRule
 from gateway.contract.network import PROFILES
+from trainer.data import DataError
 from trainer.passages import CROPS, SOURCE, STILLS
 from trainer.pretrain import calibrate
 from trainer.scenes import FRAMES, Camera, Group, Walk
@@ -51,3 +52,10 @@ def test_wide_is_calibrated_by_whole_cameras() -> None:
     found = calibrate(drawn_wide(), PEOPLE, TrackRule(), seed=1)
     assert found.source.startswith(WALKED)
     assert 0 < len(found.clean_tracks) <= 6, "who stays too small for the detector is no track of its"
+
+
+def test_nobody_comes_near_enough() -> None:
+    """A rule that asks for more faces than any passage has is refused in words."""
+    rule = TrackRule(first_face=FRAMES + 1, last_face=FRAMES + 2)
+    with pytest.raises(DataError, match="give more pictures"):
+        walked_track_statistics(drawn_detector(1), PEOPLE, rule, per_still=1, seed=1)

@@ -31,6 +31,7 @@ REASONS = {
     "not_found": "the camera knows no such stream: check the path of its URL",
     "operating_point": "it raises more alerts than were promised: confirm triggers, or see whether its place changed",
     "overloaded": "the box is overloaded: fewer frames are looked at",
+    "quality": "most who pass cannot be judged: faces are too small or blurred; go nearer, or take its larger stream",
     "read_only": "the disk can only be read",
     "refused": "the connection is refused: check address and port",
     "stalled": "no picture arrives any more",
