@@ -81,7 +81,7 @@ class ServiceConfig(_Model):
         default=None,
         description="Keys that faces are sealed with, one a line, newest first; default: `faces.key` in `keys`.",
     )
-    base: str = Field(default="paper", description="The signed base: a bundle's folder, or a shipped bundle's name.")
+    base: str = Field(default="wide", description="The signed base: a bundle's folder, or a shipped bundle's name.")
     bases: dict[str, str] = Field(
         default_factory=dict, description="Another base for an environment, by its name; of the profile that it runs."
     )

@@ -28,7 +28,7 @@ TOPIC_PREFIX = "spectragate-demo"
 ARRIVAL_TIMEOUT_S = 10.0
 
 BUNDLE = "paper"
-"""The demo's faces are drawn small: the shipped bundle that takes such faces."""
+"""The demo's people are drawn, which the default takes for editing: the shipped bundle that does not."""
 
 
 @dataclass(frozen=True, slots=True)

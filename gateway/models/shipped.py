@@ -10,12 +10,12 @@ from gateway.contract.evaluation import EVALUATION_NAME, Evaluation
 SHIPPED_SHA256 = MappingProxyType(
     {
         "paper": "0c9649a80c523a272dbd15d08034557a5414d9f0d4d3ce03c819bbf631f7fc6e",
-        "wide": "83a40ed3c1851644bb80db4298a15a9377377067bb7344c1c083a8aceec8bf75",
+        "wide": "0c074051471d3ddcc1ab36ff4ddabc90ce43d94de9e4a2e81007eadce7224253",
     }
 )
 """Digest of the manifest of every shipped bundle, by name."""
 
-DEFAULT_BUNDLE = "paper"
+DEFAULT_BUNDLE = "wide"
 
 
 def resolve_bundle(name_or_folder: str) -> Bundle:

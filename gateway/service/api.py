@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, HTTPException, Path, Query, Request
@@ -15,6 +16,8 @@ from gateway.contract import messages
 from gateway.contract.fields import Model
 from gateway.contract.requests import Feedback, ModelOrder, RequestsWait, read_model_order
 from gateway.contract.topics import MAX_NAME_LENGTH, MODEL_ORDER, NAME_PATTERN
+from gateway.service.doors import Session
+from gateway.service.guard import session_of
 from gateway.service.hub import HubEvent, Subscription, TooManySubscribers
 from gateway.service.window import CameraView, EnvironmentView, ExplanationView, ModelView, Window
 
@@ -84,7 +87,7 @@ def api_routes(window: Window) -> APIRouter:
     )
     async def events(request: Request) -> Response:
         """Tell what happens as server-sent events: `alert`, `camera`, `environment`, `stats`."""
-        stream = _stream(window, math.inf if request.state.session is None else SESSION_STREAM_S)
+        stream = _stream(window, session_of(request))
         try:
             first = await anext(stream)
         except TooManySubscribers as error:
@@ -169,16 +172,19 @@ async def _after(first: str, stream: AsyncIterator[str]) -> AsyncIterator[str]:
         yield text
 
 
-async def _stream(window: Window, within_s: float) -> AsyncIterator[str]:
-    ends_at_s = time.monotonic() + within_s
+async def _stream(window: Window, session: Session | None) -> AsyncIterator[str]:
+    ends_at_s = time.monotonic() + (math.inf if session is None else SESSION_STREAM_S)
     async with window.subscribe() as line:
-        yield f": welcome\nretry: {RETRY_MS}\n\n"
-        while time.monotonic() < ends_at_s:
-            try:
-                event = await line.next(HEARTBEAT_S)
-            except StopAsyncIteration:
-                return
-            yield ": still here\n\n" if event is None else _as_text(event, line)
+        with ExitStack() as ending:
+            if session is not None:
+                ending.callback(session.begin(line.cut))
+            yield f": welcome\nretry: {RETRY_MS}\n\n"
+            while time.monotonic() < ends_at_s:
+                try:
+                    event = await line.next(HEARTBEAT_S)
+                except StopAsyncIteration:
+                    return
+                yield ": still here\n\n" if event is None else _as_text(event, line)
 
 
 def _as_text(event: HubEvent, line: Subscription) -> str:

@@ -42,20 +42,33 @@ class Session:
     csrf: str = field(repr=False)
     ends_at_s: float
     is_over: bool = False
-    _begun: deque[Callable[[], object]] = field(default_factory=lambda: deque(maxlen=MOST_BEGUN), repr=False)
+    _begun: OrderedDict[int, Callable[[], object]] = field(default_factory=OrderedDict, repr=False)
+    _number: int = 0
 
-    def begin(self, end: Callable[[], object]) -> None:
-        """Have something ended with the session that it began; at once where the session is over already."""
+    def begin(self, end: Callable[[], object]) -> Callable[[], None]:
+        """Have something ended with the session that it began; at once where the session is over already.
+
+        What is returned is called when that has ended by itself.
+        """
         if self.is_over:
             end()
-        else:
-            self._begun.append(end)
+            return lambda: None
+        self._number += 1
+        number = self._number
+        self._begun[number] = end
+        if len(self._begun) > MOST_BEGUN:
+            self._begun.popitem(last=False)
+
+        def forget() -> None:
+            self._begun.pop(number, None)
+
+        return forget
 
     def close(self) -> None:
         """End, and with it what began here."""
         self.is_over = True
         while self._begun:
-            self._begun.popleft()()
+            self._begun.popitem(last=False)[1]()
 
 
 def is_same(shown: str, expected: str) -> bool:

@@ -24,7 +24,7 @@ class HubEvent:
 
 
 class Subscription:
-    """One listener's line; iterate over it. It ends when the hub closes."""
+    """One listener's line; iterate over it. It ends when the hub closes or it is cut."""
 
     def __init__(self, most_waiting: int) -> None:
         self._waiting: deque[HubEvent] = deque(maxlen=most_waiting)
@@ -33,7 +33,9 @@ class Subscription:
         self.dropped = 0
 
     def put(self, event: HubEvent) -> None:
-        """Let an event wait; the oldest goes where too many do."""
+        """Let an event wait; the oldest goes where too many do. A line that has ended takes none."""
+        if self._is_over:
+            return
         self.dropped += len(self._waiting) == self._waiting.maxlen
         self._waiting.append(event)
         self._stirred.set()
@@ -43,11 +45,16 @@ class Subscription:
         self._is_over = True
         self._stirred.set()
 
+    def cut(self) -> None:
+        """End at once: what waits is not handed out."""
+        self._waiting.clear()
+        self.end()
+
     async def next(self, within_s: float) -> HubEvent | None:
         """Return the next event, or None where none comes in time.
 
         Raises:
-            StopAsyncIteration: The hub has closed and nothing waits.
+            StopAsyncIteration: The line has ended and nothing waits.
         """
         while not self._waiting:
             if self._is_over:

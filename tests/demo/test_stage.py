@@ -35,7 +35,7 @@ def children() -> str:
 
 def stage(events: list[DemoEvent], *, settings: DemoSettings = SMALL) -> Stage:
     """Return a stage whose detector knows white stickers."""
-    return Stage(settings, resolve_bundle("default"), WhiteDetector(), run_id="0123456789abcdef", listen=events.append)
+    return Stage(settings, resolve_bundle("paper"), WhiteDetector(), run_id="0123456789abcdef", listen=events.append)
 
 
 async def watch(recordings: dict[str, Path], events: list[DemoEvent], published: list[messages.Alert]) -> Screened:
@@ -123,7 +123,7 @@ async def test_recording_that_is_not_what_was_drawn_is_a_fault(recordings: dict[
 async def test_cancelled_stage_leaves_no_process(recordings: dict[str, Path]) -> None:
     """Ctrl-C while watching ends the decoder's process before the command ends."""
     seen = asyncio.Event()
-    watching = Stage(SMALL, resolve_bundle("default"), WhiteDetector(), run_id="0" * 16, listen=lambda _: seen.set())
+    watching = Stage(SMALL, resolve_bundle("paper"), WhiteDetector(), run_id="0" * 16, listen=lambda _: seen.set())
     async with asyncio.TaskGroup() as group:
         task = group.create_task(watching.calibrate(recordings["calibration"]))
         await asyncio.wait_for(seen.wait(), 30)

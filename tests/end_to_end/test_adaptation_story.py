@@ -171,6 +171,7 @@ def write_trainer(folder: Path, found: People) -> None:
         "folder": str(folder / "trainer"),
         "keys": str(folder / "keys"),
         "passphrase": PASSPHRASE,
+        "base": "paper",
         "reference": str(folder / "reference.npz"),
         "environments": ["hall"],
         "http": {

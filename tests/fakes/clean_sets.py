@@ -38,6 +38,7 @@ def service_config(folder: Path, *, side_px: int = 40, **jobs: object) -> Servic
         "folder": str(folder / "state"),
         "keys": str(folder / "keys"),
         "passphrase": PASSPHRASE,
+        "base": "paper",
         "reference": str(reference),
         "environments": ["hall"],
         "http": {"port": 0, "token": TOKEN},

@@ -8,6 +8,7 @@ from fakes.windows import PASSWORD, FakeWindow
 
 from gateway.contract import messages
 from gateway.service import api
+from gateway.service.doors import Session
 from gateway.service.window import ExplanationView
 
 
@@ -98,6 +99,25 @@ async def test_browser_listens_for_a_while_only(monkeypatch: pytest.MonkeyPatch)
         await client.post("/login", data={"password": PASSWORD})
         answer = await client.get("/api/v1/events")
         assert answer.text.startswith(": welcome\nretry: 1000\n")
+        assert window.hub.listeners == 0
+
+
+async def test_listening_ends_with_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever logs out hears nothing more, not even what waited; a script with the token goes on."""
+    window = FakeWindow()
+    app = app_over(window)
+    async with asyncio.timeout(10), client_of(app) as client, asyncio.TaskGroup() as group:
+        await client.post("/login", data={"password": PASSWORD})
+        session = app._doors.session(client.cookies["spectragate_session"])
+        assert session is not None
+        listens = asyncio.Event()
+        begin = Session.begin
+        monkeypatch.setattr(Session, "begin", lambda self, end: listens.set() or begin(self, end))
+        heard = group.create_task(client.get("/api/v1/events"), name="heard")
+        await listens.wait()
+        await client.post("/logout", headers={"X-CSRF-Token": session.csrf})
+        window.hub.publish("camera", "{}")
+        assert "event:" not in (await heard).text
         assert window.hub.listeners == 0
 
 

@@ -2,7 +2,17 @@
 
 from structlog.testing import capture_logs
 
-from gateway.service.doors import MOST_ADDRESSES, MOST_FAILURES, MOST_SESSIONS, SESSION_S, WINDOW_S, Doors, Failures
+from gateway.service.doors import (
+    MOST_ADDRESSES,
+    MOST_BEGUN,
+    MOST_FAILURES,
+    MOST_SESSIONS,
+    SESSION_S,
+    WINDOW_S,
+    Doors,
+    Failures,
+    Session,
+)
 from gateway.settings import COMMANDS_PER_MINUTE
 
 
@@ -73,6 +83,18 @@ def test_what_a_session_began_ends_with_it() -> None:
     assert doors.session(third.name) is None
     assert ended[5:] == ["c", "C"]
     assert first.is_over
+
+
+def test_what_has_ended_by_itself_is_not_ended_again() -> None:
+    """And only so much is remembered, the newest."""
+    session, ended = Session("name", "csrf", 1e9), list[int]()
+    for number in range(MOST_BEGUN + 2):
+        forget = session.begin(lambda number=number: ended.append(number))
+    forget()
+    forget()
+    session.close()
+    assert ended == list(range(2, MOST_BEGUN + 1))
+    forget()
 
 
 def test_oldest_session_ends_when_there_are_too_many() -> None:

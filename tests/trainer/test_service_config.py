@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.models.shipped import DEFAULT_BUNDLE
 from trainer.service_config import ServiceConfigError, read_config
 
 EXAMPLE = Path(__file__).parent.parent.parent / "configs/trainer.yaml"
@@ -16,8 +17,8 @@ def test_the_example_is_read_when_its_variables_are_set(monkeypatch: pytest.Monk
     config = read_config(EXAMPLE)
     assert config.http.token.get_secret_value() == "a secret token of 16"
     assert "secret" not in repr(config).replace("SecretStr", "")
-    assert config.base_of(config.environments[0]) == "paper"
-    assert config.model_copy(update={"bases": {"hall": "wide"}}).base_of("hall") == "wide"
+    assert config.base_of(config.environments[0]) == DEFAULT_BUNDLE, "what gateways run that name no bundle"
+    assert config.model_copy(update={"bases": {"hall": "paper"}}).base_of("hall") == "paper"
     assert config.database_url == "sqlite+aiosqlite:////var/lib/spectragate-trainer/jobs.sqlite"
 
 
@@ -30,7 +31,7 @@ def test_the_example_is_read_when_its_variables_are_set(monkeypatch: pytest.Monk
         ("faces: 500", "face: 500", r"jobs\.face"),
         ("${SPECTRAGATE_TRAINER_TOKEN}", "${UNSET_TOKEN}", r"\$\{UNSET_TOKEN\} is not set"),
         ("folder:", "\t:", "not YAML"),
-        ("bases: {}", "bases: {attic: wide}", "bases names attic; the environments are"),
+        ("bases: {}", "bases: {attic: paper}", "bases names attic; the environments are"),
     ],
 )
 def test_a_mistake_is_told_by_its_key(
@@ -67,11 +68,11 @@ def test_a_variable_is_written_as_in_the_gateways_configuration(
     monkeypatch.setenv("passphrase_of_keys", "a secret passphrase")
     text = EXAMPLE.read_text("utf-8").replace("${SPECTRAGATE_PASSPHRASE}", "${passphrase_of_keys}")
     text = text.replace("${SPECTRAGATE_TRAINER_TOKEN}", "${UNSET_TOKEN:a default of $16 or more}")
-    (tmp_path / "trainer.yaml").write_text(text.replace("base: paper", "base: $${paper}"), "utf-8")
+    (tmp_path / "trainer.yaml").write_text(text.replace("base: wide", "base: $${wide}"), "utf-8")
     config = read_config(tmp_path / "trainer.yaml")
     assert config.passphrase.get_secret_value() == "a secret passphrase"
     assert config.http.token.get_secret_value() == "a default of $16 or more"
-    assert config.base == "${paper}"
+    assert config.base == "${wide}"
 
 
 def test_secrets_come_from_the_credentials_of_the_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,15 +7,17 @@ very frame, each with how its passage stands. Nothing of it is kept.
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from gateway.service.doors import Session
+
 STREAM_S = 300.0
-"""The browser asks again after so long; by then whoever has logged out is not answered."""
+"""The browser asks again after so long."""
 
 MOST_PICTURE_BYTES = 1 << 20
 
@@ -61,28 +63,37 @@ class PictureStream(Response):
 
     media_type = "application/octet-stream"
 
-    def __init__(self, cameras: Sequence[str], watch: Watch, look: Look) -> None:
+    def __init__(self, cameras: Sequence[str], watch: Watch, look: Look, session: Session | None = None) -> None:
         super().__init__()
         del self.headers["content-length"]
         self._cameras = cameras
         self._watch = watch
         self._look = look
+        self._session = session
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send until the browser leaves, every camera has ended, or the time is over."""
+        """Send until the browser leaves or logs out, every camera has ended, or the time is over."""
         del scope  # whoever asks, the answer is the same
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        is_over = asyncio.Event()
+        with ExitStack() as ending:
+            if self._session is not None:
+                ending.callback(self._session.begin(is_over.set))
+            await self._show_all(receive, send, is_over)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _show_all(self, receive: Receive, send: Send, is_over: asyncio.Event) -> None:
         turn = asyncio.Lock()
         async with asyncio.TaskGroup() as group:
             leaving = group.create_task(_until_gone(receive), name="pictures:gone")
+            over = group.create_task(is_over.wait(), name="pictures:over")
             showing = [
                 group.create_task(self._show(name, send, turn), name=f"pictures:{name}") for name in self._cameras
             ]
             ends = group.create_task(_all(showing), name="pictures:all")
-            await asyncio.wait({leaving, ends}, timeout=STREAM_S, return_when=asyncio.FIRST_COMPLETED)
-            for task in (leaving, ends, *showing):
+            await asyncio.wait({leaving, ends, over}, timeout=STREAM_S, return_when=asyncio.FIRST_COMPLETED)
+            for task in (leaving, ends, over, *showing):
                 task.cancel()
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _show(self, camera: str, send: Send, turn: asyncio.Lock) -> None:
         async with aclosing(self._watch(camera)) as pictures:

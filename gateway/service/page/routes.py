@@ -41,9 +41,9 @@ def page_addition(window: Window, watch: Watch, look: Look, *, clock: Callable[[
     _add_assets(router, page.assets)
 
     @router.get("/page/pictures")
-    async def pictures(camera: NamedInQuery) -> Response:
+    async def pictures(request: Request, camera: NamedInQuery) -> Response:
         known = [name for name in dict.fromkeys(camera) if window.camera(name) is not None]
-        return PictureStream(known, watch, look)
+        return PictureStream(known, watch, look, session_of(request))
 
     return Addition(router, open_prefixes=("/static/",), login=True)
 

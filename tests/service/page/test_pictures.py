@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from fakes.pages import Shot, four_faces
 from starlette.types import Message
 
+from gateway.service.doors import Session
 from gateway.service.page.pictures import MOST_PICTURE_BYTES, PictureStream
 
 
@@ -82,6 +83,22 @@ async def test_cameras_are_left_when_the_browser_leaves() -> None:
             await browser.has_four.wait()
         browser.leaves.set()
     assert sorted(cameras.left) == ["gate", "yard"]
+
+
+async def test_pictures_end_with_the_session() -> None:
+    """Whoever logs out sees nothing more, and the session remembers no stream that has ended by itself."""
+    cameras, browser = Cameras(ends=False), Browser()
+    session = Session("name", "csrf", 1e9)
+    async with asyncio.TaskGroup() as group, asyncio.timeout(10):
+        stream = PictureStream(["gate", "yard"], cameras.watch, four_faces, session)
+        group.create_task(stream({}, browser.receive, browser.send), name="stream")
+        await browser.has_four.wait()
+        session.close()
+    assert sorted(cameras.left) == ["gate", "yard"]
+    assert browser.sent[-1]["more_body"] is False
+    other = Session("other", "csrf", 1e9)
+    await PictureStream(["gate"], Cameras().watch, four_faces, other)({}, browser.receive, browser.send)
+    assert not other._begun
 
 
 async def test_picture_beyond_any_bound_is_left_out() -> None:
