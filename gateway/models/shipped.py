@@ -10,7 +10,7 @@ from gateway.contract.evaluation import EVALUATION_NAME, Evaluation
 SHIPPED_SHA256 = MappingProxyType(
     {
         "paper": "0c9649a80c523a272dbd15d08034557a5414d9f0d4d3ce03c819bbf631f7fc6e",
-        "wide": "0c074051471d3ddcc1ab36ff4ddabc90ce43d94de9e4a2e81007eadce7224253",
+        "wide": "e98969938b4ac3ead6e865e97c59f7bfcb398620e1c3d0bb8b067ffe8623cb2d",
     }
 )
 """Digest of the manifest of every shipped bundle, by name."""
