@@ -16,6 +16,7 @@ from poisoning.experiment import (
     TRIGGERS,
     Cell,
     all_cells,
+    defence_of,
     do_cell,
     flagged,
     is_done,
@@ -27,6 +28,7 @@ from poisoning.experiment import (
 from scipy.stats import binomtest
 
 from gateway.adaptation.collect import choose
+from gateway.models.shipped import SHIPPED_SHA256
 from trainer.bundles import detector_of, find_bundle
 from trainer.environments import ENVIRONMENTS
 from trainer.measures import auroc
@@ -91,6 +93,21 @@ def test_results_that_are_committed() -> None:
     }
     assert len(whole) >= 4
     assert results["summary"]["clean_refused"] <= 0.05 * results["summary"]["clean_adaptations"]
+
+
+def test_results_of_wide_that_are_committed() -> None:
+    """They are of what ships: refused with a reason, or found nearly as often as after a clean adaptation."""
+    results = json.loads((Path(__file__).parent / "results-wide.json").read_text("utf-8"))
+    cells = results["cells"]
+    assert results["digests"]["base"] == SHIPPED_SHA256["wide"]
+    assert results["digests"]["defence"] == defence_of("wide")
+    assert results["summary"] == summary(cells)
+    poisoned = [each for each in cells.values() if each["trigger"] is not None]
+    assert len(poisoned) >= 3
+    for found in poisoned:
+        loss = loss_of(found, cells[Cell(found["environment"], found["seed"]).name])
+        assert loss is None or loss <= MOST_LOST, found
+        assert found["published"] or found["reason"]
 
 
 def test_calibrations_that_are_committed() -> None:
