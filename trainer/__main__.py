@@ -113,7 +113,7 @@ def finetune(
 @click.option("--out", type=OUTPUT, required=True, help="Folder for the report and the scores.")
 @click.option("--bundle", "base", default="paper", show_default=True, help="Judged: a folder or shipped name.")
 @click.option("--central", multiple=True, metavar="[SOURCE=]SHARE", help="Middle of each picture to use.")
-@click.option("--environments", multiple=True, type=click.Choice(ENVIRONMENT_NAMES), help="Only these.")
+@click.option("--environments", multiple=True, type=click.Choice(ENVIRONMENT_NAMES), help="Only these, in each regime.")
 @click.option("--regimes", multiple=True, type=click.Choice(REGIME_NAMES), help="Only these.")
 @click.option("--plans", multiple=True, type=click.Choice(PLAN_NAMES), help="Only these of Table II.")
 @click.option("--draws", type=click.IntRange(1, 50), help="Perturbed copies a face; default: 4 for paper, 8 for wide.")

@@ -72,7 +72,10 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """How much is evaluated; the defaults are everything that the report shows."""
+    """How much is evaluated; the defaults are everything that the report shows.
+
+    Environments that were `named` are judged in every regime, also those that the paper does not have.
+    """
 
     environments: tuple[str, ...] = tuple(ENVIRONMENTS)
     regimes: tuple[str, ...] = tuple(REGIMES)
@@ -80,19 +83,20 @@ class Scope:
     plan: str = "last2"
     seed: int = 1
     side_px: int = 32
+    named: bool = False
 
 
 def cells_of(sources: Sequence[str], scope: Scope) -> list[Cell]:
     """Return the cells, the paper's Tables III and IV first, Table II (which takes longest) last.
 
     The autoencoder and the other plans are judged by the authors' protocol alone, plans in the original environment, as
-    in the paper; environments that the paper does not have are left to the authors' protocol.
+    in the paper; environments that the paper does not have are left to the authors' protocol where none were named.
     """
     cells = []
     for regime in scope.regimes:
         detectors = ("untuned", scope.plan, *(("autoencoder",) if regime == "authors" else ()))
         for environment in scope.environments:
-            if regime == "authors" or ENVIRONMENTS[environment].in_paper:
+            if scope.named or regime == "authors" or ENVIRONMENTS[environment].in_paper:
                 cells += [Cell(source, environment, regime, detectors) for source in sources]
     if "authors" in scope.regimes and "original" in scope.environments:
         plans = tuple(plan for plan in scope.plans if plan != scope.plan)

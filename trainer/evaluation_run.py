@@ -114,6 +114,7 @@ def _evaluation(request: Request, base: Bundle, makers: Candidates, made_by: str
     everything, recipe = Scope(), recipe_of(base.profile)
     scope = Scope(
         environments=request.environments or everything.environments,
+        named=bool(request.environments),
         regimes=request.regimes or everything.regimes,
         plans=request.plans or tuple(plan for plan in everything.plans if plan in recipe.plans),
         plan=recipe.defaults.plan,

@@ -26,6 +26,12 @@ def test_cells_cover_the_papers_tables_first() -> None:
     assert all(("autoencoder" in cell.detectors) == cell.key.endswith("authors") for cell in cells)
 
 
+def test_environments_that_were_named_are_judged_in_every_regime() -> None:
+    """Whoever asks for poor light after a codec gets it, not an empty report."""
+    cells = cells_of(["a"], Scope(environments=("low_light",), regimes=("native", "jpeg"), named=True))
+    assert [cell.key for cell in cells] == ["a-low_light-native", "a-low_light-jpeg"]
+
+
 def test_every_detector_is_measured_on_every_trigger(tmp_path: Path) -> None:
     """One entry a cell and detector, with the edited faces where there are some."""
     entries = run(evaluation(tmp_path))
