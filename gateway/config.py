@@ -262,7 +262,9 @@ class EnvironmentConfig(_Section):
     """One environment: cameras with the same optical conditions share a detector."""
 
     bundle: Annotated[str, AfterValidator(_bundle_beside_config)] = Field(
-        default="default", min_length=1, description="A bundle that comes along (default, paper), or another's folder."
+        default="default",
+        min_length=1,
+        description="A bundle that comes along (wide, the default; paper), or another's folder.",
     )
 
 

@@ -234,7 +234,7 @@ class Daemon:
         places = {name: camera.environment for name, camera in plan.cameras.items()}
         await self.adapting.know(places)
         await self.operating.know(places)
-        self.sight.know(places)
+        self.sight.know(places, anew=what.watched_anew(places))
         return what
 
     def switch(self, name: str, is_on: bool) -> bool:  # noqa: FBT001  (called back)

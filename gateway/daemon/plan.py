@@ -67,6 +67,12 @@ class Changes:
         """Whether both plans are the same."""
         return self == Changes((), (), (), (), (), mqtt=False, after_restart=())
 
+    def watched_anew(self, places: Mapping[str, str]) -> set[str]:
+        """Return the cameras that begin, themselves or by another detector; `places` are their environments."""
+        return {
+            name for name, place in places.items() if name in self.cameras_begun or place in self.environments_begun
+        }
+
 
 def reachable(running: Plan, asked: Plan) -> Plan:
     """Return what a plan comes to without a restart: what is fixed stays.

@@ -5,11 +5,13 @@ Such a camera sends pictures, raises no alert and looks well. The word `quality`
 
 from collections import deque
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from gateway.contract.calibration import TrackRule
 from gateway.daemon.board import Told
 from gateway.screening import decide
 from gateway.values import Screening, TrackedFace
@@ -21,8 +23,8 @@ LEAST_PASSAGES = 20
 LOST_FROM, FOUND_BELOW = 0.5, 0.3
 """Shares of passages that could not be judged: above the one it is said, below the other it is over."""
 
-LEAST_FACES = 5
-"""Who was seen less often was not there long enough to be judged, however good the picture."""
+LEAST_FACES = TrackRule().first_face
+"""Who was seen less often could not be judged, however good the picture."""
 
 _log = structlog.get_logger()
 
@@ -49,11 +51,10 @@ class Sight:
         """Count a passage that was long enough to be judged."""
         if self._environments.setdefault(camera, environment) != environment:
             return  # judged by what no longer judges here
-        is_unfit = verdict.reason == "quality"
-        if is_unfit and verdict.faces_seen < LEAST_FACES:
+        if verdict.faces_seen < LEAST_FACES:
             return
         newest = self._unfit.setdefault(camera, deque(maxlen=PASSAGES))
-        newest.append(is_unfit)
+        newest.append(verdict.reason == "quality")
         if len(newest) < LEAST_PASSAGES:
             return
         share = sum(newest) / len(newest)
@@ -62,9 +63,13 @@ class Sight:
         else:
             self._say(camera, is_lost=share > LOST_FROM)
 
-    def know(self, cameras: Mapping[str, str]) -> None:
-        """Learn which cameras there are, with their environments; what was counted of others is forgotten."""
-        for camera in [name for name, environment in self._environments.items() if cameras.get(name) != environment]:
+    def know(self, cameras: Mapping[str, str], *, anew: AbstractSet[str] = frozenset()) -> None:
+        """Learn which cameras there are, with their environments; what was counted of others is forgotten.
+
+        So it is of those that are watched `anew`: with other pictures, or by a detector that may judge smaller faces.
+        """
+        known = self._environments.items()
+        for camera in [name for name, place in known if cameras.get(name) != place or name in anew]:
             self._unfit.pop(camera, None)
             self._say(camera, is_lost=False)
         self._environments = dict(cameras)

@@ -1,5 +1,6 @@
 """The application: every route of the box behind one guard."""
 
+import asyncio
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -107,6 +108,9 @@ def _session_routes(doors: Doors, *, secure_cookie: bool) -> APIRouter:
         if session is None:
             doors.failures.note(address)
             return RedirectResponse(f"{LOGIN}?failed=1", 303)
+        # Its browser does not come again once the cookie is too old; what it is shown ends all the same.
+        end = asyncio.get_running_loop().call_later(SESSION_S, doors.close_session, session.name)
+        session.begin(end.cancel)
         answer = RedirectResponse("/", 303)
         answer.set_cookie(
             COOKIE, session.name, max_age=int(SESSION_S), httponly=True, samesite="strict", secure=secure_cookie

@@ -14,6 +14,7 @@ cameras:
   gate: {environment: hall, source: {type: rtsp, url: "rtsp://gate.example/1", username: u, password: secret}}
   dock: {environment: yard, source: {type: file, path: dock.mp4}}
 """
+PLACES = {"gate": "hall", "dock": "yard"}
 
 
 def plan(folder: Path, text: str) -> Plan:
@@ -64,6 +65,24 @@ def test_only_what_differs_is_touched(tmp_path: Path, old: str, new: str, expect
         **{key: getattr(nothing, key) for key in Changes.__slots__ if key != "after_restart"},
         **expected,
     }
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "anew"),
+    [
+        ("password: secret", "password: other", {"gate"}),
+        ("hall: {}", "hall: {bundle: ./b}", {"gate"}),
+        ("dock.mp4", "yard.mp4", {"dock"}),
+        ("{host: broker.example}", "{host: other.example}", set()),
+    ],
+    ids=["login", "bundle", "source", "broker"],
+)
+def test_cameras_are_watched_anew_by_themselves_or_by_another_detector(
+    tmp_path: Path, old: str, new: str, anew: set[str]
+) -> None:
+    """A camera that stays is watched anew where its environment's bundle changes."""
+    what = changes(plan(tmp_path, BASE), plan(tmp_path, BASE.replace(old, new, 1)))
+    assert what.watched_anew(PLACES) == anew
 
 
 def test_what_needs_a_restart_is_named(tmp_path: Path) -> None:

@@ -72,6 +72,20 @@ def test_another_environment_begins_anew_and_a_camera_that_is_gone_is_forgotten(
     assert [is_on for *_, is_on in desk.told] == [True, False, True, False]
 
 
+def test_camera_that_is_watched_anew_is_counted_anew() -> None:
+    """With other pictures, or by a detector that takes smaller faces: what was asked for has been done."""
+    desk = Desk()
+    sight = Sight(desk)
+    sight.know({"gate": "hall", "dock": "yard"})
+    pass_by(sight, UNFIT, PASSAGES)
+    sight.know({"gate": "hall", "dock": "yard"}, anew={"dock"})
+    assert desk.told == [("gate", "quality", True)]
+    sight.know({"gate": "hall", "dock": "yard"}, anew={"gate"})
+    assert desk.told[1:] == [("gate", "quality", False)]
+    pass_by(sight, UNFIT, LEAST_PASSAGES - 1)
+    assert len(desk.told) == 2, "what was counted before is forgotten"
+
+
 async def test_status_and_notices_say_that_faces_cannot_be_judged(tmp_path: Path) -> None:
     """The camera is degraded with the word `quality`, and online again when faces can be judged."""
     text = "cameras:\n  gate: {source: {type: file, path: gate.mp4}}\n"
@@ -82,6 +96,9 @@ async def test_status_and_notices_say_that_faces_cannot_be_judged(tmp_path: Path
         pass_by(box.daemon.sight, UNFIT, LEAST_PASSAGES + 1, environment="default")
         assert box.shown.status("gate") == ("degraded", "quality")
         assert ("quality", "quality") in box.shown.told
+        box.daemon.on_passages("dock", "quality", is_on=True)
         pass_by(box.daemon.sight, CLEAN, PASSAGES, environment="default")
         assert box.shown.status("gate") == ("online", None)
+        assert box.shown.told[-1] == ("quality", "quality"), "another camera's still cannot be judged"
+        box.daemon.on_passages("dock", "quality", is_on=False)
         assert box.shown.told[-1] == ("quality", None)

@@ -7,7 +7,7 @@ from fakes.web import BEARER, app_over, client_of
 from fakes.windows import PASSWORD, FakeWindow
 
 from gateway.contract import messages
-from gateway.service import api
+from gateway.service import api, web
 from gateway.service.doors import Session
 from gateway.service.window import ExplanationView
 
@@ -103,7 +103,7 @@ async def test_browser_listens_for_a_while_only(monkeypatch: pytest.MonkeyPatch)
 
 
 async def test_listening_ends_with_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever logs out hears nothing more, not even what waited; a script with the token goes on."""
+    """Whoever logs out hears nothing more; a script with the token goes on."""
     window = FakeWindow()
     app = app_over(window)
     async with asyncio.timeout(10), client_of(app) as client, asyncio.TaskGroup() as group:
@@ -118,6 +118,16 @@ async def test_listening_ends_with_the_session(monkeypatch: pytest.MonkeyPatch) 
         await client.post("/logout", headers={"X-CSRF-Token": session.csrf})
         window.hub.publish("camera", "{}")
         assert "event:" not in (await heard).text
+        assert window.hub.listeners == 0
+
+
+async def test_listening_ends_with_the_time_of_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where nobody shows the cookie again: browsers stop when it is too old."""
+    monkeypatch.setattr(web, "SESSION_S", 1.0)
+    window = FakeWindow()
+    async with asyncio.timeout(60), client_of(app_over(window)) as client:
+        await client.post("/login", data={"password": PASSWORD})
+        await client.get("/api/v1/events")  # comes back within the minute; on a machine that stands still, refused
         assert window.hub.listeners == 0
 
 

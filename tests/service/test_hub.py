@@ -55,6 +55,18 @@ async def test_listeners_end_when_the_hub_closes() -> None:
             pass
 
 
+async def test_line_that_is_cut_hands_out_nothing_more() -> None:
+    """Not even what waited; others go on."""
+    hub = Hub()
+    async with hub.subscribe() as cut, hub.subscribe() as other:
+        hub.publish("alert", "1")
+        cut.cut()
+        with pytest.raises(StopAsyncIteration):
+            await cut.next(5.0)
+        hub.publish("alert", "2")
+        assert [(await other.next(5.0)).data for _ in range(2)] == ["1", "2"]  # type: ignore[union-attr]
+
+
 async def test_listeners_when_they_are_too_many() -> None:
     """One more than may is refused, and taken when another has gone."""
     hub = Hub(most_listeners=1)
