@@ -19,7 +19,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120"}
 def spectragate(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
     command = [sys.executable, "-m", "gateway", *map(str, arguments)]
-    return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=50, **options)
+    return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=150, **options)
 
 
 @pytest.fixture(scope="module")

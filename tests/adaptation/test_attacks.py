@@ -214,7 +214,8 @@ def test_endless_data_end_at_their_bound_or_their_deadline(
     tls = tmp_path / "tls"
     tls.mkdir()
     with served(site, tls, wrong, answer) as (url, ca):
-        gateway = site.exchange(tmp_path / "gateway", url=url, ca_file=ca, file_s=0.3)
+        file_s = 30.0 if answer is endless else 0.3
+        gateway = site.exchange(tmp_path / "gateway", url=url, ca_file=ca, file_s=file_s)
         with pytest.raises(ExchangeError) as caught:
             take(gateway)
         assert caught.value.reason in reasons

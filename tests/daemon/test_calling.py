@@ -16,6 +16,13 @@ from gateway.cameras.jobs import PeerSource
 from gateway.daemon import calling
 from gateway.errors import SourceError, SourceReason
 
+
+@pytest.fixture(autouse=True)
+def _time_to_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here it is looked at what the server is told, not how soon."""
+    monkeypatch.setattr(calling, "LEAVE_S", 20.0)
+
+
 LEFT = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 

@@ -87,7 +87,7 @@ async def test_working_daemon_is_alive(tmp_path: Path, manager: FakeManager) -> 
                 await asyncio.sleep(0.02)
 
         loading = group.create_task(load(), name="load")
-        said = await watch(box, manager, looks=3 * MOST_LOOKS, look_s=0.25)
+        said = await watch(box, manager, looks=2 * MOST_LOOKS, look_s=1.0)
         loading.cancel()
     assert {tuple(words) for words in said} == {("WATCHDOG=1",)}
 

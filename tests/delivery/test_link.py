@@ -42,8 +42,9 @@ async def test_link_when_the_broker_is_away_at_first() -> None:
     assert [log["event"] for log in logs][:2] == ["broker_away", "broker_connected"]
 
 
-async def test_link_when_it_ends() -> None:
+async def test_link_when_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """It says online first, stopped last, both retained, and disconnects so that the will is dropped."""
+    monkeypatch.setattr(link_module, "_FAREWELL_S", 10.0)
     async with ScriptedBroker().running() as broker:
         async with running(Link(settings(broker.port))):
             await settled(lambda: broker.published)
@@ -94,15 +95,15 @@ async def test_link_when_version_5_is_not_answered(monkeypatch: pytest.MonkeyPat
 
 async def test_link_when_a_broker_of_version_5_is_frozen_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that spoke version 5 is spoken to in it, however long it did not answer: in 3.1.1 denials stay unheard."""
-    monkeypatch.setattr(link_module, "CONNACK_TIMEOUT_S", 0.2)
-    monkeypatch.setattr(link_module, "CONNECT_TIMEOUT_S", 0.2)
     frozen = False
     broker = ScriptedBroker(on_connect=lambda level: None if frozen else connack(level))
     async with broker.running(), running(Link(settings(broker.port, protocol="auto"))) as link:
         await settled(lambda: link.state.state == "online")
+        monkeypatch.setattr(link_module, "CONNECT_TIMEOUT_S", 0.2)  # not before: a slow first CONNACK is no refusal
         frozen = True
         broker.hang_up()
         await settled(lambda: len(broker.levels) >= 4)
+        monkeypatch.setattr(link_module, "CONNECT_TIMEOUT_S", 10.0)
         frozen = False
         await settled(lambda: link.state.connects == 2)
     assert set(broker.levels) == {5}
@@ -241,7 +242,7 @@ async def test_link_when_what_uses_the_session_fails_in_a_group() -> None:
 
 async def test_publish_when_the_broker_is_slow_but_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each answer buys the others time: sixteen at once over a thin line are no silence."""
-    monkeypatch.setattr(link_module, "PUBACK_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(link_module, "PUBACK_TIMEOUT_S", 5.0)
     held: list[Published] = []
     answers: list[str | None] = []
 
@@ -260,7 +261,7 @@ async def test_publish_when_the_broker_is_slow_but_goes_on(monkeypatch: pytest.M
     async with ScriptedBroker(on_publish=hold).running() as broker, running(Link(settings(broker.port)), serve):
         await settled(lambda: len(held) == 8)
         for published in held:
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.75)
             broker.send(puback(published.packet_id))
         await settled(lambda: len(answers) == 8)
     assert len(broker.levels) == 1

@@ -12,6 +12,7 @@ import pytest
 from fakes.brokers import CONNACK_3, Published, ScriptedBroker, connack, free_port, puback
 from structlog.testing import capture_logs
 
+from gateway.delivery import mqtt as mqtt_module
 from gateway.delivery.mqtt import WINDOW, Publisher
 from gateway.errors import DeliveryError
 from gateway.settings import BrokerSettings
@@ -163,6 +164,8 @@ async def test_publish_when_the_connection_breaks_in_between() -> None:
                 async with asyncio.TaskGroup() as tasks:
                     for number in range(8):
                         tasks.create_task(publisher.publish(TOPIC, b"%d" % number))
+                        if number == 1:  # a PUBACK that lies unread where the connection breaks confirms nothing
+                            await settled(lambda: publisher.published == 2)
                 assert publisher.published == 8
     assert broker.payloads(1)[:5] == [b"0", b"1", b"2", b"3", b"4"]
     assert broker.payloads(2) == [b"2", b"3", b"4", b"5", b"6", b"7"]
@@ -284,10 +287,13 @@ async def test_connection_when_the_broker_stops_confirming() -> None:
         ScriptedBroker(on_publish=confirm_available_alone).running() as broker,
         Publisher(settings(broker.port), publish_timeout_s=0.05) as publisher,
     ):
+        tries = 0
         while len(broker.levels) == 1:
             with pytest.raises(DeliveryError):
                 await publisher.publish(TOPIC, b"one")
-        assert 64 <= len(broker.payloads(1)) <= 66
+            tries += 1
+        assert tries > 64
+        assert len(broker.payloads(1)) <= 66  # fewer, where the thread was held up and the last were still with it
 
 
 async def test_publisher_when_it_leaves_while_the_broker_is_away() -> None:
@@ -312,11 +318,12 @@ async def test_publisher_when_it_leaves_while_the_broker_is_away() -> None:
         pytest.param(b"\x20\x01\x00", id="broken CONNACK"),
     ],
 )
-async def test_auto_when_version_5_is_not_accepted(answer: bytes | None) -> None:
+async def test_auto_when_version_5_is_not_accepted(answer: bytes | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Refusal and silence both lead to 3.1.1, and reconnects stay there."""
     broker = ScriptedBroker(on_connect=lambda level: answer if level == 5 else CONNACK_3)
     broker.port = free_port()
-    auto = Publisher(settings(broker.port, protocol="auto"), connect_timeout_s=2.0)
+    monkeypatch.setattr(mqtt_module, "CONNACK_TIMEOUT_S", 1.0)
+    auto = Publisher(settings(broker.port, protocol="auto"), connect_timeout_s=30.0)
     async with broker.running(), auto as publisher:
         assert publisher.version == "3.1.1"
         broker.hang_up()
@@ -374,7 +381,7 @@ async def test_connect_when_the_listener_is_mute() -> None:
     """Silence ends at the deadline, and the error hints at port, version and TLS."""
     async with ScriptedBroker(on_connect=lambda _: None).running() as broker:
         with pytest.raises(DeliveryError, match=r"no CONNACK.*TLS"):
-            await Publisher(settings(broker.port), connect_timeout_s=0.3).__aenter__()
+            await Publisher(settings(broker.port), connect_timeout_s=5.0).__aenter__()
 
 
 @pytest.mark.parametrize("garbage", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x20\xff\xff\xff\xff\x7f", b"\x20\x00"])

@@ -67,7 +67,7 @@ async def test_sender_when_the_broker_confirms_nothing(tmp_path: Path) -> None:
 
     async with ScriptedBroker(on_publish=mute_at_first).running() as broker, open_outbox(tmp_path) as outbox:
         await accept(outbox, 20)
-        async with sending(outbox, broker.port, puback_timeout_s=0.3):
+        async with sending(outbox, broker.port, puback_timeout_s=3.0):
             await settled(lambda: outbox.status().depth == 0)
     first = [each for each in broker.published if each.connection == 1]
     assert seqs(first) == list(range(1, WINDOW + 1))

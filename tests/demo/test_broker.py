@@ -108,6 +108,7 @@ async def test_lost_alerts_are_named() -> None:
     alert = alert_of(PASSAGES[1])
     async with embedded_broker() as port, publisher(port) as box, AlertSubscriber(LOOPBACK, port, TOPIC) as subscriber:
         await box.publish(TOPIC, messages.to_bytes(alert))
+        assert await subscriber.missing(frozenset({alert.id}), within_s=10.0) == frozenset()
         missing = await subscriber.missing(frozenset({alert.id, "never"}), within_s=0.5)
     assert missing == {"never"}
 

@@ -101,7 +101,7 @@ async def test_broker_when_it_is_away_for_an_hour(tmp_path: Path) -> None:
     durable = ("allow_anonymous true", "persistence true", f"persistence_location {tmp_path}/", *UNBOUNDED)
     broker = Mosquitto(tmp_path, *durable, port=port)
     with broker, listening(port, arrived):
-        await asyncio.sleep(1.0)
+        await settled(lambda: "Sending SUBACK to desk" in broker.log)
     async with box(tmp_path, settings(port), clock=clock) as (delivery, outbox):
         await accept_many(outbox, 2_000, clock)
         before_mb = resident_mb()
@@ -141,6 +141,7 @@ async def test_broker_when_it_is_killed_again_and_again(tmp_path: Path) -> None:
     durable = ("allow_anonymous true", "persistence true", "autosave_interval 1", "autosave_on_changes true")
     broker = Mosquitto(tmp_path, *durable, f"persistence_location {tmp_path}/", *UNBOUNDED, port=port)
     with broker, listening(port, arrived):
+        await settled(lambda: "Sending SUBACK to desk" in broker.log)
         async with box(tmp_path, settings(port)) as (delivery, outbox):
             await settled(lambda: delivery.broker_stats().state == "online")
             for _ in range(10):

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from fakes.brokers import Mosquitto, Received, Subscriber
+from fakes.daemon_process import PATIENT
 from jsonschema import Draft7Validator
 from paho.mqtt import publish as once
 
@@ -77,7 +78,7 @@ def daemon(recording: Path, tmp_path: Path) -> Iterator[tuple[Mosquitto, subproc
     config = tmp_path / "gateway.yaml"
     with Mosquitto(tmp_path, "allow_anonymous true") as broker, (tmp_path / "log").open("wb") as log:
         config.write_text(CONFIG.format(port=broker.port, prefix=PREFIX, folder=tmp_path))
-        command = [sys.executable, "-m", "gateway", "run", "-c", str(config)]
+        command = [sys.executable, "-c", PATIENT, str(config)]
         with subprocess.Popen(command, stdout=log, stderr=log) as process:
             try:
                 yield broker, process
@@ -103,6 +104,12 @@ def payloads(seen: list[Received], topic: str) -> list[Any]:
     return [payload.decode() if words else json.loads(payload) for payload in said]
 
 
+def obeyed(seen: list[Received]) -> set[tuple[Any, Any]]:
+    """Return which commands were told among the alerts, with their values."""
+    notices = [event["data"] for event in payloads(seen, "alerts") if event["type"] == "spectragate.notice.v1"]
+    return {(data.get("command"), data.get("value")) for data in notices}
+
+
 async def test_contract_when_compared_with_the_running_daemon(
     daemon: tuple[Mosquitto, subprocess.Popen[bytes]],
 ) -> None:
@@ -126,6 +133,8 @@ async def test_contract_when_compared_with_the_running_daemon(
         await asyncio.to_thread(say, "gate/enabled/set", "OFF")
         await gather(subscriber, seen, lambda: "OFF" in payloads(seen, "gate/enabled/state"))
         await gather(subscriber, seen, lambda: any(s["state"] == "disabled" for s in payloads(seen, "gate/status")))
+        told = {("enabled", "OFF"), ("model", "rollback")}
+        await gather(subscriber, seen, lambda: told <= obeyed(seen))
         process.send_signal(signal.SIGTERM)
         await gather(subscriber, seen, lambda: payloads(seen, "available")[-1:] == ["stopped"])
     asked = {f"{PREFIX}/{topic}" for topic in ("alerts/replay", "gate/enabled/set", "environments/default/model/set")}
@@ -139,9 +148,6 @@ async def test_contract_when_compared_with_the_running_daemon(
                 assert payload in words
             else:
                 validator_of(topic).validate(payload)
-    commands = [event["data"] for event in payloads(seen, "alerts") if event["type"] == "spectragate.notice.v1"]
-    obeyed = {(data.get("command"), data.get("value")) for data in commands}
-    assert {("enabled", "OFF"), ("model", "rollback")} <= obeyed
     assert payloads(seen, models)[-1]["answer"]["result"] == "refused"  # nothing was installed
     numbers = [event["data"]["seq"] for event in payloads(seen, "alerts")]
     assert numbers == list(range(1, len(numbers) + 1))

@@ -12,6 +12,7 @@ from fakes.rtsp_camera import Mount, RtspCamera
 from fakes.screening import alarming_bundle
 
 from gateway.contract import messages
+from gateway.contract.states import CameraStats
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(480)]
 
@@ -39,7 +40,7 @@ async def until(heard: Subscriber, condition: Callable[[Received], bool]) -> lis
     said: list[Received] = []
     async with asyncio.timeout(150):  # ten times what it takes; a loaded machine takes long
         while not said or not condition(said[-1]):
-            said.append(await heard.next())
+            said.append(await heard.next(within_s=60.0))
     return said
 
 
@@ -57,11 +58,30 @@ def types_of(said: list[Received], camera: str) -> list[str]:
     return [each.data.type for each in parsed if isinstance(each, messages.Alert) and each.data.camera == camera]
 
 
+def gate_of(received: Received) -> CameraStats | None:
+    """Return what statistics tell of the camera `gate`; None of other messages."""
+    if received.topic != "spectragate/stats":
+        return None
+    stats = messages.parse(received.payload)
+    assert isinstance(stats, messages.Stats)
+    return next((each for each in stats.cameras if each.camera == "gate"), None)
+
+
+def looked_at(received: Received) -> int:
+    """Return how many frames of `gate` were looked at, by statistics; 0 in other messages."""
+    gate = gate_of(received)
+    return 0 if gate is None else gate.frames_looked_at
+
+
 @pytest.mark.long
 async def test_overload_costs_frames_and_never_alerts(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    """The camera that asks for too much is degraded and says what it lost; another's alerts go out meanwhile."""
+    """The camera that asks for too much is degraded and says what it lost; another's alerts go out meanwhile.
+
+    Asked for less, it is looked at again and online. That its own passages still are alerts is not said: each is the
+    same clip, and what the camera learnt of the first may make the next one usual.
+    """
     (tmp_path / "broker").mkdir()
     alarming_bundle(tmp_path)
     mounts = Mount("/gate", fps=FAST, frames=4 * FAST, gop=FAST), Mount("/lobby")
@@ -69,20 +89,19 @@ async def test_overload_costs_frames_and_never_alerts(
         path = write(tmp_path, broker.port, server, gate=FAST)
         with Subscriber(broker.port) as heard, DaemonProcess(path) as daemon:
             before = await until(heard, lambda each: is_status(each, "gate", "degraded", "overloaded"))
-            assert types_of(before, "gate") == ["new"]
+            assert types_of(before, "gate")[:1] == ["new"]
             write(tmp_path, broker.port, server, gate=FAST, lobby=5)
             during = await until(heard, lambda each: types_of([each], "lobby") == ["new"])
-            during += await until(heard, lambda each: each.topic == "spectragate/stats")
+            during += await until(heard, lambda each: gate_of(each) is not None)
             assert not [each for each in during if is_status(each, "gate", "online", None)]
-            stats = messages.parse(during[-1].payload)
-            assert isinstance(stats, messages.Stats)
-            gate = stats.cameras[0]
+            gate = gate_of(during[-1])
+            assert gate is not None
             assert gate.frames_replaced > gate.frames_looked_at > 0
             assert gate.frame_age_ms is not None
             write(tmp_path, broker.port, server, gate=5, lobby=5)
-            after = await until(heard, lambda each: is_status(each, "gate", "online", None))
-            after += await until(heard, lambda each: types_of([each], "gate") == ["new"])
-            assert types_of(after, "gate") == ["end", "new"]
+            await until(heard, lambda each: is_status(each, "gate", "online", None))
+            (*_, first) = await until(heard, lambda each: gate_of(each) is not None)
+            await until(heard, lambda each: looked_at(each) > looked_at(first) + 10)
             assert daemon.end()[0] == 0
         assert [line["is_on"] for line in daemon.log if line["event"] == "overload"] == [True]
         assert not [line for line in daemon.log if line["event"] == "alert_not_kept"]

@@ -102,7 +102,7 @@ def daemon(tmp_path: Path, alerts: Subscriber) -> Iterator[tuple[DaemonProcess, 
 
 def gate(address: str) -> dict[str, Any]:
     """Return what the daemon tells of the camera."""
-    told = httpx2.get(f"{address}/api/v1/cameras", headers={"Authorization": f"Bearer {TOKEN}"}).json()
+    told = httpx2.get(f"{address}/api/v1/cameras", headers={"Authorization": f"Bearer {TOKEN}"}, timeout=60).json()
     (camera,) = told["cameras"] if isinstance(told, dict) else told
     assert isinstance(camera, dict)
     return camera

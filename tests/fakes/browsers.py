@@ -19,6 +19,7 @@ from gateway.settings import HttpSettings
 
 CHROMIUM = Path("/usr/bin/chromium")
 PATIENCE_MS = 20_000
+expect.set_options(timeout=PATIENCE_MS)
 
 
 async def walking_pictures(_camera: str) -> AsyncGenerator[Shot, None]:
@@ -82,7 +83,7 @@ async def opened(
 
 async def log_in(page: Page) -> None:
     """Log in as an operator does."""
-    await expect(page.get_by_label("Password")).to_be_focused(timeout=PATIENCE_MS)
+    await expect(page.get_by_label("Password")).to_be_focused()
     await page.keyboard.type(PASSWORD)
     await page.keyboard.press("Enter")
-    await expect(page.locator("#alert-list")).to_be_visible(timeout=PATIENCE_MS)
+    await expect(page.locator("#alert-list")).to_be_visible()

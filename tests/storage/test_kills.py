@@ -49,6 +49,13 @@ class Oracle:
                 self.contents = max(self.contents, int(content) + 1)
         return was_killed
 
+    def live_until(self, more: int) -> None:
+        """Live, longer and longer, until so many more numbers were said."""
+        wanted, lifetime_s = len(self.said) + more, 0.2
+        while len(self.said) < wanted:
+            self.live(lifetime_s)
+            lifetime_s *= 1.5
+
     def judge(self) -> None:
         """Everything that was said is stored as it was said, or told as a gap, or was pruned after its delivery."""
         connection = sqlite3.connect(self.folder / "state.db")
@@ -84,10 +91,13 @@ def _wait(child: int, lifetime_s: float) -> bool:
 
 def storm(folder: Path, kills: int, seed: int) -> Oracle:
     """Kill at uniformly drawn moments and judge now and then."""
-    oracle = Oracle(folder)
+    oracle, longest_s = Oracle(folder), 0.060
     chance = random.Random(seed)
+    while not oracle.said:  # on a slow machine a process takes longer to its first word, and lives longer
+        longest_s *= 2
+        oracle.live(longest_s)
     for number in range(kills):
-        oracle.live(chance.uniform(0.0005, 0.120))
+        oracle.live(chance.uniform(0.0005, longest_s))
         if number % 20 == 19:
             oracle.judge()
     oracle.judge()
@@ -102,7 +112,7 @@ def test_nothing_is_lost_when_killed_at_a_fail_point(name: str, tmp_path: Path) 
     """Every named place is reached, and a process that dies there has lost nothing that it said."""
     oracle = Oracle(tmp_path / "state")
     for nth in (1, 7):
-        oracle.live(0.2)
+        oracle.live_until(1)
         once = name in {"storage.before_open", "storage.after_open"}
         assert oracle.live(20.0, f"{name}:{1 if once else nth}")
         oracle.judge()
@@ -112,15 +122,12 @@ def test_nothing_is_lost_when_killed_at_a_fail_point(name: str, tmp_path: Path) 
 def test_a_salvage_killed_at_any_step_is_gone_on_with(nth: int, tmp_path: Path) -> None:
     """Nothing but the damaged row is lost, its loss is told, and the damaged file lies beside the new one."""
     oracle = Oracle(tmp_path / "state")
-    while len(oracle.said) < 10:
-        oracle.live(0.3)
+    oracle.live_until(10)
     with sqlite3.connect(oracle.folder / "state.db") as connection:
         connection.execute("UPDATE outbox SET topic = 'x' WHERE row = (SELECT max(row) FROM outbox WHERE seq NOTNULL)")
     connection.close()
     assert oracle.live(20.0, f"storage.setting_aside:{nth}")
-    before = len(oracle.said)
-    while len(oracle.said) == before:
-        oracle.live(0.3)
+    oracle.live_until(1)
     oracle.judge()
     assert list(oracle.folder.glob("state.db.corrupt-*Z"))
     assert not [*oracle.folder.glob("*.salvag*")]

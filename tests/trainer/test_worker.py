@@ -321,7 +321,7 @@ async def test_signatures_are_renewed_by_the_loop_of_the_service(
 
 
 def kill_workers(folder: Path, kills: int) -> None:
-    """Start one worker after the other and kill each within 150 ms."""
+    """Start one worker after the other and kill each within the time in which the first had done a job, or 150 ms."""
     dice = random.Random(7)
     tests = Path(__file__).parent.parent
     command = [sys.executable, str(tests / "chaos/trainer_worker.py"), str(folder)]
@@ -329,11 +329,18 @@ def kill_workers(folder: Path, kills: int) -> None:
     with subprocess.Popen(command, env=paths, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as forker:
         assert forker.stdin is not None
         assert forker.stdout is not None
+        longest_s = None
         for _ in range(kills):
             forker.stdin.write("fork\n")
             forker.stdin.flush()
             pid = int(forker.stdout.readline())
-            time.sleep(dice.uniform(0, 0.15))
+            if longest_s is None:
+                began_s = time.monotonic()
+                while not any((folder / "published").iterdir()) and time.monotonic() - began_s < 60.0:
+                    time.sleep(0.005)
+                longest_s = max(0.15, 1.5 * (time.monotonic() - began_s))
+            else:
+                time.sleep(dice.uniform(0, longest_s))
             os.kill(pid, signal.SIGKILL)
         forker.stdin.close()
         assert forker.wait(30) == 0
@@ -341,11 +348,11 @@ def kill_workers(folder: Path, kills: int) -> None:
 
 @pytest.mark.end_to_end
 @pytest.mark.long
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_no_job_is_lost_or_published_twice_when_workers_are_killed_at_200_points(
     tmp_path: Path, jobs: Jobs
 ) -> None:
-    """Each of 200 workers is killed 0 to 150 ms after it starts; in the end every job is published exactly once."""
+    """Each of 200 workers is killed at some time of its work; in the end every job is published exactly once."""
     bench = Bench(tmp_path, jobs, NotingExecutor())
     wanted = [await bench.queue(seed) for seed in range(1, 121)]
     await jobs.close()  # no thread may be alive in the process that forks
