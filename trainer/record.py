@@ -24,11 +24,11 @@ from trainer.published import TITLES
 from trainer.triggers import Trigger
 
 PREFERRED = ("badnets_white_square_4x4",)
-"""Where a family has several small files: the one of the authors' code stands in the paper's tables."""
+"""Where a family has several files: the one of the authors' code stands in the paper's tables."""
 
 
 def columns_of(triggers: Sequence[Trigger]) -> dict[str, str]:
-    """Return the trigger of each column of the paper's tables."""
+    """Return the trigger of each column of the paper's tables, of those that were judged."""
     columns: dict[str, str] = {}
     for trigger in sorted(triggers, key=lambda each: each.name not in PREFERRED):
         if trigger.family in TITLES:
@@ -40,8 +40,8 @@ def assemble(
     evaluation: Evaluation, measures: Sequence[Mapping[str, Any]], *, base: Bundle, command: str
 ) -> dict[str, Any]:
     """Return the whole document."""
-    small = evaluation.triggers.at(native=False)
-    columns = columns_of(small)
+    is_native = all(REGIMES[cell["regime"]].at_native_size for cell in measures)
+    columns = columns_of(evaluation.triggers.at(native=is_native))
     known = {trigger.name: trigger for trigger in evaluation.triggers.triggers}
     return {
         "format": FORMAT,

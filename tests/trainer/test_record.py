@@ -106,6 +106,16 @@ def test_other_committed_results_are_what_they_are_named_for(path: Path) -> None
     assert not any(set((each["seen_as"] or "").split(", ")) & set(left_out) for each in found["triggers"].values())
 
 
+@pytest.mark.parametrize(
+    "path", [path for path in FILES if "columns" in path.read_text("utf-8")], ids=lambda path: path.stem
+)
+def test_columns_of_the_papers_tables_were_judged(path: Path) -> None:
+    """A bundle that was judged at the faces' own size alone has the large files of a family in its tables."""
+    results = read_results(path)
+    judged = {name for cell in results["cells"] for name in cell["measures"]["triggers"]}
+    assert set(results["columns"].values()) <= judged
+
+
 def test_results_are_committed() -> None:
     """The figures in the README and the model card can be looked up, those of other seeds as well."""
     assert [path.stem for path in COMMITTED] == [
