@@ -62,8 +62,7 @@ def test_camera_is_offline_and_back_in_time(
             began_s = time.monotonic()
             daemon.until("camera_back", camera="gate", within_s=10 * RETURN_S)
             took["back"].append(time.monotonic() - began_s)
-        lost = [line["reason"] for line in daemon.log if line["event"] == "camera_lost" and line["camera"] == "lobby"]
-        assert lost in ([], ["stalled"], ["hung"])  # a loaded machine may hold up its processes, once
+        assert [line for line in daemon.log if line["event"] == "camera_lost" and line["camera"] == "lobby"] == []
         assert daemon.end()[0] == 0
     offline, back = (", ".join(f"{value:.2f}" for value in took[name]) for name in ("offline", "back"))
     record_property(

@@ -71,7 +71,7 @@ cameras:
 # What is run, at what words it is ended, and what shows that it did reach broker and camera.
 COMMANDS = [
     (("doctor",), (), ("ok       broker", "auth: odd")),
-    (("run",), ('"camera_lost"', '"reason": "auth"'), ('"camera_lost"', '"stopped"')),
+    (("run",), ('"camera_lost"', '"reason": "auth"'), ('"camera_lost"', '"reason": "auth"', '"stopped"')),
 ]
 
 
@@ -114,15 +114,17 @@ def spectragate(*arguments: object, environ: dict[str, str], until: tuple[str, .
         watching = threading.Thread(target=watch, args=(process.pid, said, over), name="watching")
         watching.start()
         began_s = time.monotonic()
-        while process.poll() is None and (ran_s := time.monotonic() - began_s) < 60.0:
-            if until and ran_s > 10.0 and all(part in text_of(output) for part in until):
-                break
-            time.sleep(0.1)
-        process.terminate()
-        process.wait(30)
+        try:
+            while process.poll() is None and (ran_s := time.monotonic() - began_s) < 60.0:
+                if until and ran_s > 10.0 and all(part in text_of(output) for part in until):
+                    break
+                time.sleep(0.1)
+            process.terminate()
+            process.wait(30)
+        finally:
+            over.set()
+            watching.join(10)
         said.output = text_of(output)
-        over.set()
-        watching.join(10)
     return said
 
 
