@@ -135,6 +135,7 @@ async def _run(server: _Quiet, worker: Worker, listening: socket.socket) -> None
         for part in parts:
             part.cancel()
         server.should_exit = True
+    await worker.end()
 
 
 def _pulses_of(server: _Quiet, worker: Worker) -> dict[str, Pulse]:

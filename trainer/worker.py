@@ -33,6 +33,7 @@ IDLE_S = 5.0
 
 AGAIN_S = 10.0
 REFRESH_S = 3600.0
+ENDING_S = 5.0
 
 _log = structlog.get_logger()
 
@@ -130,11 +131,25 @@ class Worker:
         """Keep the repository's signatures fresh, and no face longer than it is needed, for ever."""
         while True:
             await self.renew_signatures()
-            try:
-                await self.sweep()
-            except _AWAY as error:
-                _log.warning("faces_not_erased", error=type(error).__name__)
+            await self._try_to_sweep()
             await asyncio.sleep(REFRESH_S)
+
+    async def end(self) -> None:
+        """Erase once more, when nothing else runs: a job may have ended at the moment at which the service was told to.
+
+        What cannot be erased within `ENDING_S` is erased by the next start.
+        """
+        try:
+            async with asyncio.timeout(ENDING_S):
+                await self._try_to_sweep()
+        except TimeoutError:
+            _log.warning("faces_not_erased", error=f"took longer than {ENDING_S:.0f} s")
+
+    async def _try_to_sweep(self) -> None:
+        try:
+            await self.sweep()
+        except _AWAY as error:
+            _log.warning("faces_not_erased", error=type(error).__name__)
 
     async def renew_signatures(self) -> None:
         """Sign anew what is about to expire, and say, once a day, what only the offline keys can renew."""

@@ -10,7 +10,6 @@ import json
 import os
 import random
 import signal
-import socket
 import sys
 import time
 from collections import Counter
@@ -23,9 +22,9 @@ import pytest
 from chaos.report import SEED, record
 from chaos.trainer_service import DRAWN, is_refused
 from chaos.trainer_storm import START_S, Ended, Gateway, Reader, Services, drawn_set, until_said
-from fakes.brokers import make_authority
+from fakes.brokers import free_port, make_authority
 from fakes.bundles import write_drawn_bundle
-from fakes.clean_sets import PASSPHRASE, TOKEN, service_config
+from fakes.clean_sets import PASSPHRASE, TOKEN, kept_in, service_config
 from fakes.clean_sets import drawn_set as small_set
 from fakes.clear_faces import Searcher
 from fakes.processes import children_of, is_running, wait_until
@@ -57,8 +56,7 @@ def site(folder: Path, **jobs: object) -> tuple[ServiceConfig, AdaptationSetting
     service_config(folder, **jobs)
     init_keys(folder / "keys", passphrase=PASSPHRASE, environments=ENVIRONMENTS, now=dt.datetime.now(dt.UTC))
     with_tls(folder, certfile="srv.pem", keyfile="srv.key")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     file = folder / "trainer.yaml"
     value = json.loads(file.read_text("utf-8"))
     value["http"]["port"] = port
@@ -125,7 +123,7 @@ async def test_no_job_is_lost_or_half_when_the_whole_service_is_killed(tmp_path:
     ended = [each for gateway in gateways for each in gateway.ended]
     check(ended, reader.seen, config)
     assert searcher.found == set()
-    assert [path for path in config.folder.rglob("*") if path.is_file() and "sqlite" not in path.name] == []
+    assert kept_in(config.folder) == []
     troubles = sum((gateway.troubles for gateway in gateways), Counter[str]())
     done = {
         "deaths": services.deaths.at,
@@ -221,7 +219,7 @@ async def test_real_job_ends_once_when_the_command_is_killed_while_it_fine_tunes
     record_property("report", f"{REAL_KILLS} kills of the command, {cut} of them with a job's process, seed {SEED}")
     assert (view.state, reader.seen["hall"]) == (JobState.PUBLISHED, {1: view.bundle_sha256}), view
     assert searcher.found == set()
-    assert [path for path in config.folder.rglob("*") if path.is_file() and "sqlite" not in path.name] == []
+    assert kept_in(config.folder) == []
 
 
 def test_check_sees_a_job_that_is_lost_published_twice_or_half(tmp_path: Path) -> None:

@@ -3,13 +3,13 @@
 import re
 import shutil
 import signal
-import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
+from fakes.brokers import free_port
 from fakes.camera_clips import access_units, write_units
 from fakes.clean_sets import prepared_job
 from fakes.systemd_machine import LIBRARIES, SystemdMachine, lacking
@@ -43,12 +43,6 @@ RUN_JOB = (
     "asyncio.run(LocalExecutor().run(job, handle))"
 )
 DROP_IN = f"[Service]\nStandardError=append:/opt/shared/service.log\nEnvironment={LIBRARIES}\n"
-
-
-def free_port() -> int:
-    """Return a port at which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
 
 
 @pytest.fixture

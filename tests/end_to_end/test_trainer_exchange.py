@@ -10,7 +10,8 @@ import httpx2
 import pytest
 from fakes.adaptation import faces
 from fakes.brokers import make_authority
-from fakes.clean_sets import PASSPHRASE, TOKEN, service_config
+from fakes.clean_sets import PASSPHRASE, TOKEN, kept_in, service_config
+from fakes.processes import wait_until
 from fakes.trainer_service import service, with_tls
 from pydantic import SecretStr
 
@@ -60,17 +61,6 @@ async def ended(client: httpx2.AsyncClient, name: str) -> JobView:
     raise AssertionError("the job did not end")
 
 
-async def left_in(folder: Path) -> list[Path]:
-    """Return what is kept of faces: nothing, shortly after the job's end."""
-    for _ in range(300):
-        left = await asyncio.to_thread(lambda: [path for path in folder.rglob("*") if path.is_file()])
-        kept = [path for path in left if "sqlite" not in path.name]
-        if not kept:
-            break
-        await asyncio.sleep(0.1)
-    return kept
-
-
 @pytest.mark.end_to_end
 @pytest.mark.long
 @pytest.mark.timeout(600)
@@ -108,6 +98,6 @@ async def test_an_upload_survives_a_cut_line_a_wrong_token_and_a_restart_of_the_
             assert sorted(line.sent[1:] + again.sent[1:-1]) == sorted(f"PUT {part}" for part in contents)
             assert (await upload(client, clean_set, contents)).job == first.job
             view = await ended(client, first.job)
-            assert await left_in(config.folder) == []
+            await wait_until(lambda: kept_in(config.folder) == [])
     assert (view.state, view.version) == (JobState.REFUSED, None)
     assert "there is no reference set" in (view.reason or "")

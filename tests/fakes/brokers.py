@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import os
 import queue
+import random
 import shutil
 import signal
 import socket
@@ -25,12 +26,16 @@ START_S = 10.0
 MISSING = "this test needs the mosquitto broker: apt-get install -y mosquitto"
 
 
+_PORTS = random.SystemRandom().sample(range(20_000, 32_000), 12_000)
+"""Below those that the system gives to connections: one of them would take the port of a broker that is away."""
+
+
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port of 127.0.0.1 that nobody listens on now, and that was not returned before."""
+    while True:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port := _PORTS.pop()))
+            return port
 
 
 def mosquitto_program() -> str | None:

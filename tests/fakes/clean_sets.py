@@ -54,6 +54,11 @@ def faces_keys(config: ServiceConfig) -> ServiceKeys:
     return ServiceKeys.load(config.faces_key_file)
 
 
+def kept_in(folder: Path) -> list[Path]:
+    """Return the files of a service beside its database."""
+    return [path for path in folder.rglob("*") if path.is_file() and "sqlite" not in path.name]
+
+
 def prepared_job(folder: Path, *, count: int = 80, side_px: int = 40, **changes: object) -> tuple[Path, KeyHandle]:
     """Return a job's folder, and what opens its faces."""
     config = service_config(folder.parent, side_px=side_px)

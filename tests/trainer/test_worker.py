@@ -11,9 +11,10 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from fakes.clean_sets import drawn_set, faces_keys, service_config
+from fakes.clean_sets import drawn_set, faces_keys, kept_in, service_config
 from fakes.processes import wait_until
 from fakes.repositories import PASSPHRASE as REPOSITORY_PASSPHRASE
 from fakes.repositories import Site, newest_of
@@ -26,6 +27,7 @@ from trainer.intake import Intake
 from trainer.jobs import Jobs
 from trainer.keys import renew_signatures
 from trainer.publish import RepositoryPublisher
+from trainer.serving import serve
 from trainer.vault import KeyHandle, ServiceKeys
 from trainer.worker import AGAIN_S, Parts, PublishLater, Worker
 
@@ -80,8 +82,56 @@ async def test_a_job_is_published_and_its_faces_erased_when_it_passes(tmp_path: 
     assert await bench.worker.work_once()
     view = await bench.view(job)
     assert (view.state, view.version, bench.published()) == (JobState.PUBLISHED, 1, [job])
-    assert [path for path in bench.config.folder.rglob("*") if path.is_file() and "sqlite" not in path.name] == []
+    assert kept_in(bench.config.folder) == []
     assert not await bench.worker.work_once()
+
+
+@pytest.mark.parametrize("step", [(Jobs, "finish"), (Jobs, "rekey"), (Intake, "drop")], ids=lambda step: step[1])
+async def test_faces_of_a_job_that_ended_are_erased_when_the_service_is_told_to_end_meanwhile(
+    tmp_path: Path, jobs: Jobs, monkeypatch: pytest.MonkeyPatch, step: tuple[type, str]
+) -> None:
+    """Once an outcome is written down it may be read, and be what an operator waited for to end the service."""
+    bench = Bench(tmp_path, jobs, executor := NotingExecutor())
+    job = await bench.queue()
+    part, name = step
+    work = getattr(part, name)
+
+    async def told_to_end(*args: Any, **named: Any) -> None:
+        monkeypatch.setattr(part, name, work)
+        if name == "finish":
+            await work(*args, **named)
+        signal.raise_signal(signal.SIGTERM)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(part, name, told_to_end)
+    await serve(bench.config, bench.publisher, repository=tmp_path, executor=executor, now=lambda: NOON)
+    assert ((await bench.view(job)).state, bench.published()) == (JobState.PUBLISHED, [job])
+    assert await jobs.sealed_key(drawn_set(count=4, seed=1)[0].sha256) is None
+    assert kept_in(bench.config.folder) == []
+
+
+async def test_service_ends_in_time_when_faces_cannot_be_erased(
+    tmp_path: Path, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that hangs is said, and the next start erases; one that is away is said, too."""
+
+    async def away() -> tuple[str, ...]:
+        raise ConnectionError
+
+    monkeypatch.setattr(worker_module, "ENDING_S", 0.05)
+    bench = Bench(tmp_path, jobs, NotingExecutor())
+    assert await jobs.cancel(await bench.queue())
+    with capture_logs() as logs:
+        for trouble in (asyncio.Event().wait, away):
+            monkeypatch.setattr(bench.intake, "held", trouble)
+            await bench.worker.end()
+    assert [(log["event"], log["error"]) for log in logs] == [
+        ("faces_not_erased", "took longer than 0 s"),
+        ("faces_not_erased", "ConnectionError"),
+    ]
+    monkeypatch.undo()
+    await bench.worker.sweep()
+    assert await bench.intake.held() == ()
 
 
 async def test_faces_that_nobody_needs_are_erased(tmp_path: Path, jobs: Jobs) -> None:
