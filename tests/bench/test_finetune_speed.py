@@ -13,7 +13,7 @@ from trainer.finetune import PLANS, TuneSettings, TuningSet, finetune
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(600)]
 
 PROMISED_S = 10.0
-"""For the paper's setting; asserted ten-fold, because machines and their loads differ."""
+"""For the paper's setting, `last2`: told beside what was measured, for machines and their loads differ."""
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +33,10 @@ def test_papers_setting_is_tuned_in_seconds(plan: str, tell: Callable[[str], Non
     faces = [draw.integers(0, 256, (500, 32, 32, 3), dtype=np.uint8) for _ in range(2)]
     base = detector_of(find_bundle("paper"))
     started, used = time.perf_counter(), time.process_time()
-    finetune(base, TuningSet(faces[0], (faces[1],)), TuneSettings(plan=plan, draws=1))
+    tuned = finetune(base, TuningSet(faces[0], (faces[1],)), TuneSettings(plan=plan, draws=1))
     took_s, cpu_s = time.perf_counter() - started, time.process_time() - used
-    tell(f"fine-tuning, plan {plan}: {took_s:.1f} s on the clock, {cpu_s:.1f} s of two cores")
-    if plan == "last2":
-        assert took_s < 10 * PROMISED_S
+    promised = f" (promised {PROMISED_S:.0f} s)" if plan == "last2" else ""
+    tell(f"fine-tuning, plan {plan}: {took_s:.1f} s on the clock{promised}, {cpu_s:.1f} s of two cores")
+    before, after = dict(base.named_parameters()), dict(tuned.named_parameters())
+    changed = [name for name in before if not torch.equal(before[name], after[name])]
+    assert 0 < len(changed) < len(before)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes.processes import wait_until
 
 from gateway.cameras.addresses import with_address
 from gateway.cameras.jobs import CameraJob, FileSource, RtspSource
@@ -102,6 +103,7 @@ async def test_a_silent_name_server_is_given_up(silent: SilentNameServer) -> Non
     for _ in range(2):
         with pytest.raises(SourceError, match=r"no name server told the address of camera within 0\.05 s"):
             await with_address(_job("rtsp://camera/a", connect_s=0.05))
+        await wait_until(lambda: bool(silent.asked))
     assert silent.asked == ["camera"]
     silent.answers.set()
     assert _address(await with_address(_job("rtsp://camera/a"))) == "192.0.2.1"

@@ -27,7 +27,9 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _signals() -> Iterator[None]:
+def _worker_within_the_tests(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Keep the signal's handler, and give readers time: a worker whose reader hangs ends its process."""
+    monkeypatch.setattr(live, "FAREWELL_S", READ_S)
     before = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, before)
@@ -155,6 +157,7 @@ def test_a_fault_of_our_own_is_told_with_its_place(clip: Path, monkeypatch: pyte
 
 def test_a_camera_is_given_up_when_it_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """The watch has its own deadline, and says what the reader cannot."""
+    monkeypatch.setattr(live, "FAREWELL_S", 0.3)
     monkeypatch.setattr(live, "_OPEN_GRACE_S", 60.0)  # the reader's runs while the model is still being loaded
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"rtsp://127.0.0.1:{listener.getsockname()[1]}/1"

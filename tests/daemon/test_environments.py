@@ -11,7 +11,7 @@ import pytest
 from fakes.bundles import write_drawn_bundle
 from fakes.houses import PLAN, SHIFT, House, house, shifted
 from fakes.naming import live_frame
-from fakes.processes import private_bytes
+from fakes.processes import written_bytes
 from fakes.screening import FakeDetector
 from numpy.typing import NDArray
 from structlog.testing import capture_logs
@@ -177,12 +177,12 @@ async def test_a_thousand_swaps_leave_no_memory_behind(tmp_path: Path, monkeypat
             seq = await swap_under_load(here, bundles, 200)
             logs.clear()
             gc.collect()
-            before_bytes = private_bytes(os.getpid())[0]
+            before_bytes = written_bytes(os.getpid())
             for _ in range(8):
                 seq = await swap_under_load(here, bundles, 100, first=seq)
                 logs.clear()
         gc.collect()
-        assert private_bytes(os.getpid())[0] - before_bytes < 32 << 20
+        assert written_bytes(os.getpid()) - before_bytes < 32 << 20
 
 
 async def test_batch_that_a_bundle_on_probation_cannot_score_stops_nothing() -> None:

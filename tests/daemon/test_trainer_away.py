@@ -14,7 +14,7 @@ from fakes.adaptation import FakeTrainer, faces
 from fakes.collecting import SETTINGS
 from fakes.daemons import Box, running_daemon
 from fakes.offers import ONE, TOPIC, FakeSource, word
-from fakes.processes import private_bytes
+from fakes.processes import wait_until, written_bytes
 from structlog.testing import capture_logs
 
 from gateway.adaptation import collect
@@ -73,7 +73,7 @@ class Day:
     kept: int = 0
     waiting: list[tuple[int, ...]] = field(default_factory=list)
     files: list[frozenset[str]] = field(default_factory=list)
-    private_bytes: list[int] = field(default_factory=list)
+    written_bytes: list[int] = field(default_factory=list)
 
 
 async def live_a_day(folder: Path, trainer: FakeTrainer, source: CountingSource) -> Day:
@@ -116,8 +116,7 @@ async def live_an_hour(box: Box, source: CountingSource, hour: int, pass_s: Call
     for _ in range(LOOKS_PER_HOUR):
         pass_s(LOOK_EVERY_S)
         await box.daemon.collecting.settle()
-    while source.asked < asked + POLLS_PER_HOUR:  # noqa: ASYNC110  (nobody announces it)
-        await asyncio.sleep(0.01)
+    await wait_until(lambda: source.asked >= asked + POLLS_PER_HOUR and not box.daemon.adapting.waiting)
 
 
 def note(box: Box, day: Day, folder: Path) -> None:
@@ -128,7 +127,7 @@ def note(box: Box, day: Day, folder: Path) -> None:
     day.waiting.append((len(asyncio.all_tasks()), box.daemon.adapting.waiting, status.depth + status.unstored))
     here = folder / "state"
     day.files.append(frozenset(str(path.relative_to(here)) for path in here.rglob("*") if "clean" not in path.parts))
-    day.private_bytes.append(private_bytes(os.getpid())[0])
+    day.written_bytes.append(written_bytes(os.getpid()))
 
 
 def read(box: Box) -> str:
@@ -171,4 +170,4 @@ async def test_screening_goes_on_as_ever_while_the_trainer_is_away_for_a_day(
     early, late = away.waiting[5], away.waiting[-1]
     assert all(after <= before for before, after in zip(early, late, strict=True)), (early, late)
     assert away.files[5] == away.files[-1]
-    assert away.private_bytes[-1] - away.private_bytes[5] < 32 << 20
+    assert away.written_bytes[-1] - away.written_bytes[5] < 32 << 20

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import safetensors.numpy
+from fakes.clear_faces import files_below
 from fakes.drawn_faces import drawn_faces, save_index
 
 from gateway.contract.exchange import CleanSet, Part, face_name
@@ -56,7 +57,7 @@ def faces_keys(config: ServiceConfig) -> ServiceKeys:
 
 def kept_in(folder: Path) -> list[Path]:
     """Return the files of a service beside its database."""
-    return [path for path in folder.rglob("*") if path.is_file() and "sqlite" not in path.name]
+    return [path for path in files_below(folder) if "sqlite" not in path.name]
 
 
 def prepared_job(folder: Path, *, count: int = 80, side_px: int = 40, **changes: object) -> tuple[Path, KeyHandle]:

@@ -1,5 +1,6 @@
 """Looks for faces that lie on a disk in clear."""
 
+import os
 import threading
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -7,6 +8,11 @@ from pathlib import Path
 from typing import Self
 
 import safetensors.numpy
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Return the files that lie there now; unlike `rglob`, this bears folders that go meanwhile."""
+    return [Path(place, name) for place, _, names in os.walk(folder) for name in names]
 
 
 class Searcher:
@@ -25,7 +31,7 @@ class Searcher:
 
     def look(self) -> None:
         """Look once."""
-        for path in (path for folder in self._folders for path in folder.rglob("*")):
+        for path in (path for folder in self._folders for path in files_below(folder)):
             with suppress(FileNotFoundError):  # it went meanwhile
                 if path.is_file():
                     self.files.add(path.parent.name)

@@ -39,6 +39,7 @@ class DaemonProcess:
         self._lines: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self.log: list[dict[str, Any]] = []
         self.raw: list[str] = []
+        self._reader = threading.Thread(target=self._read, name="daemon-log", daemon=True)
 
     @property
     def pid(self) -> int:
@@ -55,7 +56,7 @@ class DaemonProcess:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
         )
-        threading.Thread(target=self._read, name="daemon-log", daemon=True).start()
+        self._reader.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -71,17 +72,21 @@ class DaemonProcess:
         self._child.send_signal(how)
 
     def end(self, how: signal.Signals = signal.SIGTERM, *, within_s: float = START_S) -> tuple[int, float]:
-        """End it by a signal; return its exit code and the seconds that took."""
+        """End it by a signal, read its log to the end; return its exit code and the seconds that took."""
         assert self._child is not None
         began_s = time.monotonic()
         self._child.send_signal(how)
         code = self._child.wait(within_s)
-        return code, time.monotonic() - began_s
+        took_s = time.monotonic() - began_s
+        self._reader.join(START_S)
+        return code, took_s
 
     def wait(self, *, within_s: float = START_S) -> int:
-        """Return its exit code once it has ended by itself."""
+        """Return its exit code once it has ended by itself and its log was read to the end."""
         assert self._child is not None
-        return self._child.wait(within_s)
+        code = self._child.wait(within_s)
+        self._reader.join(START_S)
+        return code
 
     def until(self, event: str, *, within_s: float = START_S, **facts: object) -> dict[str, Any]:
         """Return the next line of this event with these facts."""

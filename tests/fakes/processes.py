@@ -29,11 +29,24 @@ def is_running(pid: int) -> bool:
 
 def private_bytes(pid: int) -> tuple[int, int]:
     """Return the memory that only this process has, and that with its share of what it has with others."""
+    fields = _memory_of(pid)
+    return fields["Private_Clean"] + fields["Private_Dirty"], fields["Pss"]
+
+
+def written_bytes(pid: int) -> int:
+    """Return the memory that only this process has and that it wrote: what grows by its own doing alone.
+
+    Pages of a library are this process's alone, too, once the last other one that has it open has ended.
+    """
+    return _memory_of(pid)["Private_Dirty"]
+
+
+def _memory_of(pid: int) -> dict[str, int]:
     fields = {}
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
         name, _, rest = line.partition(":")
         fields[name] = int(rest.split()[0]) * 1024
-    return fields["Private_Clean"] + fields["Private_Dirty"], fields["Pss"]
+    return fields
 
 
 async def wait_until(holds: Callable[[], bool], *, within_s: float = 20.0) -> None:

@@ -100,6 +100,8 @@ def storm(folder: Path, kills: int, seed: int) -> Oracle:
         oracle.live(chance.uniform(0.0005, longest_s))
         if number % 20 == 19:
             oracle.judge()
+    if len(oracle.said) <= kills:  # the machine became so slow that most died before their first word
+        oracle.live_until(kills + 1 - len(oracle.said))
     oracle.judge()
     return oracle
 
