@@ -8,7 +8,7 @@ from fakes.clean_sets import prepared_job
 
 from gateway.contract.bundle import open_bundle
 from trainer.child import PARENT
-from trainer.executor import KEEPS_MEMORY, JobFailed, LocalExecutor, environment_of_job
+from trainer.executor import KEEPS_MEMORY, YIELDS_CORES, JobFailed, LocalExecutor, environment_of_job
 from trainer.job_run import read_result
 from trainer.vault import KeyHandle
 
@@ -35,10 +35,11 @@ async def test_a_process_that_falls_over_is_a_failure_with_its_last_words(tmp_pa
         await LocalExecutor().run(tmp_path, KeyHandle(clean_set="0", sealed_key=None, faces_key=tmp_path))
 
 
-def test_a_jobs_process_keeps_its_memory_unless_an_operator_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The C library reads these when the process starts, so the job cannot set them itself."""
-    for name in KEEPS_MEMORY:
+def test_a_jobs_process_is_set_up_unless_an_operator_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Libraries read these when the process starts, so the job cannot set them itself."""
+    ours = KEEPS_MEMORY | YIELDS_CORES
+    for name in ours:
         monkeypatch.delenv(name, raising=False)
-    assert environment_of_job() == os.environ | KEEPS_MEMORY | {PARENT: str(os.getpid())}
+    assert environment_of_job() == os.environ | ours | {PARENT: str(os.getpid())}
     monkeypatch.setenv("MALLOC_TOP_PAD_", "4096")
     assert environment_of_job()["MALLOC_TOP_PAD_"] == "4096"
