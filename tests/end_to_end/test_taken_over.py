@@ -20,11 +20,11 @@ from gateway.values import FrameFaces, PictureRefused, SourceEnded, SourceOpened
 
 pytestmark = pytest.mark.end_to_end
 
-# A server of workers in which somebody else's code runs where ours decodes: after the job came and the walls went up.
-# The job's camera is that code.
 MORE = 60
 """Pictures behind the one that is waited for: their faces do not fit into the pipe, so their worker lives on."""
 
+# A server of workers in which somebody else's code runs where ours decodes: after the job came and the walls went up.
+# The job's camera is that code.
 TAKEN_OVER = """
 import ctypes, os, signal, socket, subprocess, sys, threading, time
 from pathlib import Path

