@@ -86,7 +86,9 @@ def test_gateway_lives_as_its_unit_says(machine: SystemdMachine, tmp_path: Path)
     assert machine.shown("spectragate", "StatusText")["StatusText"].startswith("1 cameras, ")
     assert answer(f"http://127.0.0.1:{port}/healthz") == b"alive\n"
     pid = machine.shown("spectragate", "MainPID")["MainPID"]
-    machine.do("systemctl", "reload", "spectragate")
+    machine.do("systemctl", "reload", "spectragate")  # which can be back before the service has begun to reload
+    machine.until_said("config_loaded")
+    machine.until("spectragate", SubState="running")
     assert "Active: active (running)" in machine.do("systemctl", "status", "spectragate")
     assert machine.shown("spectragate", "MainPID")["MainPID"] == pid
 

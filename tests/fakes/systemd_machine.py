@@ -167,6 +167,13 @@ class SystemdMachine:
             time.sleep(0.1)
         return found
 
+    def until_said(self, text: str, *, within_s: float = 120.0) -> None:
+        """Wait until systemd or one of its services has said this."""
+        deadline_s = time.monotonic() + within_s
+        while not any(text in path.read_text(errors="replace") for path in self._shared.glob("*.log")):
+            assert time.monotonic() < deadline_s, f"not said: {text}\n{self.log}"
+            time.sleep(0.1)
+
     @property
     def log(self) -> str:
         """The end of what systemd and its services said."""
