@@ -13,14 +13,14 @@ from gateway.progress import Bar
 
 ROOT = Path(__file__).parents[1]
 PROGRAM = """
-import time
+import sys
 from gateway.progress import Bar
 with Bar("scoring", total=3) as bar:
     bar.restart("replaying")
     bar.result("a result [bold]")
     bar.remark("a remark")
     bar.show(2, 3)
-    time.sleep(0.3)
+    sys.stdin.readline()
     bar.show(5, 3)
 """
 
@@ -29,7 +29,8 @@ def on_terminal(program: str) -> str:
     """Run a program on a terminal of its own and return what it wrote."""
     ours, theirs = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100", "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen([sys.executable, "-c", program], stdout=theirs, stderr=theirs, env=environment) as child:
+    ends = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
+    with subprocess.Popen([sys.executable, "-c", program], env=environment, **ends) as child:
         os.close(theirs)
         written = b""
         while select.select([ours], [], [], 20)[0]:
@@ -37,7 +38,9 @@ def on_terminal(program: str) -> str:
                 block = os.read(ours, 4096)
             except OSError:  # the child has closed the terminal
                 break
-            written += block
+            was_shown, written = b"2/3" in written, written + block
+            if not was_shown and b"2/3" in written:
+                os.write(ours, b"\n")  # seen: it may go on
         assert child.wait(20) == 0
     os.close(ours)
     return written.decode()

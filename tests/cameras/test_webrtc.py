@@ -125,7 +125,7 @@ async def test_a_publisher_that_falls_silent_is_noticed_by_our_own_clock(monkeyp
 
 async def test_a_publisher_that_never_connects_is_given_up() -> None:
     """An answer was given, and then nothing came."""
-    async with publisher() as connection, watched(replace(JOB, connect_s=1.0)) as camera:
+    async with publisher() as connection, watched(replace(JOB, connect_s=5.0)) as camera:
         answer = await camera.lines.offer("gate", offer_of(connection))
         assert isinstance(answer, wire.Answered)
         assert await asyncio.wait_for(camera.ended, WAIT_S) is SourceReason.TIMEOUT

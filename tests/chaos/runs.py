@@ -102,7 +102,7 @@ async def storm(broker: Mosquitto, folder: Path, faults: Faults, *, seed: int) -
                 )
             )
             try:
-                await _follow(killer, broker, done, faults, rng=random.Random(seed))
+                await _follow(killer, broker, done, faults, oracle, rng=random.Random(seed))
                 await oracle.fresh(FRESH, within_s=SETTLE_S)
                 if faults.script is not None:
                     await asyncio.sleep(PROXY_S)
@@ -130,7 +130,13 @@ async def _start(order: Order) -> asyncio.subprocess.Process:
 
 
 async def _follow(
-    killer: asyncio.subprocess.Process, broker: Mosquitto, done: Storm, faults: Faults, *, rng: random.Random
+    killer: asyncio.subprocess.Process,
+    broker: Mosquitto,
+    done: Storm,
+    faults: Faults,
+    oracle: Oracle,
+    *,
+    rng: random.Random,
 ) -> None:
     """Read the deaths, and hit the broker after every so many of them."""
     assert killer.stdout is not None
@@ -147,6 +153,9 @@ async def _follow(
             done.ready_s.append(death["ready_s"])
         match faults.broker_fault_at(death["number"]):
             case signal.SIGKILL:
+                async with asyncio.timeout(_DEATH_S):
+                    while oracle.ledger.connections < 1 + done.broker_kills:  # noqa: ASYNC110 (a ledger has no events)
+                        await asyncio.sleep(0.02)
                 broker.end(signal.SIGKILL)
                 await asyncio.sleep(rng.uniform(0.0, 0.3))
                 await asyncio.to_thread(broker.start)

@@ -4,10 +4,12 @@ import asyncio
 import contextlib
 import gzip
 import re
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from fakes.brokers import make_authority
@@ -165,8 +167,13 @@ async def test_a_source_fails_when_the_server_is_silent_or_trickles(
     assert caught.value.reason is SourceReason.TIMEOUT
 
 
-async def test_a_name_that_nobody_knows_is_said() -> None:
+async def test_a_name_that_nobody_knows_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """As for every other camera."""
+
+    def asked(*_: object, **__: object) -> NoReturn:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", asked)
     with pytest.raises(SourceError) as caught:
         await calling.call(PeerSource((), "http://no-such-host.invalid/whep"), b"v=0")
     assert caught.value.reason is SourceReason.UNREACHABLE

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes.daemon_process import DaemonProcess
+from fakes.daemon_process import PATIENCE, DaemonProcess
 from fakes.manager import FakeManager
 from fakes.processes import is_running
 from structlog.testing import capture_logs
@@ -54,9 +54,10 @@ def test_signal_while_starting_ends_it(tmp_path: Path) -> None:
         assert took_s < 10 * CLEAN_EXIT_S
 
 
-ENDED_AT_ONCE = """
+ENDED_AT_ONCE = f"""
 import os, signal, sys
 from gateway import __main__
+{PATIENCE}
 sys.argv = ["spectragate", "run", "-c", sys.argv[1]]
 parse = __main__.cli.main
 def ended(*args, **named):

@@ -98,6 +98,7 @@ async def test_camera_that_shows_a_picture_a_minute_is_alive(tmp_path: Path, man
         await box.until(lambda: "gate" in box.cameras.opened)
         box.cameras.passage("gate")
         await box.until(lambda: box.shown.status("gate") == ("online", None))
+        await box.until(lambda: box.daemon.cameras.all[0].summary.verdicts.total() == 1)  # all was screened
         said = await watch(box, manager)
     assert {tuple(words) for words in said} == {("WATCHDOG=1",)}
 

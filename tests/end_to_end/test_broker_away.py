@@ -164,8 +164,7 @@ async def test_broker_when_it_freezes(tmp_path: Path) -> None:
     arrived = tmp_path / "arrived"
     with Mosquitto(tmp_path, "allow_anonymous true", *UNBOUNDED) as broker, listening(broker.port, arrived):
         async with box(tmp_path, settings(broker.port, keepalive_s=1)) as (delivery, outbox):
-            await settled(lambda: delivery.broker_stats().state == "online")
-            await asyncio.sleep(0.5)
+            await settled(lambda: delivery.broker_stats().state == "online" and "Sending SUBACK to desk" in broker.log)
             os.kill(broker.pid, signal.SIGSTOP)
             await accept_many(outbox, 40, Clock())
             await settled(lambda: delivery.broker_stats().state == "away", within_s=30.0)

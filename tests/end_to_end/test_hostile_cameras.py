@@ -209,7 +209,8 @@ async def test_a_changed_recording_ends_its_source_and_nothing_else(
 async def test_a_giant_picture_is_refused_before_it_is_decoded(server: ForkServer, tmp_path: Path) -> None:
     """A few kilobytes of H.264 that unfold to 16 megapixels: more than a camera may send."""
     path = make_clip(tmp_path / "giant.mp4", [np.zeros((4096, 4096, 3), np.uint8)], options={"preset": "ultrafast"})
-    peaks = [0]
+    peaks: list[int] = []
+    fates = set()
 
     async def watch() -> None:
         while True:
@@ -220,8 +221,9 @@ async def test_a_giant_picture_is_refused_before_it_is_decoded(server: ForkServe
 
     async with asyncio.TaskGroup() as group:
         watcher = group.create_task(watch(), name="watch")
-        fate = await fate_of(CameraJob("lobby", FileSource(path)), server)
+        while not any(peaks):  # a worker ends soon, and may do so between two looks
+            fates.add(await fate_of(CameraJob("lobby", FileSource(path)), server))
         watcher.cancel()
-    assert fate == SourceReason.TOO_LARGE
+    assert fates == {SourceReason.TOO_LARGE}
     assert path.stat().st_size < 200_000
-    assert 0 < max(peaks) < 256e6
+    assert max(peaks) < 256e6

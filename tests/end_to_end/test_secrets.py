@@ -18,6 +18,7 @@ from urllib.parse import quote, quote_plus
 import pytest
 from fakes.brokers import Mosquitto, Subscriber, free_port, make_authority
 from fakes.configs import mistakes_in
+from fakes.daemon_process import PATIENT
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(120)]
 
@@ -105,7 +106,8 @@ def family_of(pid: int) -> Iterator[int]:
 def spectragate(*arguments: object, environ: dict[str, str], until: tuple[str, ...] = ()) -> Said:
     """Run a command to its end, or ten seconds and until it has said something, and gather what it shows."""
     said = Said()
-    command = [sys.executable, "-m", "gateway", *map(str, arguments)]
+    program = ["-c", PATIENT, str(arguments[-1])] if arguments[0] == "run" else ["-m", "gateway", *map(str, arguments)]
+    command = [sys.executable, *program]
     over = threading.Event()
     with (
         tempfile.TemporaryFile("w+") as output,

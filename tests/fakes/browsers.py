@@ -82,8 +82,9 @@ async def opened(
 
 
 async def log_in(page: Page) -> None:
-    """Log in as an operator does."""
+    """Log in as an operator does; the page's scripts have run then."""
     await expect(page.get_by_label("Password")).to_be_focused()
     await page.keyboard.type(PASSWORD)
     await page.keyboard.press("Enter")
     await expect(page.locator("#alert-list")).to_be_visible()
+    await page.wait_for_load_state("domcontentloaded")

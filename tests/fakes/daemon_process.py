@@ -14,18 +14,23 @@ from typing import Any, Self
 
 START_S = 60.0
 
-PATIENT = """
-import sys
+PATIENCE = """
 from gateway.daemon.ending import Ending
 
 begin = Ending.begin
 Ending.begin = lambda self, _within_s: begin(self, 30.0)
+"""
+"""Put before a program of ours: its good end is not cut off where a loaded machine's disk takes longer than it may."""
+
+PATIENT = f"""
+import sys
+{PATIENCE}
 sys.argv = ["spectragate", "run", "-c", sys.argv[1]]
 from gateway.__main__ import main
 
 main()
 """
-"""`spectragate run -c FILE`, whose good end is not cut off where a loaded machine's disk takes longer than it may."""
+"""`spectragate run -c FILE`, with that."""
 
 
 class DaemonProcess:

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
+from fakes.daemon_process import PATIENCE
+
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = {"spectragate": "gateway", "spectragate-trainer": "trainer"}
 COMMAND_S = 1500.0
@@ -56,9 +58,10 @@ class Reader:
             (folder / name).symlink_to(ROOT / name)
 
     def install(self) -> Self:
-        """Install the programs, as `pip install .` does."""
+        """Install the programs, as `pip install .` does; the gateway's good end may take as long as it needs."""
         for program, module in PROGRAMS.items():
-            self.write(f".venv/bin/{program}", f'#!/bin/sh\nexec "{sys.executable}" -m {module} "$@"\n', mode=0o755)
+            code = f'import sys{PATIENCE}from {module}.__main__ import main\nsys.argv[0] = "{program}"\nmain()'
+            self.write(f".venv/bin/{program}", f"#!/bin/sh\nexec '{sys.executable}' -c '{code}' \"$@\"\n", mode=0o755)
         return self
 
     def stand_in(self, program: str, script: str = "") -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from fakes.brokers import free_port
 from fakes.camera_clips import Codec, access_units, write_units
 
 PYTHON = "/usr/bin/python3"  # the one that has the bindings
@@ -53,7 +54,7 @@ class RtspCamera:
         """Encode what the mounts show; nothing listens yet."""
         self._mounts = mounts or (Mount(),)
         self._is_tls = tls is not None
-        self.port = 0
+        self.port = free_port()
         self._child: subprocess.Popen[str] | None = None
         self._given: dict[str, Any] = {
             "mounts": [_described(folder, index, mount) for index, mount in enumerate(self._mounts)],

@@ -13,6 +13,8 @@ import time
 from pathlib import Path
 from typing import Self
 
+from fakes.daemon_process import PATIENCE
+
 ROOT = Path(__file__).resolve().parents[2]
 SYSTEMD = Path("/lib/systemd/systemd")
 PROGRAM = Path("/usr/lib/spectragate")
@@ -202,5 +204,5 @@ class SystemdMachine:
         self.write(f"{PROGRAM}/pyvenv.cfg", "home = /opt/python/bin\ninclude-system-site-packages = false\n")
         self.write(f"{PROGRAM}/lib/{version}/site-packages/all.pth", "/opt/checkout\n/opt/packages\n")
         for name, module in (("spectragate", "gateway"), ("spectragate-trainer", "trainer")):
-            text = f"#!{PROGRAM}/bin/python\nfrom {module}.__main__ import main\nmain()\n"
+            text = f"#!{PROGRAM}/bin/python{PATIENCE}from {module}.__main__ import main\nmain()\n"
             self.write(f"{PROGRAM}/bin/{name}", text, mode="755")

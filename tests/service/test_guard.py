@@ -90,10 +90,10 @@ async def test_cookie_is_out_of_reach_of_scripts_and_other_sites() -> None:
 async def test_cookie_that_is_slow_to_read_holds_up_nothing() -> None:
     """Everybody may send one, and the daemon's one loop reads it: http.cookies took 10 s and more for this."""
     async with client_of(app_over()) as client:
-        began_s = time.perf_counter()
+        began_s = time.thread_time()
         answer = await client.get("/api/v1/cameras", headers={"Cookie": f'{COOKIE}="' + 60_000 * "\\" + '"'})
         assert answer.status_code == 401
-        assert time.perf_counter() - began_s < 1.0
+        assert time.thread_time() - began_s < 1.0
 
 
 async def test_session_is_found_among_other_cookies() -> None:

@@ -104,6 +104,7 @@ async def test_faces_of_a_job_that_ended_are_erased_when_the_service_is_told_to_
         await asyncio.Event().wait()
 
     monkeypatch.setattr(part, name, told_to_end)
+    monkeypatch.setattr(worker_module, "ENDING_S", 60.0)
     await serve(bench.config, bench.publisher, repository=tmp_path, executor=executor, now=lambda: NOON)
     assert ((await bench.view(job)).state, bench.published()) == (JobState.PUBLISHED, [job])
     assert await jobs.sealed_key(drawn_set(count=4, seed=1)[0].sha256) is None
@@ -371,7 +372,7 @@ async def test_signatures_are_renewed_by_the_loop_of_the_service(
 
 
 def kill_workers(folder: Path, kills: int) -> None:
-    """Start one worker after the other and kill each within the time in which the first had done a job, or 150 ms."""
+    """Start one worker after the other and kill each within the time in which the first had done a job: 0.15 to 2 s."""
     dice = random.Random(7)
     tests = Path(__file__).parent.parent
     command = [sys.executable, str(tests / "chaos/trainer_worker.py"), str(folder)]
@@ -388,7 +389,7 @@ def kill_workers(folder: Path, kills: int) -> None:
                 began_s = time.monotonic()
                 while not any((folder / "published").iterdir()) and time.monotonic() - began_s < 60.0:
                     time.sleep(0.005)
-                longest_s = max(0.15, 1.5 * (time.monotonic() - began_s))
+                longest_s = min(max(0.15, 1.5 * (time.monotonic() - began_s)), 2.0)
             else:
                 time.sleep(dice.uniform(0, longest_s))
             os.kill(pid, signal.SIGKILL)
