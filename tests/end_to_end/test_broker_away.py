@@ -78,7 +78,7 @@ def listening(port: int, file: Path, *arguments: str) -> Iterator[subprocess.Pop
         try:
             yield child
         finally:
-            child.terminate()
+            child.kill()  # its handler of SIGTERM waits for ever for a lock where it interrupts a write
 
 
 def seqs(file: Path) -> list[int]:
