@@ -5,6 +5,7 @@ import pty
 import select
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,8 @@ def on_terminal(program: str) -> str:
     with subprocess.Popen([sys.executable, "-c", program], env=environment, **ends) as child:
         os.close(theirs)
         written = b""
-        while select.select([ours], [], [], 20)[0]:
+        deadline_s = time.monotonic() + 60  # a bar is drawn again and again, also where it never shows what is awaited
+        while time.monotonic() < deadline_s and select.select([ours], [], [], 20)[0]:
             try:
                 block = os.read(ours, 4096)
             except OSError:  # the child has closed the terminal
@@ -41,8 +43,8 @@ def on_terminal(program: str) -> str:
             was_shown, written = b"2/3" in written, written + block
             if not was_shown and b"2/3" in written:
                 os.write(ours, b"\n")  # seen: it may go on
+        os.close(ours)  # a child that still waits to be told reads the end
         assert child.wait(20) == 0
-    os.close(ours)
     return written.decode()
 
 
